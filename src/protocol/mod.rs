@@ -1,0 +1,18 @@
+//! What Mercure means: topics, matchers, updates, the event stream encoding, tokens and grants.
+//!
+//! Nothing here knows sockets, clocks, threads or randomness. What belongs here is a rule of the protocol draft or of
+//! a standard it builds on; what a connection does with it belongs in `hub`, how bytes become requests in `http`.
+
+pub mod event_id;
+pub mod event_stream;
+pub mod frame;
+pub mod grants;
+pub mod keys;
+pub mod matcher;
+pub mod pattern;
+pub mod signature;
+pub mod subscribe;
+pub mod text;
+pub mod token;
+pub mod topic;
+pub mod update;

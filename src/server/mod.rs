@@ -1,0 +1,1 @@
+//! The I/O shell: monoio shards, the sequencer thread, sending, signals.

@@ -1,1 +1,12 @@
-//! Bytes to requests and responses: HTTP/1.1 heads and bodies, forms, cookies, CORS, problem documents. Knows nothing of hubs.
+//! Bytes to requests and responses: HTTP/1.1 heads and bodies, forms, cookies, credentials, CORS, problem
+//! documents.
+//!
+//! What belongs here is a rule of HTTP or of a standard beside it (RFC 9110, 9112, 6265, 6750, 9457, Fetch).
+//! Nothing here knows hubs, Mercure, sockets or clocks: bytes and dates are arguments, and errors carry the status
+//! to answer. Requests are read strictly: whatever two parsers could read differently is refused, because a proxy
+//! in front of us is the other parser.
+
+pub mod authority;
+mod framing;
+pub mod head;
+mod target;

@@ -7,6 +7,7 @@
 //! in front of us is the other parser.
 
 pub mod authority;
+pub mod body;
 mod framing;
 pub mod head;
 mod target;

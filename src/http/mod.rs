@@ -8,6 +8,9 @@
 
 pub mod authority;
 pub mod body;
+pub mod cookie;
+pub mod credentials;
+pub mod form;
 mod framing;
 pub mod head;
 mod target;

@@ -9,11 +9,13 @@
 pub mod authority;
 pub mod body;
 pub mod cookie;
+pub mod cors;
 pub mod credentials;
 pub mod date;
 pub mod form;
 mod framing;
 pub mod head;
+pub mod origin;
 pub mod problem;
 pub mod response;
 mod target;

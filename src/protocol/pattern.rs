@@ -91,7 +91,11 @@ impl UrlPattern {
         }
         let syntax = |error: urlpattern::Error| PatternError::Syntax(error.to_string());
         let base = hub.url().clone();
-        let init = UrlPatternInit::parse_constructor_string::<Uncompiled>(text, Some(base)).map_err(syntax)?;
+        let mut init = UrlPatternInit::parse_constructor_string::<Uncompiled>(text, Some(base)).map_err(syntax)?;
+        if init.protocol.is_some() {
+            // An absolute pattern has no use for a base; with one, `urn\:room\:*` would get the hub's folder as its path.
+            init.base_url = None;
+        }
         let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
         let parsed = urlpattern::UrlPattern::<Uncompiled>::parse(init, options).map_err(syntax)?;
 
@@ -366,6 +370,7 @@ fn has_unopened_bracket(text: &str) -> bool {
             b'}' if !escaped => open_braces = open_braces.saturating_sub(1),
             _ if open_braces > 0 => {}
             b'[' => open_brackets += 1,
+            b'@' => open_brackets = 0,
             b']' if after_colon => match open_brackets.checked_sub(1) {
                 Some(fewer) => open_brackets = fewer,
                 None => return true,

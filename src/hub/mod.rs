@@ -15,9 +15,6 @@ mod slab;
 mod subscriber;
 mod tail;
 
-#[cfg(test)]
-pub(crate) mod simulator;
-
 pub(crate) use batch::VISIT_PARTS_MAX;
 pub use batch::{Batch, Outcome, Part, Write};
 pub use event::{Draft, Event};

@@ -1,1 +1,24 @@
-//! The I/O shell: monoio shards, the sequencer thread, sending, signals.
+//! The I/O shell: threads, sockets, clocks and signals around the hub's state machines.
+//!
+//! [`run`] starts a sequencer, the history readers and a shard per core, and waits for a signal. Nothing here decides
+//! who gets which event (that is `hub`) or what a request means (`protocol`, `http`): it moves bytes and time.
+
+mod clock;
+mod connection;
+mod guests;
+mod inbox;
+mod listen;
+mod peers;
+mod recall;
+mod replies;
+mod routes;
+mod sender;
+mod sequencer;
+mod settings;
+mod shard;
+mod shared;
+mod start;
+mod sys;
+
+pub use settings::{Io, Settings};
+pub use start::{StartError, run};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::http::authority;
 use crate::http::cors::{cors_fields, preflight_fields};
 use crate::http::credentials::{Credentials, CredentialsError, origin_for_cookie_publish};
 use crate::http::form;
@@ -59,7 +60,7 @@ impl Stream {
 /// Answers one request; `None`: the client is gone.
 pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Body<'_>) -> Option<Answer> {
     let settings = &context.settings;
-    if settings.dev && head.host.is_some_and(|host| !is_loopback(host)) {
+    if settings.dev && head.host.is_some_and(|host| !authority::is_loopback(host)) {
         let detail = "in development mode the hub answers on localhost only; run `cinnabar serve` with --resource to serve other names";
         return Some(Answer::Response(refusal(421, detail)));
     }
@@ -301,16 +302,4 @@ fn try_later(status: u16, detail: &str, seconds: u32) -> ResponseHead {
 
 fn refusal(status: u16, detail: &str) -> ResponseHead {
     problem(status, reason(status), detail, &[])
-}
-
-/// Whether a `Host` field names this machine itself.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    let name = name.trim_end_matches('.');
-    name.eq_ignore_ascii_case("localhost")
-        || name.to_ascii_lowercase().ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -77,9 +77,16 @@ impl SequencerHandle {
 #[derive(Debug, Default)]
 pub(crate) struct SequencerCounters {
     /// Events committed.
-    pub(crate) events: AtomicU64,
+    events: AtomicU64,
     /// Commits they went in.
-    pub(crate) commits: AtomicU64,
+    commits: AtomicU64,
+}
+
+impl SequencerCounters {
+    /// Events and commits so far.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.events.load(Ordering::Relaxed), self.commits.load(Ordering::Relaxed))
+    }
 }
 
 /// The sequencer before it runs.

@@ -24,7 +24,7 @@ use crate::protocol::token::VerdictCache;
 use crate::server::clock::Clock;
 use crate::server::connection;
 use crate::server::guests::{Guests, PhaseLimits};
-use crate::server::inbox::{Bell, Message, Ticket};
+use crate::server::inbox::{Bell, Message};
 use crate::server::peers::Peers;
 use crate::server::recall::Question;
 use crate::server::replies::Replies;

@@ -257,10 +257,10 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<usize> {
 }
 
 /// Grows the descriptor table once, before threads exist: each doubling later would stall a shard for milliseconds.
-pub(crate) fn grow_descriptor_table(fd: RawFd, size: usize) {
+pub(crate) fn grow_descriptor_table(file: &impl AsRawFd, size: usize) {
     // SAFETY: no pointers; the duplicate is closed at once. Failure only costs those stalls.
     unsafe {
-        let top = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, size as libc::c_int - 1);
+        let top = libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, size as libc::c_int - 1);
         if top >= 0 {
             libc::close(top);
         }

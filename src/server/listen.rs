@@ -1,0 +1,54 @@
+//! Listening sockets: one per shard on the same address, with the options that streams inherit.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections the kernel may hold before they are accepted; capped by net.core.somaxconn.
+const BACKLOG: i32 = 16_384;
+/// Send buffer asked for; the kernel doubles it. With the unsent limit below, what a stalled client pins.
+const SEND_BUFFER_BYTES: usize = 20 * 1024;
+/// Bytes not yet sent that a socket takes before it counts as full.
+const UNSENT_BYTES_MAX: u32 = 16 * 1024;
+
+/// Opens `count` listeners on one address. With port 0 all get the port the first one gets.
+///
+/// # Errors
+/// What the system says, `AddrInUse` also when another hub already shares the port: two of them would split the clients.
+pub(crate) fn open(address: SocketAddr, count: usize, write_timeout_ms: u64) -> io::Result<Vec<TcpListener>> {
+    if address.port() != 0 {
+        // Without SO_REUSEPORT, so that it fails where someone listens.
+        let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        probe.set_reuse_address(true)?;
+        probe.bind(&address.into())?;
+    }
+    let first = listener(address, write_timeout_ms)?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..count {
+        listeners.push(listener(address, write_timeout_ms)?);
+    }
+    Ok(listeners)
+}
+
+fn listener(address: SocketAddr, write_timeout_ms: u64) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit these: no option is set per connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    if write_timeout_ms > 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(write_timeout_ms)))?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

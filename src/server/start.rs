@@ -1,0 +1,252 @@
+//! Starting and stopping: threads in the right order, and out again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock};
+use std::thread;
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::history::MemoryHistory;
+use crate::hub::Log;
+use crate::protocol::event_id::IdCipher;
+use crate::server::clock::{self, Clock};
+use crate::server::inbox::{Inbox, Message};
+use crate::server::recall;
+use crate::server::sender::Sender;
+use crate::server::sequencer::Sequencer;
+use crate::server::settings::{Io, Settings};
+use crate::server::shard::{self, Driver, ShardParts};
+use crate::server::shared::Shared;
+use crate::server::{listen, sys};
+
+/// Entries of a shard's own event loop ring.
+const LOOP_RING_ENTRIES: u32 = 1024;
+/// Kernel and user memory a connection may take, as the default limit by memory assumes.
+const CONNECTION_BYTES: u64 = 5 * 1024;
+/// Descriptors the hub needs for itself.
+const OWN_DESCRIPTORS: usize = 64;
+/// Unfinished request heads per shard at most.
+const HEADS_MAX: usize = 4096;
+
+/// Why a hub could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address can't be listened on.
+    #[error("can't listen on {address}: {source}{}", if source.kind() == io::ErrorKind::AddrInUse { "; another program has it, maybe another hub: choose another with --listen" } else { "" })]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// io_uring was asked for by name and isn't to be had.
+    #[error("io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll")]
+    Uring(io::Error),
+    /// Something every system has is missing.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+/// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the address.
+///
+/// # Errors
+/// [`StartError`]: nothing runs then.
+pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), StartError> {
+    // Before any thread exists, so that all inherit the mask and one place takes signals.
+    let signals = sys::Signals::block().map_err(system("can't block signals"))?;
+    let descriptors = sys::raise_descriptor_limit().map_err(system("can't read the descriptor limit"))?;
+    let listeners = listen::open(settings.listen, settings.shards, settings.shard.write_timeout_ms)
+        .map_err(|source| StartError::Listen { address: settings.listen, source })?;
+    let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
+    sys::grow_descriptor_table(&listeners[0], descriptors);
+    let driver = choose_driver(settings.io, descriptors)?;
+    let connections_max = connections_max(&settings, driver, descriptors);
+    let random = random_words(settings.shards + 1).map_err(system("can't get random numbers"))?;
+
+    let epoch = (random[settings.shards] & EPOCH_MASK) as u32;
+    let log = Log::new(epoch, 0, IdCipher::new(settings.id_key));
+    let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
+    let (sequencer, sequencer_handle, sequencer_counters) = Sequencer::new(log, history.clone());
+    let (questions, asked) = recall::channel();
+    let settings = Arc::new(settings);
+    let shared = Arc::new(Shared::new(settings.shards));
+    let clock = Clock::start();
+    let cores = sys::cores();
+
+    let mut inboxes = Vec::new();
+    let mut shards = Vec::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let (inbox, messages, bell) = Inbox::new().map_err(system("can't make a wake-up descriptor"))?;
+        inboxes.push(inbox);
+        let parts = ShardParts {
+            index,
+            settings: settings.clone(),
+            shared: shared.clone(),
+            clock,
+            listener,
+            messages,
+            bell,
+            sequencer: sequencer_handle.clone(),
+            questions: questions.clone(),
+            driver,
+            connections_max,
+            heads_max: HEADS_MAX.min(descriptors / 4 / settings.shards).max(16),
+            random: random[index],
+        };
+        let core = cores[index % cores.len()];
+        let spawned = spawn(format!("shard {index}"), move || shard_thread(parts, core, descriptors));
+        shards.push(spawned.map_err(system("can't start a thread"))?);
+    }
+    drop(questions);
+    let reader = {
+        let (history, url, inboxes) = (history.clone(), settings.hub.clone(), inboxes.clone());
+        spawn("history reader".into(), move || recall::run(&asked, &history, &url, &inboxes)).map_err(system("can't start a thread"))?
+    };
+    let writer = {
+        let inboxes = inboxes.clone();
+        spawn("sequencer".into(), move || sequencer.run(&inboxes)).map_err(system("can't start a thread"))?
+    };
+    tracing::info!(
+        shards = settings.shards,
+        io = match driver { Driver::Uring => "io_uring", Driver::Epoll => "epoll" },
+        connections_max,
+        "started"
+    );
+    ready(address);
+
+    wait_for_stop(&signals);
+    tracing::info!("stopping: no new connections, streams are being ended");
+    shared.stopping.store(true, Ordering::Relaxed);
+    for inbox in &inboxes {
+        inbox.send(Message::Stop);
+    }
+    let deadline_ms = clock.now().mono_ms + settings.stop_ms;
+    while !shards.iter().all(thread::JoinHandle::is_finished) && clock.now().mono_ms < deadline_ms {
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let late = shards.iter().filter(|shard| !shard.is_finished()).count();
+    if late > 0 {
+        tracing::warn!(shards = late, "some connections did not end in time and are cut");
+    }
+    sequencer_handle.stop();
+    let _ = writer.join();
+    if late == 0 {
+        let _ = reader.join();
+    }
+    let totals = shared.totals();
+    let (events, commits) = sequencer_counters.totals();
+    tracing::info!(
+        events,
+        commits,
+        registered = totals.registered,
+        deliveries = totals.deliveries,
+        sends = totals.sends,
+        short_sends = totals.short_sends,
+        bytes = totals.bytes,
+        "stopped"
+    );
+    Ok(())
+}
+
+/// Bits of an epoch.
+const EPOCH_MASK: u64 = (1 << 22) - 1;
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(name).spawn(body)
+}
+
+/// Blocks until the hub is to stop.
+fn wait_for_stop(signals: &sys::Signals) {
+    loop {
+        match signals.wait() {
+            Ok(libc::SIGHUP) => tracing::warn!("SIGHUP: the configuration is read at start only; restart to change it"),
+            Ok(_) => return,
+            Err(error) => tracing::error!(%error, "waiting for signals failed"),
+        }
+    }
+}
+
+fn shard_thread(parts: ShardParts, core: usize, descriptors: usize) {
+    if let Err(error) = sys::pin_to_core(core) {
+        tracing::warn!(core, %error, "a shard could not be pinned to its core");
+    }
+    let outcome = match parts.driver {
+        Driver::Uring => uring_runtime().and_then(|mut runtime| {
+            let sender = Sender::ring(descriptors)?;
+            runtime.block_on(shard::run(parts, sender))
+        }),
+        Driver::Epoll => monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
+            .build()
+            .and_then(|mut runtime| runtime.block_on(shard::run(parts, Sender::calls()))),
+    };
+    if let Err(error) = outcome {
+        // A hub without one of its shards would lose a share of its clients silently.
+        tracing::error!(%error, "a shard's event loop failed");
+        std::process::exit(1);
+    }
+}
+
+fn uring_runtime() -> io::Result<monoio::Runtime<monoio::IoUringDriver>> {
+    let mut ring = io_uring_monoio::IoUring::builder();
+    ring.setup_single_issuer().setup_coop_taskrun().setup_defer_taskrun();
+    monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().with_entries(LOOP_RING_ENTRIES).uring_builder(ring).build()
+}
+
+/// Tries what the shards will need.
+fn choose_driver(io: Io, descriptors: usize) -> Result<Driver, StartError> {
+    let probe = || {
+        uring_runtime()?;
+        Sender::ring(descriptors)
+    };
+    match io {
+        Io::Epoll => Ok(Driver::Epoll),
+        Io::Uring => probe().map(|_| Driver::Uring).map_err(StartError::Uring),
+        Io::Auto => match probe() {
+            Ok(_) => Ok(Driver::Uring),
+            Err(error) => {
+                tracing::warn!(%error, "io_uring can't be used here, epoll is");
+                Ok(Driver::Epoll)
+            }
+        },
+    }
+}
+
+/// The limit on connections: as configured, or what descriptors and memory allow.
+fn connections_max(settings: &Settings, driver: Driver, descriptors: usize) -> usize {
+    let by_memory = memory_bytes().map_or(usize::MAX, |bytes| (bytes / 10 * 8 / CONNECTION_BYTES) as usize);
+    let by_descriptors = match driver {
+        Driver::Uring => usize::MAX,
+        Driver::Epoll => descriptors.saturating_sub(OWN_DESCRIPTORS),
+    };
+    settings.connections_max.unwrap_or(by_memory).min(by_descriptors).max(1)
+}
+
+/// The machine's memory.
+fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+#[allow(clippy::disallowed_methods, reason = "the start of the server is a room that draws randomness")]
+fn random_words(count: usize) -> io::Result<Vec<u64>> {
+    let random = SystemRandom::new();
+    (0..count)
+        .map(|_| {
+            let mut bytes = [0; 8];
+            random.fill(&mut bytes).map_err(|_| io::Error::other("the system's random generator failed"))?;
+            Ok(u64::from_ne_bytes(bytes) ^ clock::wall_ms())
+        })
+        .collect()
+}

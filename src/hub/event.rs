@@ -1,5 +1,6 @@
 //! An update with its place in the log.
 
+use crate::protocol::event_id::EVENT_ID_BYTES;
 use crate::protocol::frame::{Frame, FrameDraft};
 use crate::protocol::topic::Topic;
 use crate::protocol::update::Update;
@@ -30,12 +31,24 @@ impl Draft {
 
     /// Bytes this draft holds in memory, as bounded by the queue to the sequencer.
     pub fn cost_bytes(&self) -> usize {
-        cost(&self.topics, self.frame.len())
+        cost(&self.topics, self.frame.wire_bytes())
     }
 
-    pub(super) fn place(self, offset: u64, published_ms: u64, hub_id: &[u8; 45]) -> Event {
+    pub(super) fn place(
+        self,
+        offset: u64,
+        published_ms: u64,
+        hub_id: &[u8; EVENT_ID_BYTES],
+    ) -> Event {
         let id_given = self.given_id.is_some();
-        Event { offset, published_ms, private: self.private, id_given, topics: self.topics, frame: self.frame.finish(hub_id) }
+        Event {
+            offset,
+            published_ms,
+            private: self.private,
+            id_given,
+            topics: self.topics,
+            frame: self.frame.finish(hub_id),
+        }
     }
 }
 

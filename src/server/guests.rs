@@ -53,33 +53,50 @@ pub(crate) struct Guests {
     limits: PhaseLimits,
     heads_max: usize,
     heads: usize,
-    dropped: u64,
 }
 
 impl Guests {
     pub(crate) fn new(limits: PhaseLimits, heads_max: usize) -> Guests {
-        Guests { entries: BTreeMap::new(), next: 0, limits, heads_max, heads: 0, dropped: 0 }
+        Guests {
+            entries: BTreeMap::new(),
+            next: 0,
+            limits,
+            heads_max,
+            heads: 0,
+        }
     }
 
     /// A new connection; makes room by dropping the oldest unfinished head if there are too many.
     pub(crate) fn admit(&mut self, fd: RawFd, now_ms: u64) -> u64 {
         if self.heads >= self.heads_max
-            && let Some((&oldest, _)) = self.entries.iter().find(|(_, guest)| guest.phase == Phase::Head && !guest.timed_out)
+            && let Some((&oldest, _)) = self
+                .entries
+                .iter()
+                .find(|(_, guest)| guest.phase == Phase::Head && !guest.timed_out)
         {
-            self.dropped += 1;
             self.expire(oldest);
         }
         let id = self.next;
         self.next += 1;
         self.heads += 1;
         let deadline_ms = now_ms + self.limits.head_ms;
-        self.entries.insert(id, Guest { fd, phase: Phase::Head, deadline_ms, timed_out: false });
+        self.entries.insert(
+            id,
+            Guest {
+                fd,
+                phase: Phase::Head,
+                deadline_ms,
+                timed_out: false,
+            },
+        );
         id
     }
 
     /// The connection goes on to something else, with the time that has.
     pub(crate) fn enter(&mut self, id: u64, phase: Phase, now_ms: u64) {
-        let Some(guest) = self.entries.get_mut(&id) else { return };
+        let Some(guest) = self.entries.get_mut(&id) else {
+            return;
+        };
         self.heads -= usize::from(guest.phase == Phase::Head && !guest.timed_out);
         guest.phase = phase;
         guest.timed_out = false;
@@ -110,14 +127,12 @@ impl Guests {
         self.entries.len()
     }
 
-    /// Unfinished heads dropped to make room.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
     /// Ends whoever has used up its time.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
-        let late = self.entries.iter().filter(|(_, guest)| guest.deadline_ms <= now_ms && !guest.timed_out);
+        let late = self
+            .entries
+            .iter()
+            .filter(|(_, guest)| guest.deadline_ms <= now_ms && !guest.timed_out);
         let late: Vec<u64> = late.map(|(&id, _)| id).collect();
         for id in late {
             self.expire(id);
@@ -126,16 +141,26 @@ impl Guests {
 
     /// Ends everybody who isn't waiting for an answer: the hub is stopping.
     pub(crate) fn dismiss_idle(&mut self) {
-        for guest in self.entries.values_mut().filter(|guest| matches!(guest.phase, Phase::Idle | Phase::Head | Phase::Linger)) {
+        for guest in self
+            .entries
+            .values_mut()
+            .filter(|guest| matches!(guest.phase, Phase::Idle | Phase::Head | Phase::Linger))
+        {
             sys::shutdown(guest.fd, Shutdown::Read);
         }
     }
 
     fn expire(&mut self, id: u64) {
-        let Some(guest) = self.entries.get_mut(&id) else { return };
+        let Some(guest) = self.entries.get_mut(&id) else {
+            return;
+        };
         self.heads -= usize::from(guest.phase == Phase::Head && !guest.timed_out);
         guest.timed_out = true;
-        let direction = if guest.phase == Phase::Answer { Shutdown::Both } else { Shutdown::Read };
+        let direction = if guest.phase == Phase::Answer {
+            Shutdown::Both
+        } else {
+            Shutdown::Read
+        };
         sys::shutdown(guest.fd, direction);
     }
 }

@@ -21,7 +21,10 @@ pub(crate) struct Replies<T> {
 
 impl<T> Replies<T> {
     pub(crate) fn new() -> Replies<T> {
-        Replies { slots: RefCell::new(HashMap::new()), next: Cell::new(0) }
+        Replies {
+            slots: RefCell::new(HashMap::new()),
+            next: Cell::new(0),
+        }
     }
 
     /// Opens a ticket; awaiting the reply gives the answer. Dropping it forgets the ticket.
@@ -29,13 +32,18 @@ impl<T> Replies<T> {
         let ticket = self.next.get();
         self.next.set(ticket + 1);
         self.slots.borrow_mut().insert(ticket, Slot::Waiting(None));
-        Reply { replies: self, ticket }
+        Reply {
+            replies: self,
+            ticket,
+        }
     }
 
     /// Gives the answer to whoever still waits for it.
     pub(crate) fn answer(&self, Ticket(ticket): Ticket, answer: T) {
         let mut slots = self.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(&ticket) else { return };
+        let Some(slot) = slots.get_mut(&ticket) else {
+            return;
+        };
         if let Slot::Waiting(Some(waker)) = std::mem::replace(slot, Slot::Answered(answer)) {
             drop(slots);
             waker.wake();

@@ -147,7 +147,11 @@ impl Context {
     /// Asks history what a `Last-Event-ID` names.
     pub(crate) async fn find(&self, id: &str) -> Found {
         let reply = self.found.expect();
-        self.ask(Question::Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
+        self.ask(Question::Find {
+            shard: self.index,
+            ticket: reply.ticket(),
+            id: id.into(),
+        });
         reply.await
     }
 
@@ -180,7 +184,13 @@ impl Context {
     }
 
     /// Turns a connection into an event stream: its socket is parked in the slab and its task may end.
-    pub(crate) fn park(&self, fd: OwnedFd, peer: SocketAddr, unread: usize, make: impl FnOnce(Sink, u32) -> Registration) -> io::Result<()> {
+    pub(crate) fn park(
+        &self,
+        fd: OwnedFd,
+        peer: SocketAddr,
+        unread: usize,
+        make: impl FnOnce(Sink, u32) -> Registration,
+    ) -> io::Result<()> {
         let mut shard = self.shard.borrow_mut();
         let id = shard.reserve();
         let parked = self.sender.borrow_mut().park(&self.epoll.borrow(), fd, id);
@@ -188,7 +198,10 @@ impl Context {
         match parked {
             Ok(socket) => {
                 let address = self.peers.borrow_mut().intern(peer.ip());
-                shard.handle(Input::Register(id, Box::new(make(Sink::Socket(socket), address))), now);
+                shard.handle(
+                    Input::Register(id, Box::new(make(Sink::Socket(socket), address))),
+                    now,
+                );
                 if unread > 0 {
                     shard.handle(Input::Received(id, unread as u32), now);
                 }
@@ -226,7 +239,9 @@ impl Context {
         if unasked.is_empty() {
             match self.questions.try_send(question) {
                 Ok(()) => return,
-                Err(TrySendError::Full(question) | TrySendError::Disconnected(question)) => unasked.push_back(question),
+                Err(TrySendError::Full(question) | TrySendError::Disconnected(question)) => {
+                    unasked.push_back(question)
+                }
             }
         } else {
             unasked.push_back(question);
@@ -290,7 +305,10 @@ impl Context {
                 }
             }
             Message::Found(ticket, found) => self.found.answer(ticket, found),
-            Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
+            Message::History(id, answer) => self
+                .shard
+                .borrow_mut()
+                .handle(Input::History(id, answer), now),
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
                     let _ = self.epoll.borrow().remove(listener.as_raw_fd());
@@ -306,8 +324,19 @@ impl Context {
         loop {
             let output = self.shard.borrow_mut().output();
             match output {
-                Some(Output::Read { id, after, from_earliest, filter }) => {
-                    self.ask(Question::Read { shard: self.index, slot: id, after, from_earliest, filter });
+                Some(Output::Read {
+                    id,
+                    after,
+                    from_earliest,
+                    filter,
+                }) => {
+                    self.ask(Question::Read {
+                        shard: self.index,
+                        slot: id,
+                        after,
+                        from_earliest,
+                        filter,
+                    });
                 }
                 Some(Output::Shutdown(sink)) => {
                     let mut sender = self.sender.borrow_mut();
@@ -333,7 +362,11 @@ impl Context {
         if event.readable()
             && let Some(sink) = shard.sink(id)
         {
-            match self.sender.borrow_mut().drain(sink, &mut self.scratch.borrow_mut()) {
+            match self
+                .sender
+                .borrow_mut()
+                .drain(sink, &mut self.scratch.borrow_mut())
+            {
                 Drained::Bytes(0) => {}
                 Drained::Bytes(bytes) => shard.handle(Input::Received(id, bytes), now),
                 Drained::End => shard.handle(Input::Gone(id), now),
@@ -346,24 +379,36 @@ impl Context {
 
     fn accept(self: &Rc<Self>, now: Now) {
         let listener = self.listener.borrow();
-        let Some(listener) = listener.as_ref() else { return };
+        let Some(listener) = listener.as_ref() else {
+            return;
+        };
         for _ in 0..ACCEPTS_MAX {
-            let nonblocking = if self.driver == Driver::Epoll { libc::SOCK_NONBLOCK } else { 0 };
-            let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    self.accept_failed(listener, &error);
-                    return;
-                }
+            let nonblocking = if self.driver == Driver::Epoll {
+                libc::SOCK_NONBLOCK
+            } else {
+                0
             };
-            let Some(peer) = address.as_socket() else { continue };
+            let (socket, address) =
+                match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        self.accept_failed(listener, &error);
+                        return;
+                    }
+                };
+            let Some(peer) = address.as_socket() else {
+                continue;
+            };
             let stream = std::net::TcpStream::from(socket);
             if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
                 self.shared.connections.fetch_sub(1, Ordering::Relaxed);
                 connection::refuse(&stream, &self.date());
                 continue;
             }
-            let guest = self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms);
+            let guest = self
+                .guests
+                .borrow_mut()
+                .admit(stream.as_raw_fd(), now.mono_ms);
             monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
         }
     }
@@ -374,7 +419,10 @@ impl Context {
         if !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
             return;
         }
-        tracing::warn!(shard = self.index, "out of file descriptors: a connection was turned away; raise LimitNOFILE or ulimit -n");
+        tracing::warn!(
+            shard = self.index,
+            "out of file descriptors: a connection was turned away; raise LimitNOFILE or ulimit -n"
+        );
         self.spare.borrow_mut().take();
         drop(SockRef::from(listener).accept4(libc::SOCK_CLOEXEC));
         *self.spare.borrow_mut() = spare_descriptor();
@@ -412,7 +460,10 @@ impl Context {
 
     /// Whether a stopping shard has nothing left to finish.
     fn finished(&self) -> bool {
-        self.stopping() && self.listener.borrow().is_none() && self.shard.borrow().live() == 0 && self.guests.borrow().len() == 0
+        self.stopping()
+            && self.listener.borrow().is_none()
+            && self.shard.borrow().live() == 0
+            && self.guests.borrow().len() == 0
     }
 }
 
@@ -422,7 +473,19 @@ fn spare_descriptor() -> Option<OwnedFd> {
 
 /// Runs a shard until it has stopped. To be called on the shard's thread, within its monoio runtime.
 pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
-    let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, questions, driver, .. } = parts;
+    let ShardParts {
+        index,
+        settings,
+        shared,
+        clock,
+        listener,
+        messages,
+        bell,
+        sequencer,
+        questions,
+        driver,
+        ..
+    } = parts;
     let epoll = Epoll::new(READY_MAX)?;
     let ticker = Ticker::new(TICK_MS)?;
     epoll.add(bell.fd().as_raw_fd(), Watch::Level, BELL)?;

@@ -88,12 +88,4 @@ impl Sender {
             Sender::Calls(calls) => calls.close(socket),
         }
     }
-
-    /// The word for logs and metrics.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Sender::Ring(_) => "io_uring",
-            Sender::Calls(_) => "system calls",
-        }
-    }
 }

@@ -5,6 +5,7 @@
 
 pub mod event_id;
 pub mod event_stream;
+mod form;
 pub mod frame;
 pub mod grants;
 pub mod keys;

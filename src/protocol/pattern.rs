@@ -56,13 +56,17 @@ pub enum PatternError {
     #[error("the pattern is not a well-formed URL pattern: {0}")]
     Syntax(String),
     /// A `]` without its `[` in front of the path.
-    #[error("the pattern has a ] without a [ before the path; write \\[…\\] around an IPv6 address only")]
+    #[error(
+        "the pattern has a ] without a [ before the path; write \\[…\\] around an IPv6 address only"
+    )]
     Bracket,
     /// One of its regular expressions is malformed.
     #[error("a regular expression of the pattern is not understood: {0}")]
     Regex(String),
     /// A regular expression looks ahead or behind.
-    #[error("a regular expression of the pattern uses look-around, which can't be matched in linear time; leave it out")]
+    #[error(
+        "a regular expression of the pattern uses look-around, which can't be matched in linear time; leave it out"
+    )]
     LookAround,
     /// A regular expression refers to one of its groups.
     #[error(
@@ -76,7 +80,9 @@ pub enum PatternError {
     )]
     RegexTooBig,
     /// The patterns in use take all the memory there is for regular expressions. It may pass.
-    #[error("the hub holds as many regular expressions as it may; use :name or * instead, or try again later")]
+    #[error(
+        "the hub holds as many regular expressions as it may; use :name or * instead, or try again later"
+    )]
     TooManyRegexes,
 }
 
@@ -91,8 +97,16 @@ impl UrlPattern {
         }
         let syntax = |error: urlpattern::Error| PatternError::Syntax(error.to_string());
         let base = hub.url().clone();
-        let init = UrlPatternInit::parse_constructor_string::<Uncompiled>(text, Some(base)).map_err(syntax)?;
-        let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
+        let mut init = UrlPatternInit::parse_constructor_string::<Uncompiled>(text, Some(base))
+            .map_err(syntax)?;
+        if init.protocol.is_some() {
+            // An absolute pattern has no use for a base; with one, `urn\:room\:*` would get the hub's folder as its path.
+            init.base_url = None;
+        }
+        let options = UrlPatternOptions {
+            regex_syntax: RegexSyntax::Rust,
+            ignore_case: false,
+        };
         let parsed = urlpattern::UrlPattern::<Uncompiled>::parse(init, options).map_err(syntax)?;
 
         let mut program = Vec::new();
@@ -117,17 +131,21 @@ impl UrlPattern {
     pub fn matches(&self, url: &Url) -> bool {
         let mut regexes = self.regexes.iter();
         let programs = self.program.split(|&b| b == SEPARATOR);
-        programs.zip(Components::of_url(url)).all(|(program, text)| {
-            match program.iter().position(|&b| b == REGEX) {
-                None => segments::matches(program, text.as_bytes()),
-                Some(at) => {
-                    let regex = regexes.next().expect("a program names as many expressions as were compiled for it");
-                    let inner = text.as_bytes().strip_prefix(&program[..at]);
-                    let inner = inner.and_then(|text| text.strip_suffix(&program[at + 1..]));
-                    inner.is_some_and(|text| regex.matches(text))
-                }
-            }
-        })
+        programs
+            .zip(Components::of_url(url))
+            .all(
+                |(program, text)| match program.iter().position(|&b| b == REGEX) {
+                    None => segments::matches(program, text.as_bytes()),
+                    Some(at) => {
+                        let regex = regexes
+                            .next()
+                            .expect("a program names as many expressions as were compiled for it");
+                        let inner = text.as_bytes().strip_prefix(&program[..at]);
+                        let inner = inner.and_then(|text| text.strip_suffix(&program[at + 1..]));
+                        inner.is_some_and(|text| regex.matches(text))
+                    }
+                },
+            )
     }
 
     /// The pattern as it was written.
@@ -235,11 +253,16 @@ impl RegExp for Uncompiled {
     }
 
     fn parse(pattern: &str, _flags: &str, _force_eval: bool) -> Result<Self, ()> {
-        Ok(Uncompiled { source: pattern.to_owned(), regex: OnceCell::new() })
+        Ok(Uncompiled {
+            source: pattern.to_owned(),
+            regex: OnceCell::new(),
+        })
     }
 
     fn matches<'a>(&self, text: &'a str) -> Option<Vec<Option<&'a str>>> {
-        let regex = self.regex.get_or_init(|| compiled::compile(&self.source).ok());
+        let regex = self
+            .regex
+            .get_or_init(|| compiled::compile(&self.source).ok());
         regex.as_ref()?.is_match(text).then(Vec::new)
     }
 
@@ -257,14 +280,19 @@ fn translate(
     literal(&matcher.prefix, program)?;
     match &matcher.inner {
         InnerMatcher::Literal { literal: text } => literal(text, program)?,
-        InnerMatcher::SingleCapture { allow_empty: true, .. } => program.push(segments::ANY),
+        InnerMatcher::SingleCapture {
+            allow_empty: true, ..
+        } => program.push(segments::ANY),
         InnerMatcher::SingleCapture { filter, .. } => program.push(match filter {
             Some('/') => segments::SOME_WITHOUT_SLASH,
             Some('.') => segments::SOME_WITHOUT_DOT,
             _ => segments::SOME,
         }),
         InnerMatcher::RegExp { regexp } => {
-            let source = regexp.as_ref().map_err(|error| PatternError::Syntax(error.to_string()))?.pattern_string();
+            let source = regexp
+                .as_ref()
+                .map_err(|error| PatternError::Syntax(error.to_string()))?
+                .pattern_string();
             match segments::from_regex(source) {
                 Some(translated) => program.extend(translated),
                 None => {
@@ -288,15 +316,24 @@ fn literal(text: &str, program: &mut Vec<u8>) -> Result<(), PatternError> {
 
 /// The prefix of matching addresses, and how much of it is a prefix of matching URLs too.
 fn prefixes(program: &[u8]) -> (String, usize) {
-    let components: Vec<Leading<'_>> = program.split(|&b| b == SEPARATOR).map(Leading::of).collect();
-    let (protocol, host) = (&components[Components::PROTOCOL], &components[Components::HOST]);
+    let components: Vec<Leading<'_>> = program
+        .split(|&b| b == SEPARATOR)
+        .map(Leading::of)
+        .collect();
+    let (protocol, host) = (
+        &components[Components::PROTOCOL],
+        &components[Components::HOST],
+    );
     let mut prefix = protocol.text.to_owned();
     if !protocol.whole {
         let length = prefix.len();
         return (prefix, length);
     }
     prefix.push(':');
-    let special = matches!(protocol.text, "http" | "https" | "ws" | "wss" | "ftp" | "file");
+    let special = matches!(
+        protocol.text,
+        "http" | "https" | "ws" | "wss" | "ftp" | "file"
+    );
     if !special && host.text.is_empty() {
         // Without a host a path of `/x` may be written `/x`, `///x` or `/.//x`; an opaque path stands as it is.
         if host.whole {
@@ -309,7 +346,9 @@ fn prefixes(program: &[u8]) -> (String, usize) {
     prefix.push_str("//");
     let before_user = prefix.len();
     push_from_host(&mut prefix, &components);
-    let anonymous = [Components::USER, Components::PASSWORD].iter().all(|&place| components[place].is_empty());
+    let anonymous = [Components::USER, Components::PASSWORD]
+        .iter()
+        .all(|&place| components[place].is_empty());
     let length = if anonymous { prefix.len() } else { before_user };
     (prefix, length)
 }
@@ -338,7 +377,10 @@ impl Leading<'_> {
     fn of(program: &[u8]) -> Leading<'_> {
         let literal = segments::literal_prefix(program);
         let text = std::str::from_utf8(literal).expect("a literal is ASCII");
-        Leading { text, whole: literal.len() == program.len() }
+        Leading {
+            text,
+            whole: literal.len() == program.len(),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -360,12 +402,17 @@ fn has_unopened_bracket(text: &str) -> bool {
     while at < bytes.len() {
         let escaped = bytes[at] == b'\\' && at + 1 < bytes.len();
         let byte = bytes[at + usize::from(escaped)];
-        let length = if escaped { 2 } else { group_length(&bytes[at..]).unwrap_or(1) };
+        let length = if escaped {
+            2
+        } else {
+            group_length(&bytes[at..]).unwrap_or(1)
+        };
         match byte {
             b'{' if !escaped => open_braces += 1,
             b'}' if !escaped => open_braces = open_braces.saturating_sub(1),
             _ if open_braces > 0 => {}
             b'[' => open_brackets += 1,
+            b'@' => open_brackets = 0,
             b']' if after_colon => match open_brackets.checked_sub(1) {
                 Some(fewer) => open_brackets = fewer,
                 None => return true,
@@ -373,7 +420,9 @@ fn has_unopened_bracket(text: &str) -> bool {
             b'/' if after_colon && slashes_allowed == 0 => return false,
             _ => {}
         }
-        let starts_name = bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'$'));
+        let starts_name = bytes
+            .get(at + 1)
+            .is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'$'));
         if byte == b':' && (escaped || !starts_name) {
             if !after_colon {
                 open_brackets = 0;
@@ -381,11 +430,16 @@ fn has_unopened_bracket(text: &str) -> bool {
             after_colon = true;
             slashes_allowed = 2;
         } else {
-            slashes_allowed = if byte == b'/' { slashes_allowed.max(1) - 1 } else { 0 };
+            slashes_allowed = if byte == b'/' {
+                slashes_allowed.max(1) - 1
+            } else {
+                0
+            };
         }
         at += length;
     }
-    false
+    // A brace that is never closed, an error anyway, hides the brackets after it at one reading and not at the next.
+    open_braces > 0 && text.contains(']')
 }
 
 /// The length of a `(regular expression)` at the start, if there is a well-formed one.

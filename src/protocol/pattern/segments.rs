@@ -27,13 +27,20 @@ pub(super) fn matches(mut program: &[u8], mut text: &[u8]) -> bool {
         let after = &next[literal.len()..];
         if after.is_empty() {
             // The last operation: what is left before the closing literal.
-            return text.strip_suffix(literal).is_some_and(|middle| takes(op, middle));
+            return text
+                .strip_suffix(literal)
+                .is_some_and(|middle| takes(op, middle));
         }
         // A literal with the delimiter in it can only stand at the delimiter's first place.
-        let (Some(delimiter), Some(in_literal)) = (delimiter(op), delimiter_place(op, literal)) else {
+        let (Some(delimiter), Some(in_literal)) = (delimiter(op), delimiter_place(op, literal))
+        else {
             return simulate(&program[program.len() - next.len() - 1..], text);
         };
-        let start = match text.iter().position(|&b| b == delimiter).and_then(|at| at.checked_sub(in_literal)) {
+        let start = match text
+            .iter()
+            .position(|&b| b == delimiter)
+            .and_then(|at| at.checked_sub(in_literal))
+        {
             Some(start) if start > 0 && text[start..].starts_with(literal) => start,
             _ => return false,
         };
@@ -44,7 +51,10 @@ pub(super) fn matches(mut program: &[u8], mut text: &[u8]) -> bool {
 
 /// The literal bytes a program starts with.
 pub(super) fn literal_prefix(program: &[u8]) -> &[u8] {
-    let length = program.iter().position(|&b| b >= ANY).unwrap_or(program.len());
+    let length = program
+        .iter()
+        .position(|&b| b >= ANY)
+        .unwrap_or(program.len());
     &program[..length]
 }
 
@@ -117,7 +127,10 @@ fn advance_by_wildcard(reached: &mut [bool], text: &[u8], op: u8) {
 /// a program means what the expression means, whatever the pattern looked like.
 pub(super) fn from_regex(source: &str) -> Option<Vec<u8>> {
     let body = source.strip_prefix('^')?.strip_suffix('$')?;
-    let mut parser = Parser { rest: body.as_bytes(), program: Vec::with_capacity(body.len()) };
+    let mut parser = Parser {
+        rest: body.as_bytes(),
+        program: Vec::with_capacity(body.len()),
+    };
     while !parser.rest.is_empty() {
         if parser.skip(b"(?:") {
             // A wildcard with a literal before or after it.
@@ -135,8 +148,12 @@ pub(super) fn from_regex(source: &str) -> Option<Vec<u8>> {
 }
 
 /// The regular expressions of the wildcards; each has a group of its own.
-const WILDCARDS: [(&[u8], u8); 4] =
-    [(b"(.*)", ANY), (b"(.+?)", SOME), (b"([^/]+?)", SOME_WITHOUT_SLASH), (b"([^\\.]+?)", SOME_WITHOUT_DOT)];
+const WILDCARDS: [(&[u8], u8); 4] = [
+    (b"(.*)", ANY),
+    (b"(.+?)", SOME),
+    (b"([^/]+?)", SOME_WITHOUT_SLASH),
+    (b"([^\\.]+?)", SOME_WITHOUT_DOT),
+];
 
 struct Parser<'a> {
     rest: &'a [u8],
@@ -182,7 +199,23 @@ impl Parser<'_> {
 }
 
 fn is_meta(byte: u8) -> bool {
-    matches!(byte, b'\\' | b'.' | b'+' | b'*' | b'?' | b'(' | b')' | b'|' | b'[' | b']' | b'{' | b'}' | b'^' | b'$')
+    matches!(
+        byte,
+        b'\\'
+            | b'.'
+            | b'+'
+            | b'*'
+            | b'?'
+            | b'('
+            | b')'
+            | b'|'
+            | b'['
+            | b']'
+            | b'{'
+            | b'}'
+            | b'^'
+            | b'$'
+    )
 }
 
 #[cfg(test)]
@@ -207,9 +240,17 @@ mod tests {
 
     #[test]
     fn everything_else_is_left_to_regular_expressions() {
-        for source in
-            ["^(a)$", "^(?:/a)?$", "^(?:/([^/]+?))?$", "^((?:.*)*)$", "^(.*)+$", "^a|b$", "^[a]$", r"^\d$", "^a{2}$"]
-        {
+        for source in [
+            "^(a)$",
+            "^(?:/a)?$",
+            "^(?:/([^/]+?))?$",
+            "^((?:.*)*)$",
+            "^(.*)+$",
+            "^a|b$",
+            "^[a]$",
+            r"^\d$",
+            "^a{2}$",
+        ] {
             assert_eq!(from_regex(source), None, "{source}");
         }
     }
@@ -235,14 +276,21 @@ mod tests {
             (b"\x81x", "x", false),
         ];
         for (program, text, expected) in cases {
-            assert_eq!(matches(program, text.as_bytes()), expected, "{program:?} {text}");
+            assert_eq!(
+                matches(program, text.as_bytes()),
+                expected,
+                "{program:?} {text}"
+            );
         }
     }
 
     #[test]
     fn a_hostile_program_and_text_take_bounded_time() {
         let program: Vec<u8> = b"a\x80".repeat(1_000);
-        assert!(!matches(&[&program[..], b"b\x80c"].concat(), &b"a".repeat(8_192)));
+        assert!(!matches(
+            &[&program[..], b"b\x80c"].concat(),
+            &b"a".repeat(8_192)
+        ));
     }
 
     fn regex_of(program: &[u8]) -> String {

@@ -99,23 +99,42 @@ impl DataFolder {
         })
     }
 
+    /// The folder if it is there; commands that only look make none.
+    ///
+    /// # Errors
+    /// When others can enter it, or it can't be looked at.
+    pub fn existing(path: &Path) -> Result<Option<DataFolder>, DataFolderError> {
+        if path.try_exists().map_err(|why| io_error(path, &why))? {
+            DataFolder::open(path).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The key of this name if it is there.
+    ///
+    /// # Errors
+    /// When others can read it, or it isn't a key.
+    pub fn existing_key(&self, name: &str) -> Result<Option<[u8; KEY_BYTES]>, DataFolderError> {
+        match read_key(&self.path.join(name)) {
+            Err(KeyError::Missing) => Ok(None),
+            Err(KeyError::Refused(why)) => Err(why),
+            Ok(key) => Ok(Some(key)),
+        }
+    }
+
     /// The key of this name, made at random the first time.
     ///
     /// # Errors
     /// When others can read it, it isn't a key, or the folder can't be written.
     pub fn key(&self, name: &str) -> Result<[u8; KEY_BYTES], DataFolderError> {
         let path = self.path.join(name);
-        match read_key(&path) {
-            Err(KeyError::Missing) => {}
-            Err(KeyError::Refused(why)) => return Err(why),
-            Ok(key) => return Ok(key),
+        if let Some(key) = self.existing_key(name)? {
+            return Ok(key);
         }
         self.write_key(&path)?;
         // Read back, since another process may have been first.
-        read_key(&path).map_err(|why| match why {
-            KeyError::Missing => io_error(&path, &io::ErrorKind::NotFound.into()),
-            KeyError::Refused(why) => why,
-        })
+        self.existing_key(name)?.ok_or_else(|| io_error(&path, &io::ErrorKind::NotFound.into()))
     }
 
     /// Writes a new key whole or not at all: a crash must not leave half a key under its name.
@@ -237,8 +256,12 @@ mod tests {
     #[test]
     fn a_new_folder_and_its_keys_are_ours_alone() {
         let path = scratch("new").join("below");
+        assert!(DataFolder::existing(&path).unwrap().is_none());
+        assert!(!path.exists(), "looking makes nothing");
         let folder = DataFolder::open(&path).unwrap();
+        assert_eq!(folder.existing_key("id.key"), Ok(None));
         let key = folder.key("id.key").unwrap();
+        assert_eq!(folder.existing_key("id.key"), Ok(Some(key)));
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("id.key")), 0o600);
         assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "the draft is gone");

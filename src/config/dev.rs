@@ -33,6 +33,15 @@ impl DevSecrets {
             id_key: IdKey(folder.key(ID_KEY_FILE)?),
         })
     }
+
+    /// The HS256 secret a hub in development mode has left in this folder, for commands that sign with it.
+    ///
+    /// # Errors
+    /// When the folder or the file can't be used, or others could read it.
+    pub fn existing_jwt_secret(folder: &Path) -> Result<Option<Secret>, DataFolderError> {
+        let Some(folder) = DataFolder::existing(folder)? else { return Ok(None) };
+        Ok(folder.existing_key(SECRET_FILE)?.map(|key| Secret::new(to_hex(&key))))
+    }
 }
 
 impl Config {
@@ -145,8 +154,10 @@ mod tests {
     #[test]
     fn secrets_are_made_once_and_only_we_can_read_them() {
         let path = scratch("dev");
+        assert_eq!(DevSecrets::existing_jwt_secret(&path), Ok(None));
         let first = DevSecrets::load_or_create(&path).unwrap();
         assert_eq!(DevSecrets::load_or_create(&path).unwrap(), first);
+        assert_eq!(DevSecrets::existing_jwt_secret(&path).unwrap(), Some(first.jwt_secret.clone()));
         assert_eq!(first.jwt_secret.expose().len(), 64);
         for file in [SECRET_FILE, ID_KEY_FILE] {
             assert_eq!(

@@ -4,7 +4,9 @@
 //! bytes for the segment matcher (`segments`), and as a shared regular expression (`compiled`) only where a component
 //! needs one. An ordinary pattern costs some 300 bytes. `ignoreCase` is never on.
 
+mod brackets;
 mod compiled;
+mod prefix;
 mod segments;
 
 use std::cell::OnceCell;
@@ -92,7 +94,7 @@ impl UrlPattern {
         if text.len() > PATTERN_BYTES_MAX {
             return Err(PatternError::TooLong { length: text.len() });
         }
-        if has_unopened_bracket(text) {
+        if brackets::may_lack_opening(text) {
             return Err(PatternError::Bracket);
         }
         let syntax = |error: urlpattern::Error| PatternError::Syntax(error.to_string());
@@ -117,7 +119,7 @@ impl UrlPattern {
             }
             translate(matcher, &mut program, &mut regexes)?;
         }
-        let (address_prefix, literal_prefix) = prefixes(&program);
+        let (address_prefix, literal_prefix) = prefix::of(&program);
         Ok(Arc::new(UrlPattern {
             text: text.into(),
             program: program.into(),
@@ -312,156 +314,6 @@ fn literal(text: &str, program: &mut Vec<u8>) -> Result<(), PatternError> {
     }
     program.extend_from_slice(text.as_bytes());
     Ok(())
-}
-
-/// The prefix of matching addresses, and how much of it is a prefix of matching URLs too.
-fn prefixes(program: &[u8]) -> (String, usize) {
-    let components: Vec<Leading<'_>> = program
-        .split(|&b| b == SEPARATOR)
-        .map(Leading::of)
-        .collect();
-    let (protocol, host) = (
-        &components[Components::PROTOCOL],
-        &components[Components::HOST],
-    );
-    let mut prefix = protocol.text.to_owned();
-    if !protocol.whole {
-        let length = prefix.len();
-        return (prefix, length);
-    }
-    prefix.push(':');
-    let special = matches!(
-        protocol.text,
-        "http" | "https" | "ws" | "wss" | "ftp" | "file"
-    );
-    if !special && host.text.is_empty() {
-        // Without a host a path of `/x` may be written `/x`, `///x` or `/.//x`; an opaque path stands as it is.
-        if host.whole {
-            let path = components[Components::PATH].text;
-            prefix.push_str(if path.starts_with('/') { "/" } else { path });
-        }
-        let length = prefix.len();
-        return (prefix, length);
-    }
-    prefix.push_str("//");
-    let before_user = prefix.len();
-    push_from_host(&mut prefix, &components);
-    let anonymous = [Components::USER, Components::PASSWORD]
-        .iter()
-        .all(|&place| components[place].is_empty());
-    let length = if anonymous { prefix.len() } else { before_user };
-    (prefix, length)
-}
-
-fn push_from_host(prefix: &mut String, components: &[Leading<'_>]) {
-    let (host, port) = (&components[Components::HOST], &components[Components::PORT]);
-    prefix.push_str(host.text);
-    if !host.whole || !port.whole {
-        return;
-    }
-    if !port.is_empty() {
-        prefix.push(':');
-        prefix.push_str(port.text);
-    }
-    prefix.push_str(components[Components::PATH].text);
-}
-
-/// The literal a component starts with.
-struct Leading<'a> {
-    text: &'a str,
-    /// Whether the component is nothing but that.
-    whole: bool,
-}
-
-impl Leading<'_> {
-    fn of(program: &[u8]) -> Leading<'_> {
-        let literal = segments::literal_prefix(program);
-        let text = std::str::from_utf8(literal).expect("a literal is ASCII");
-        Leading {
-            text,
-            whole: literal.len() == program.len(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.whole && self.text.is_empty()
-    }
-}
-
-/// Whether a `]` in front of the path may lack its `[`.
-///
-/// The `urlpattern` crate (0.6) counts brackets of the host name without looking whether one is open and would
-/// overflow. This refuses a little more than that: after a colon, up to the first slash that follows no colon.
-fn has_unopened_bracket(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let mut open_brackets = 0_usize;
-    let mut open_braces = 0_usize;
-    let mut after_colon = false;
-    let mut slashes_allowed = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = bytes[at] == b'\\' && at + 1 < bytes.len();
-        let byte = bytes[at + usize::from(escaped)];
-        let length = if escaped {
-            2
-        } else {
-            group_length(&bytes[at..]).unwrap_or(1)
-        };
-        match byte {
-            b'{' if !escaped => open_braces += 1,
-            b'}' if !escaped => open_braces = open_braces.saturating_sub(1),
-            _ if open_braces > 0 => {}
-            b'[' => open_brackets += 1,
-            b'@' => open_brackets = 0,
-            b']' if after_colon => match open_brackets.checked_sub(1) {
-                Some(fewer) => open_brackets = fewer,
-                None => return true,
-            },
-            b'/' if after_colon && slashes_allowed == 0 => return false,
-            _ => {}
-        }
-        let starts_name = bytes
-            .get(at + 1)
-            .is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'$'));
-        if byte == b':' && (escaped || !starts_name) {
-            if !after_colon {
-                open_brackets = 0;
-            }
-            after_colon = true;
-            slashes_allowed = 2;
-        } else {
-            slashes_allowed = if byte == b'/' {
-                slashes_allowed.max(1) - 1
-            } else {
-                0
-            };
-        }
-        at += length;
-    }
-    // A brace that is never closed, an error anyway, hides the brackets after it at one reading and not at the next.
-    open_braces > 0 && text.contains(']')
-}
-
-/// The length of a `(regular expression)` at the start, if there is a well-formed one.
-fn group_length(bytes: &[u8]) -> Option<usize> {
-    if !bytes.starts_with(b"(") || matches!(bytes.get(1), Some(b'?' | b')')) {
-        return None;
-    }
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'\\' => at += 1,
-            b'(' if depth > 0 && bytes.get(at + 1) != Some(&b'?') => return None,
-            b'(' => depth += 1,
-            b')' if depth == 1 => return Some(at + 1),
-            b')' => depth -= 1,
-            _ if !byte.is_ascii() => return None,
-            _ => {}
-        }
-        at += 1;
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,1 +1,551 @@
-//! (being written)
+//! Access tokens: JSON Web Tokens that say who may publish and subscribe to what (draft 1.0, "Authorization"; RFC 9068).
+//!
+//! Every rule is a function of its own. [`TokenVerifier::verify`] stops at the first that fails; `explain` walks them all
+//! for a person. Claims count only once the signature has been verified; before that, `alg` and `iss` choose among the
+//! keys that the configuration gives, and nothing in a token ever brings a key along (`jwk`, `jku`, `x5u` and `x5c` are
+//! not read, and neither is `kid`: the few keys of an issuer's role are all tried).
+
+mod explain;
+mod jws;
+mod mint;
+mod verdict;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value};
+
+pub use explain::{Check, Outcome, decode_unverified};
+use jws::Jws;
+pub use jws::{Part, TOKEN_BYTES_MAX};
+pub use mint::{Mint, MintError, mint};
+pub use verdict::{VERDICT_TOKENS_BYTES_MAX, VERDICTS_MAX, VerdictCache};
+
+use super::grants::{Grants, GrantsError};
+use super::keys::{VerificationKey, names};
+use super::topic::HubUrl;
+
+type Members = Map<String, Value>;
+
+/// What a token is presented for: each role of an issuer has keys of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Publishing.
+    Publisher,
+    /// Everything else: event streams and the subscription API.
+    Subscriber,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Publisher => "publisher",
+            Role::Subscriber => "subscriber",
+        })
+    }
+}
+
+/// Whose tokens are accepted, and for what.
+#[derive(Debug, Clone)]
+pub struct TokenRules {
+    /// The trusted issuers; their ids are distinct.
+    pub issuers: Vec<Issuer>,
+    /// The resource identifier, which tokens must name in `aud`.
+    pub audience: String,
+    /// What relative matchers in grants are relative to.
+    pub hub: HubUrl,
+}
+
+/// A trusted issuer.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// What its tokens have in `iss`, compared byte for byte.
+    pub id: String,
+    /// The keys that may sign tokens for publishing; `None` if none of its tokens may be used for that.
+    pub publisher: Option<Vec<VerificationKey>>,
+    /// The keys that may sign tokens for subscribing; `None` if none of its tokens may be used for that.
+    pub subscriber: Option<Vec<VerificationKey>>,
+}
+
+/// What a valid token gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Access {
+    /// `iss`.
+    pub issuer: Arc<str>,
+    /// `sub`, if it is a string.
+    pub subject: Option<Box<str>>,
+    /// `jti`, if it is a string.
+    pub token_id: Option<Box<str>>,
+    /// `exp` in milliseconds since 1970, rounded down: from then on the token is expired.
+    pub expires_at_ms: u64,
+    /// `nbf` in milliseconds since 1970, rounded up: before that the token isn't valid yet.
+    pub not_before_ms: Option<u64>,
+    /// What the bearer may do.
+    pub grants: Grants,
+}
+// Every subscriber with a token of its own holds one.
+const _: () = assert!(size_of::<Access>() <= 120);
+
+impl Access {
+    /// Whether the token's time has come and isn't over. All the other rules hold as long as the keys do.
+    pub fn valid_at(&self, now_unix_ms: u64) -> bool {
+        now_unix_ms < self.expires_at_ms
+            && self.not_before_ms.is_none_or(|start| start <= now_unix_ms)
+    }
+}
+
+/// Which rule a token breaks. The sentences are for the log and for `token explain`; a client is only told that the token
+/// is invalid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than [`TOKEN_BYTES_MAX`].
+    #[error(
+        "the token has {bytes} bytes and at most {TOKEN_BYTES_MAX} are accepted: grant by pattern instead of topic by topic"
+    )]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Not header, claims and signature.
+    #[error(
+        "a token is three parts with dots between them (JWS compact form) and this has {parts}: send it as the issuer made it"
+    )]
+    NotCompact {
+        /// How many parts there are.
+        parts: usize,
+    },
+    /// A part isn't base64url in its only spelling.
+    #[error(
+        "the {0} is not base64url without padding (RFC 7515): the token was cut or changed on its way"
+    )]
+    Base64(Part),
+    /// A part isn't JSON that everybody reads alike.
+    #[error("the {part} can't be read as JSON: {reason}")]
+    Json {
+        /// Header or claims.
+        part: Part,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A part is another JSON value.
+    #[error("the {0} must be a JSON object")]
+    NotAnObject(Part),
+    /// The third part is empty.
+    #[error("the token is not signed: the part after the second dot is empty")]
+    Unsigned,
+    /// `typ` isn't `at+jwt`.
+    #[error(
+        "typ must be \"at+jwt\" and {}: let the issuer set it in the header",
+        found_text(found)
+    )]
+    Type {
+        /// What it is.
+        found: Option<String>,
+    },
+    /// `crit` is there.
+    #[error(
+        "the header has crit, which demands extensions (RFC 7515 §4.1.11), and this hub has none: let the issuer leave it out"
+    )]
+    Critical,
+    /// `alg` is missing, `none`, or unknown.
+    #[error(
+        "alg must name a signature algorithm of RFC 7518 or 8037 that this hub knows (HS*, RS*, PS*, ES256, ES384, EdDSA) and {}",
+        found_text(found)
+    )]
+    Algorithm {
+        /// What it is.
+        found: Option<String>,
+    },
+    /// `iss` is missing or isn't a string.
+    #[error("iss must be a string that names the issuer and {}", found_text(found))]
+    IssuerMalformed {
+        /// What it is.
+        found: Option<String>,
+    },
+    /// `iss` isn't trusted.
+    #[error("the issuer {} is not trusted: trusted are {}; the comparison is exact, to the last slash", quoted(found), trusted.join(", "))]
+    IssuerUnknown {
+        /// What it is.
+        found: String,
+        /// The configured ones.
+        trusted: Vec<String>,
+    },
+    /// The issuer has no key for the role.
+    #[error(
+        "the issuer {} has no {role} key: configure one, or use its tokens for the other role only",
+        quoted(issuer)
+    )]
+    NoKey {
+        /// Who.
+        issuer: String,
+        /// For what.
+        role: Role,
+    },
+    /// `alg` isn't allowed for any of the issuer's keys.
+    #[error("alg is {} and the issuer's {role} keys are for {}: sign with one of those, or change the key's algorithms", names(&[*algorithm]), names(allowed))]
+    AlgorithmNotAllowed {
+        /// What the token says.
+        algorithm: Algorithm,
+        /// For what.
+        role: Role,
+        /// What the keys are for.
+        allowed: Vec<Algorithm>,
+    },
+    /// No key of the issuer's made the signature.
+    #[error(
+        "the signature is not by the issuer's {role} key: the key configured here and the one that signed differ, or the token was changed"
+    )]
+    Signature {
+        /// For what.
+        role: Role,
+    },
+    /// `exp` is missing.
+    #[error("exp is missing: a token must expire; set it to seconds since 1970")]
+    ExpirationMissing,
+    /// `exp` or `nbf` isn't a number.
+    #[error("{claim} must be a JSON number, seconds since 1970, and {}", found_text(&Some(found.clone())))]
+    TimeMalformed {
+        /// Which claim.
+        claim: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// `exp` is over.
+    #[error("the token expired {} ago: get a new one", span(now_unix_ms - expires_at_ms))]
+    Expired {
+        /// When, in milliseconds since 1970.
+        expires_at_ms: u64,
+        /// The time of the check.
+        now_unix_ms: u64,
+    },
+    /// `nbf` is to come.
+    #[error("the token becomes valid in {}: wait, or compare the clocks of the issuer and the hub", span(not_before_ms - now_unix_ms))]
+    NotYetValid {
+        /// When, in milliseconds since 1970.
+        not_before_ms: u64,
+        /// The time of the check.
+        now_unix_ms: u64,
+    },
+    /// `aud` is missing or neither a string nor an array of strings.
+    #[error(
+        "aud must be a string or an array of strings and {}: set it to {}",
+        found_text(found),
+        quoted(expected)
+    )]
+    AudienceMalformed {
+        /// What it is.
+        found: Option<String>,
+        /// The resource identifier.
+        expected: String,
+    },
+    /// `aud` names others.
+    #[error(
+        "the token is for {found} and this hub is {}: let the issuer put that into aud, exactly, or change the hub's resource identifier",
+        quoted(expected)
+    )]
+    AudienceWrong {
+        /// What it is.
+        found: String,
+        /// The resource identifier.
+        expected: String,
+    },
+    /// `authorization_details` can't be read.
+    #[error(transparent)]
+    Grants(#[from] GrantsError),
+}
+
+/// The rules for tokens, ready to be applied.
+#[derive(Debug)]
+pub struct TokenVerifier {
+    issuers: Box<[TrustedIssuer]>,
+    audience: String,
+    hub: HubUrl,
+}
+
+#[derive(Debug)]
+struct TrustedIssuer {
+    id: Arc<str>,
+    publisher: Box<[VerificationKey]>,
+    subscriber: Box<[VerificationKey]>,
+}
+
+impl TrustedIssuer {
+    fn keys(&self, role: Role) -> &[VerificationKey] {
+        match role {
+            Role::Publisher => &self.publisher,
+            Role::Subscriber => &self.subscriber,
+        }
+    }
+}
+
+impl TokenVerifier {
+    /// A verifier for these rules.
+    pub fn new(rules: TokenRules) -> TokenVerifier {
+        let issuers = rules.issuers.into_iter().map(|issuer| TrustedIssuer {
+            id: issuer.id.into(),
+            publisher: issuer.publisher.unwrap_or_default().into(),
+            subscriber: issuer.subscriber.unwrap_or_default().into(),
+        });
+        TokenVerifier {
+            issuers: issuers.collect(),
+            audience: rules.audience,
+            hub: rules.hub,
+        }
+    }
+
+    /// What a token gives in a role at a time (milliseconds since 1970), or the first rule that it breaks.
+    ///
+    /// Costs a signature check, which for RSA and ECDSA is tens to hundreds of microseconds.
+    pub fn verify(&self, token: &str, role: Role, now_unix_ms: u64) -> Result<Access, TokenError> {
+        let jws = Jws::split(token)?;
+        let header = jws.header()?;
+        let claims = jws.claims()?;
+        check_type(&header)?;
+        check_critical(&header)?;
+        let algorithm = algorithm(&header)?;
+        let issuer = self.issuer(&claims)?;
+        let keys = keys(issuer, role, algorithm)?;
+        check_signature(&keys, role, algorithm, &jws)?;
+
+        let expires_at_ms = expiration(&claims, now_unix_ms)?;
+        let not_before_ms = not_before(&claims, now_unix_ms)?;
+        self.check_audience(&claims)?;
+        let grants = self.grants(&claims)?;
+        let text = |claim| claims.get(claim).and_then(Value::as_str).map(Box::from);
+        Ok(Access {
+            issuer: Arc::clone(&issuer.id),
+            subject: text("sub"),
+            token_id: text("jti"),
+            expires_at_ms,
+            not_before_ms,
+            grants,
+        })
+    }
+
+    fn issuer(&self, claims: &Members) -> Result<&TrustedIssuer, TokenError> {
+        let found = claims.get("iss");
+        let id = found
+            .and_then(Value::as_str)
+            .ok_or_else(|| TokenError::IssuerMalformed {
+                found: found.map(shortened),
+            })?;
+        let trusted = || {
+            self.issuers
+                .iter()
+                .map(|issuer| quoted(&issuer.id))
+                .collect()
+        };
+        self.issuers
+            .iter()
+            .find(|issuer| *issuer.id == *id)
+            .ok_or_else(|| TokenError::IssuerUnknown {
+                found: id.to_owned(),
+                trusted: trusted(),
+            })
+    }
+
+    fn check_audience(&self, claims: &Members) -> Result<(), TokenError> {
+        let found = claims.get("aud");
+        let named: Option<Vec<&str>> = match found {
+            Some(Value::String(audience)) => Some(vec![audience]),
+            Some(Value::Array(audiences)) => audiences.iter().map(Value::as_str).collect(),
+            _ => None,
+        };
+        let expected = || self.audience.clone();
+        match named {
+            None => Err(TokenError::AudienceMalformed {
+                found: found.map(shortened),
+                expected: expected(),
+            }),
+            Some(named) if named.contains(&&*self.audience) => Ok(()),
+            Some(_) => Err(TokenError::AudienceWrong {
+                found: found.map(shortened).unwrap_or_default(),
+                expected: expected(),
+            }),
+        }
+    }
+
+    fn grants(&self, claims: &Members) -> Result<Grants, TokenError> {
+        match claims.get("authorization_details") {
+            None => Ok(Grants::default()),
+            Some(details) => Ok(Grants::from_details(details, &self.hub)?),
+        }
+    }
+}
+
+/// RFC 9068 §4: a token made for another purpose, such as an ID token, must not pass.
+fn check_type(header: &Members) -> Result<(), TokenError> {
+    let found = header.get("typ");
+    let is_access_token = found.and_then(Value::as_str).is_some_and(|typ| {
+        let subtype = match typ.split_at_checked("application/".len()) {
+            Some((tree, subtype)) if tree.eq_ignore_ascii_case("application/") => subtype,
+            _ => typ,
+        };
+        subtype.eq_ignore_ascii_case("at+jwt")
+    });
+    if is_access_token {
+        Ok(())
+    } else {
+        Err(TokenError::Type {
+            found: found.map(shortened),
+        })
+    }
+}
+
+/// RFC 7515 §4.1.11. An empty list is against the RFC, and no extension is implemented.
+fn check_critical(header: &Members) -> Result<(), TokenError> {
+    if header.contains_key("crit") {
+        Err(TokenError::Critical)
+    } else {
+        Ok(())
+    }
+}
+
+fn algorithm(header: &Members) -> Result<Algorithm, TokenError> {
+    let found = header.get("alg");
+    found
+        .and_then(Value::as_str)
+        .and_then(|name| Algorithm::from_str(name).ok())
+        .ok_or_else(|| TokenError::Algorithm {
+            found: found.map(shortened),
+        })
+}
+
+/// The issuer's keys for the role that may be used with the algorithm: at least one.
+fn keys(
+    issuer: &TrustedIssuer,
+    role: Role,
+    algorithm: Algorithm,
+) -> Result<Vec<&VerificationKey>, TokenError> {
+    let all = issuer.keys(role);
+    if all.is_empty() {
+        return Err(TokenError::NoKey {
+            issuer: issuer.id.to_string(),
+            role,
+        });
+    }
+    let keys: Vec<_> = all
+        .iter()
+        .filter(|key| key.algorithms().contains(&algorithm))
+        .collect();
+    if keys.is_empty() {
+        let allowed = all
+            .iter()
+            .flat_map(VerificationKey::algorithms)
+            .copied()
+            .collect();
+        return Err(TokenError::AlgorithmNotAllowed {
+            algorithm,
+            role,
+            allowed,
+        });
+    }
+    Ok(keys)
+}
+
+/// The key that made the signature.
+fn check_signature<'k>(
+    keys: &[&'k VerificationKey],
+    role: Role,
+    algorithm: Algorithm,
+    jws: &Jws<'_>,
+) -> Result<&'k VerificationKey, TokenError> {
+    let signature = jws.signature()?;
+    let message = jws.message.as_bytes();
+    let mut keys = keys.iter();
+    keys.find(|key| key.verifies(algorithm, message, signature))
+        .copied()
+        .ok_or(TokenError::Signature { role })
+}
+
+/// RFC 7519 §4.1.4: valid before `exp`, not at it.
+fn expiration(claims: &Members, now_unix_ms: u64) -> Result<u64, TokenError> {
+    let exp = claims.get("exp").ok_or(TokenError::ExpirationMissing)?;
+    let expires_at_ms = unix_ms("exp", exp, f64::floor)?;
+    if now_unix_ms < expires_at_ms {
+        Ok(expires_at_ms)
+    } else {
+        Err(TokenError::Expired {
+            expires_at_ms,
+            now_unix_ms,
+        })
+    }
+}
+
+/// RFC 7519 §4.1.5: valid from `nbf` on.
+fn not_before(claims: &Members, now_unix_ms: u64) -> Result<Option<u64>, TokenError> {
+    let Some(nbf) = claims.get("nbf") else {
+        return Ok(None);
+    };
+    let not_before_ms = unix_ms("nbf", nbf, f64::ceil)?;
+    if not_before_ms <= now_unix_ms {
+        Ok(Some(not_before_ms))
+    } else {
+        Err(TokenError::NotYetValid {
+            not_before_ms,
+            now_unix_ms,
+        })
+    }
+}
+
+/// A NumericDate (RFC 7519 §2) in milliseconds. Before 1970 is 1970; beyond what fits is the last that fits.
+fn unix_ms(claim: &'static str, value: &Value, round: fn(f64) -> f64) -> Result<u64, TokenError> {
+    if let Some(seconds) = value.as_u64() {
+        return Ok(seconds.saturating_mul(1000));
+    }
+    match value.as_f64() {
+        // `as` saturates, also for what a product of finite numbers can become.
+        Some(seconds) if seconds.is_finite() => Ok(round(seconds * 1000.0) as u64),
+        _ => Err(TokenError::TimeMalformed {
+            claim,
+            found: shortened(value),
+        }),
+    }
+}
+
+/// How much of a stranger's text goes into a sentence.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// A stranger's text in quotation marks, as [`shortened`].
+fn quoted(text: &str) -> String {
+    shortened(&Value::from(text))
+}
+
+/// A stranger's JSON on one line, at a bounded length, without characters that could disturb a terminal or a log.
+fn shortened(value: &Value) -> String {
+    let json = value.to_string();
+    let mut shown = String::new();
+    for c in json.chars().take(SHOWN_CHARS_MAX) {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    if json.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn found_text(found: &Option<String>) -> String {
+    found
+        .as_ref()
+        .map_or_else(|| "is missing".to_owned(), |found| format!("is {found}"))
+}
+
+/// "1 h 2 min", to the two largest units.
+fn span(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -329,7 +329,7 @@ fn filled(pattern: &str, value: &str) -> String {
             }
             '(' => {
                 rest = rest.split_once(')').map_or("", |(_, rest)| rest);
-                topic.push_str("a");
+                topic.push('a');
             }
             '{' | '}' | '+' | '\\' => {}
             other => topic.push(other),

@@ -1,0 +1,230 @@
+//! Tokens that were found valid, so that a crowd coming back doesn't cost a signature check each.
+//!
+//! Only successes are kept: failures are as many as an attacker likes. What changes with time is checked at every use.
+//! A cache belongs to one set of rules; with other rules a new one is made.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Access, Role, TOKEN_BYTES_MAX};
+use crate::protocol::signature::sha256;
+
+/// Verdicts in one cache.
+pub const VERDICTS_MAX: usize = 16_384;
+/// The tokens of all verdicts in one cache together. The tokens themselves aren't kept; what was read from them is of
+/// their order of size, so this bounds the memory however long they are.
+pub const VERDICT_TOKENS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A bounded memory of valid tokens. When it is full, those not used lately give way.
+///
+/// A token is known by its SHA-256, so that tokens aren't lying about in memory.
+#[derive(Debug)]
+pub struct VerdictCache {
+    places: HashMap<Key, usize>,
+    verdicts: Vec<Verdict>,
+    verdicts_max: usize,
+    /// Sum over `verdicts`.
+    token_bytes: usize,
+    token_bytes_max: usize,
+    /// Where the search for a victim goes on: a second-chance clock.
+    hand: usize,
+}
+
+type Key = ([u8; 32], Role);
+
+#[derive(Debug)]
+struct Verdict {
+    key: Key,
+    access: Arc<Access>,
+    token_bytes: u16,
+    used: bool,
+}
+const _: () = assert!(TOKEN_BYTES_MAX <= u16::MAX as usize);
+
+impl Default for VerdictCache {
+    fn default() -> VerdictCache {
+        VerdictCache::new(VERDICTS_MAX, VERDICT_TOKENS_BYTES_MAX)
+    }
+}
+
+impl VerdictCache {
+    /// A cache of at most so many verdicts (at least one), over tokens of at most so many bytes in total.
+    pub fn new(verdicts_max: usize, token_bytes_max: usize) -> VerdictCache {
+        assert!(verdicts_max > 0, "a cache holds something");
+        VerdictCache {
+            places: HashMap::new(),
+            verdicts: Vec::new(),
+            verdicts_max,
+            token_bytes: 0,
+            token_bytes_max,
+            hand: 0,
+        }
+    }
+
+    /// What the token gives, if it was found valid before and is valid at this time (milliseconds since 1970).
+    pub fn get(&mut self, token: &str, role: Role, now_unix_ms: u64) -> Option<Arc<Access>> {
+        let place = *self.places.get(&key(token, role))?;
+        let verdict = &mut self.verdicts[place];
+        if verdict.access.valid_at(now_unix_ms) {
+            verdict.used = true;
+            Some(Arc::clone(&verdict.access))
+        } else {
+            // Expired, or the clock was set back to before `nbf`: in both cases the rules have to be applied anew.
+            self.remove(place);
+            None
+        }
+    }
+
+    /// Keeps what [`TokenVerifier::verify`](super::TokenVerifier::verify) said about the token.
+    pub fn insert(&mut self, token: &str, role: Role, access: Access) -> Arc<Access> {
+        let access = Arc::new(access);
+        let key = key(token, role);
+        if let Some(&place) = self.places.get(&key) {
+            self.remove(place);
+        }
+        let token_bytes = match u16::try_from(token.len()) {
+            Ok(bytes) if usize::from(bytes) <= self.token_bytes_max => bytes,
+            _ => return access,
+        };
+        while self.verdicts.len() >= self.verdicts_max
+            || self.token_bytes + usize::from(token_bytes) > self.token_bytes_max
+        {
+            self.evict();
+        }
+        self.token_bytes += usize::from(token_bytes);
+        self.places.insert(key, self.verdicts.len());
+        self.verdicts.push(Verdict {
+            key,
+            access: Arc::clone(&access),
+            token_bytes,
+            used: false,
+        });
+        access
+    }
+
+    /// Removes the first verdict from the hand on that wasn't used since the hand last passed.
+    fn evict(&mut self) {
+        loop {
+            self.hand %= self.verdicts.len();
+            if std::mem::take(&mut self.verdicts[self.hand].used) {
+                self.hand += 1;
+            } else {
+                return self.remove(self.hand);
+            }
+        }
+    }
+
+    fn remove(&mut self, place: usize) {
+        let removed = self.verdicts.swap_remove(place);
+        self.token_bytes -= usize::from(removed.token_bytes);
+        self.places.remove(&removed.key);
+        if let Some(moved) = self.verdicts.get(place) {
+            self.places.insert(moved.key, place);
+        }
+        debug_assert_eq!(self.places.len(), self.verdicts.len());
+    }
+}
+
+fn key(token: &str, role: Role) -> Key {
+    (sha256(token.as_bytes()), role)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::grants::Grants;
+
+    fn access(expires_at_ms: u64) -> Access {
+        Access {
+            issuer: "https://app.example".into(),
+            subject: None,
+            token_id: None,
+            expires_at_ms,
+            not_before_ms: Some(10),
+            grants: Grants::default(),
+        }
+    }
+
+    #[test]
+    fn identical_tokens_share_one_access() {
+        let mut cache = VerdictCache::default();
+        let first = cache.insert("a", Role::Subscriber, access(100));
+        let second = cache.get("a", Role::Subscriber, 50).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(cache.get("b", Role::Subscriber, 50), None);
+    }
+
+    #[test]
+    fn a_role_is_part_of_the_key() {
+        let mut cache = VerdictCache::default();
+        cache.insert("a", Role::Subscriber, access(100));
+        assert_eq!(cache.get("a", Role::Publisher, 50), None);
+    }
+
+    #[test]
+    fn exp_and_nbf_are_checked_at_every_use() {
+        let mut cache = VerdictCache::default();
+        cache.insert("a", Role::Subscriber, access(100));
+        assert!(cache.get("a", Role::Subscriber, 10).is_some());
+        assert!(cache.get("a", Role::Subscriber, 99).is_some());
+        assert_eq!(cache.get("a", Role::Subscriber, 100), None);
+        assert!(cache.verdicts.is_empty() && cache.places.is_empty());
+        cache.insert("a", Role::Subscriber, access(100));
+        assert_eq!(cache.get("a", Role::Subscriber, 9), None);
+    }
+
+    #[test]
+    fn a_full_cache_forgets_what_is_not_used() {
+        let mut cache = VerdictCache::new(3, 1000);
+        for token in ["a", "b", "c"] {
+            cache.insert(token, Role::Subscriber, access(100));
+        }
+        for token in ["d", "e", "f", "g"] {
+            assert!(
+                cache.get("a", Role::Subscriber, 50).is_some(),
+                "before {token}"
+            );
+            cache.insert(token, Role::Subscriber, access(100));
+        }
+        assert_eq!(cache.verdicts.len(), 3);
+    }
+
+    #[test]
+    fn long_tokens_count_for_more() {
+        let mut cache = VerdictCache::new(1000, 50_000);
+        for number in 0..20 {
+            cache.insert(&format!("{number:08000}"), Role::Publisher, access(100));
+        }
+        assert_eq!(cache.verdicts.len(), 6);
+        assert_eq!(cache.token_bytes, 48_000);
+        let mut cache = VerdictCache::new(1000, 3);
+        cache.insert("long", Role::Publisher, access(100));
+        assert_eq!(cache.get("long", Role::Publisher, 50), None);
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_holds_more_than_it_may_nor_answers_for_another(
+            steps in proptest::collection::vec((0..12_u64, any::<bool>(), 10..40_u64), 0..200)
+        ) {
+            let mut cache = VerdictCache::new(5, 12);
+            for (token, insert, now) in steps {
+                let text = token.to_string();
+                if insert {
+                    cache.insert(&text, Role::Publisher, access(20 + token));
+                    prop_assert!(cache.get(&text, Role::Publisher, 10).is_some());
+                } else if let Some(found) = cache.get(&text, Role::Publisher, now) {
+                    prop_assert_eq!(found.expires_at_ms, 20 + token);
+                    prop_assert!(now < found.expires_at_ms);
+                }
+                prop_assert!(cache.verdicts.len() <= 5 && cache.token_bytes <= 12);
+                for (place, verdict) in cache.verdicts.iter().enumerate() {
+                    prop_assert_eq!(cache.places.get(&verdict.key), Some(&place));
+                }
+                prop_assert_eq!(cache.places.len(), cache.verdicts.len());
+            }
+        }
+    }
+}

@@ -1,1 +1,29 @@
 //! One typed configuration from flags, environment and file.
+//!
+//! `setting` has the settings as data; `layer` decides which word holds (flag beats environment, environment beats
+//! file, file beats default); `load` gives the words their types and refuses what is unknown, unreadable or unsafe,
+//! all of it at once. `dev` is what development mode adds, `data_folder` what survives a restart, `print` and `docs`
+//! show all of it. What a value does belongs to the part that uses it.
+
+pub mod data_folder;
+pub mod dev;
+pub mod docs;
+pub mod print;
+pub mod setting;
+
+mod amount;
+mod environment;
+mod file;
+mod issuer;
+mod layer;
+mod load;
+mod nearest;
+mod origin;
+mod refusal;
+mod value;
+
+pub use amount::{AmountError, format_duration, parse_count, parse_duration, parse_size};
+pub use issuer::{IssuerConfig, KeyConfig, RoleConfig, Secret};
+pub use layer::{Layer, Place, Said, Source, flags};
+pub use load::{Config, CorsOrigins, HUB_PATH, History, IdKey, IoChoice};
+pub use refusal::{Refusal, Refusals, Role};

@@ -1,0 +1,76 @@
+//! `cinnabar serve`: load the configuration, say what should be said, run the hub.
+
+use super::flags::SettingFlags;
+use super::outside::say;
+use anyhow::{Context, Result};
+use cinnabar::config::Config;
+use clap::Args;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+Every setting can also stand in the environment (`CINNABAR_MAX_LIFETIME` for `--max-lifetime`) and in the TOML file named
+by `--config` (`max_lifetime`). Flags win over the environment, the environment over the file.
+`cinnabar config print` shows what holds; docs/configuration.md says more.
+
+Examples:
+  Try things out on this machine:
+    cinnabar serve --dev
+
+  Behind a proxy that speaks TLS, tokens from one application, public updates for everybody:
+    export CINNABAR_PUBLISHER_JWT_KEY=$(cat /etc/cinnabar/secret)
+    cinnabar serve --resource https://hub.example/.well-known/mercure --issuer https://app.example --anonymous \\
+      --cors-origin https://app.example
+
+  From a file:
+    cinnabar serve --config /etc/cinnabar.toml";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let mut config = match self.flags.load() {
+            Ok(config) => config,
+            Err(refusals) => {
+                for refusal in refusals.0 {
+                    say(&format!("cinnabar: {refusal}"));
+                }
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        start_log(&config)?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        if config.subscriptions {
+            tracing::warn!("--subscriptions is accepted, but subscriptions are neither announced nor listed yet");
+        }
+        config.open_data_folder()?;
+        hub(config)
+    }
+}
+
+/// Where the hub itself begins.
+fn hub(config: Config) -> Result<ExitCode> {
+    // The server's entry point goes here: `cinnabar::server::run(config)`. It prints `config.dev_banner(…)` once the
+    // listener is bound.
+    _ = config;
+    anyhow::bail!("the server isn't part of this build")
+}
+
+/// Lines on standard error, in colour on a terminal only.
+fn start_log(config: &Config) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.log).context("the log filter")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init()
+        .map_err(|why| anyhow::anyhow!("the log can't be started: {why}"))
+}

@@ -1,0 +1,498 @@
+//! The settings of `cinnabar serve` as data: one row per setting.
+//!
+//! Flags, environment names, keys of the file, `--help`, `config print` and docs/configuration.md are made from these
+//! rows. A row says nothing about what a value means; `load` gives it a type and refuses what doesn't fit.
+
+/// One setting, under its one name.
+#[derive(Debug, PartialEq)]
+pub struct Setting {
+    /// The flag without its dashes, e.g. `max-lifetime`; the other names follow from it.
+    pub name: &'static str,
+    /// What a value looks like in help, e.g. `DURATION`.
+    pub value: &'static str,
+    /// How many values it takes.
+    pub kind: Kind,
+    /// What holds when nobody says anything.
+    pub default: Fallback,
+    /// What holds instead in development mode.
+    pub dev_default: Option<Fallback>,
+    /// A name of the reference hub's environment that means the same.
+    pub mercure_env: Option<&'static str>,
+    /// The heading it stands under.
+    pub group: &'static str,
+    /// Whether its value must never be shown.
+    pub secret: bool,
+    /// What it does, for people, in Markdown that also reads well as plain text.
+    pub doc: &'static str,
+}
+
+/// How many values a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// On or off; the bare flag means on.
+    Switch,
+    /// One value.
+    One,
+    /// Any number: a repeatable flag, words separated by spaces in the environment, an array in the file.
+    Many,
+}
+
+/// What a setting is when nobody set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// A value as one would write it.
+    Value(&'static str),
+    /// No value; the text says what happens then.
+    Without(&'static str),
+}
+
+impl Fallback {
+    /// The text shown in help and docs.
+    pub fn text(self) -> &'static str {
+        match self {
+            Fallback::Value(text) | Fallback::Without(text) => text,
+        }
+    }
+}
+
+impl Setting {
+    /// `max-lifetime` → `--max-lifetime`.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name)
+    }
+
+    /// `max-lifetime` → `CINNABAR_MAX_LIFETIME`.
+    pub fn env(&self) -> String {
+        format!("{ENV_PREFIX}{}", self.name.replace('-', "_").to_uppercase())
+    }
+
+    /// `max-lifetime` → `max_lifetime`; none for the setting that names the file itself.
+    pub fn key(&self) -> Option<String> {
+        (self.name != "config").then(|| self.name.replace('-', "_"))
+    }
+
+    /// The default that holds in this mode.
+    pub fn default_in(&self, dev: bool) -> Fallback {
+        self.dev_default.filter(|_| dev).unwrap_or(self.default)
+    }
+}
+
+/// The row with this name.
+///
+/// # Panics
+/// When there is none: names are constants of this crate.
+pub fn setting(name: &str) -> &'static Setting {
+    SETTINGS
+        .iter()
+        .find(|setting| setting.name == name)
+        .expect("settings are asked for by names of the table")
+}
+
+/// Every variable of the environment that begins so belongs to the hub.
+pub const ENV_PREFIX: &str = "CINNABAR_";
+
+const LISTENING: &str = "Listening";
+const ACCESS: &str = "Who may do what";
+const BROWSERS: &str = "Browsers";
+const HISTORY: &str = "History";
+const STREAMS: &str = "Streams";
+const LIMITS: &str = "Limits of a request";
+const MACHINE: &str = "The machine";
+
+/// The headings, in the order they are shown.
+pub const GROUPS: &[&str] = &[
+    LISTENING, ACCESS, BROWSERS, HISTORY, STREAMS, LIMITS, MACHINE,
+];
+
+/// A row that is neither secret nor different in development mode; the others are written by update from it.
+const fn row(
+    group: &'static str,
+    name: &'static str,
+    value: &'static str,
+    kind: Kind,
+    default: Fallback,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        value,
+        kind,
+        default,
+        dev_default: None,
+        mercure_env: None,
+        group,
+        secret: false,
+        doc,
+    }
+}
+
+use Fallback::{Value, Without};
+use Kind::{Many, One, Switch};
+
+/// Every setting, in the order of help and docs.
+pub const SETTINGS: &[Setting] = &[
+    row(
+        LISTENING,
+        "listen",
+        "ADDR:PORT",
+        One,
+        Value("127.0.0.1:3000"),
+        "The address and port to accept connections on. The default is for a proxy on the same machine; \
+         `0.0.0.0:3000` accepts from everywhere.",
+    ),
+    row(
+        LISTENING,
+        "dev",
+        "",
+        Switch,
+        Value("false"),
+        "Development mode: loopback only, anonymous subscribers let in, loopback origins allowed, a secret of its own \
+         in the data folder, ready-made tokens printed at start.",
+    ),
+    Setting {
+        dev_default: Some(Value("./cinnabar-data")),
+        ..row(
+            LISTENING,
+            "data",
+            "FOLDER",
+            One,
+            Without("none"),
+            "The folder for what must survive a restart (keys). Made with mode 0700; refused if others can read it.",
+        )
+    },
+    row(
+        LISTENING,
+        "config",
+        "FILE",
+        One,
+        Without("none"),
+        "A TOML file with any of these settings, and with `[[issuer]]` tables where issuers have keys of their own.",
+    ),
+    Setting {
+        dev_default: Some(Without("the URL it listens on")),
+        ..row(
+            ACCESS,
+            "resource",
+            "URL",
+            One,
+            Without("required outside development"),
+            "The hub's public URL, e.g. `https://hub.example/.well-known/mercure`: what tokens must name in `aud`, and \
+             what relative topics and patterns are resolved against.",
+        )
+    },
+    Setting {
+        mercure_env: Some("MERCURE_TRUSTED_ISSUERS"),
+        ..row(
+            ACCESS,
+            "issuer",
+            "ISS",
+            Many,
+            Without("none"),
+            "A trusted issuer of tokens, exactly as it stands in `iss`. Several share the keys given by the flags below; \
+             in the file, `[[issuer]]` tables give each its own.",
+        )
+    },
+    Setting {
+        mercure_env: Some("MERCURE_PUBLISHER_JWT_KEY"),
+        secret: true,
+        ..row(
+            ACCESS,
+            "publisher-jwt-key",
+            "KEY",
+            One,
+            Without("none"),
+            "The key that tokens for publishing are signed with: a secret (32 bytes or more for HS256) or a public key \
+             in PEM. Other users of the machine can see flags: prefer the environment or the file.",
+        )
+    },
+    Setting {
+        mercure_env: Some("MERCURE_PUBLISHER_JWT_ALG"),
+        ..row(
+            ACCESS,
+            "publisher-jwt-alg",
+            "ALG",
+            Many,
+            Value("HS256"),
+            "The algorithms allowed with that key: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, \
+             ES256, ES384, EdDSA.",
+        )
+    },
+    Setting {
+        mercure_env: Some("MERCURE_SUBSCRIBER_JWT_KEY"),
+        secret: true,
+        ..row(
+            ACCESS,
+            "subscriber-jwt-key",
+            "KEY",
+            One,
+            Without("none"),
+            "The key that tokens for subscribing are signed with, in the same forms.",
+        )
+    },
+    Setting {
+        mercure_env: Some("MERCURE_SUBSCRIBER_JWT_ALG"),
+        ..row(
+            ACCESS,
+            "subscriber-jwt-alg",
+            "ALG",
+            Many,
+            Value("HS256"),
+            "The algorithms allowed with that key.",
+        )
+    },
+    Setting {
+        dev_default: Some(Value("true")),
+        ..row(
+            ACCESS,
+            "anonymous",
+            "",
+            Switch,
+            Value("false"),
+            "Let subscribers in without a token; they receive public updates only. A token that is presented and \
+             invalid is refused all the same.",
+        )
+    },
+    row(
+        ACCESS,
+        "subscriptions",
+        "",
+        Switch,
+        Value("false"),
+        "Announce subscriptions that start and end, and answer the subscription API. Not served yet: accepted, and \
+         said in the log.",
+    ),
+    Setting {
+        dev_default: Some(Without("loopback origins")),
+        ..row(
+            BROWSERS,
+            "cors-origin",
+            "ORIGIN",
+            Many,
+            Without("none"),
+            "An origin whose pages may use the hub, e.g. `https://app.example`. `*` allows every page, without cookies.",
+        )
+    },
+    Setting {
+        dev_default: Some(Without("loopback origins")),
+        ..row(
+            BROWSERS,
+            "publish-origin",
+            "ORIGIN",
+            Many,
+            Without("none"),
+            "An origin whose pages may publish with the cookie. Publishing with an `Authorization` header needs none.",
+        )
+    },
+    row(
+        BROWSERS,
+        "cookie-name",
+        "NAME",
+        One,
+        Value("__Secure-mercure_access_token"),
+        "The cookie a token is taken from when there is no `Authorization` header.",
+    ),
+    row(
+        HISTORY,
+        "history",
+        "memory|FOLDER",
+        One,
+        Value("memory"),
+        "Where events are kept for subscribers that come back. `memory` forgets with the process; a folder isn't \
+         supported yet and is refused.",
+    ),
+    row(
+        HISTORY,
+        "history-max-events",
+        "N",
+        One,
+        Value("1000000"),
+        "How many events history keeps.",
+    ),
+    row(
+        HISTORY,
+        "history-max-bytes",
+        "SIZE",
+        One,
+        Value("256MiB"),
+        "How many bytes of events history keeps.",
+    ),
+    row(
+        HISTORY,
+        "history-max-age",
+        "DURATION",
+        One,
+        Value("0"),
+        "How long history keeps an event; `0` sets no limit of age.",
+    ),
+    row(
+        HISTORY,
+        "tail-bytes",
+        "SIZE",
+        One,
+        Value("64MiB"),
+        "How many bytes of the newest events stay at hand for subscribers that have fallen behind, over all shards.",
+    ),
+    row(
+        STREAMS,
+        "heartbeat",
+        "DURATION",
+        One,
+        Value("25s"),
+        "How long a stream may be silent before a comment is sent, so that proxies keep it; `0` sends none.",
+    ),
+    row(
+        STREAMS,
+        "max-lifetime",
+        "DURATION",
+        One,
+        Value("1h"),
+        "How long a stream may last before it is ended and the client comes back; `0` sets no limit (a token's `exp` \
+         still ends it).",
+    ),
+    row(
+        STREAMS,
+        "write-timeout",
+        "DURATION",
+        One,
+        Value("60s"),
+        "How long a subscriber may take nothing of what it is sent before it is closed.",
+    ),
+    row(
+        LIMITS,
+        "max-body-bytes",
+        "SIZE",
+        One,
+        Value("1MiB"),
+        "The largest body of a publish.",
+    ),
+    row(
+        LIMITS,
+        "max-head-bytes",
+        "SIZE",
+        One,
+        Value("32KiB"),
+        "The largest head of a request: request line and header fields.",
+    ),
+    row(
+        LIMITS,
+        "head-timeout",
+        "DURATION",
+        One,
+        Value("10s"),
+        "How long a client may take to send the head of a request.",
+    ),
+    row(
+        LIMITS,
+        "body-timeout",
+        "DURATION",
+        One,
+        Value("30s"),
+        "How long a client may take to send the body of a request.",
+    ),
+    row(
+        MACHINE,
+        "shards",
+        "N",
+        One,
+        Without("one per core"),
+        "How many event loops share the connections.",
+    ),
+    row(
+        MACHINE,
+        "max-connections",
+        "N",
+        One,
+        Without("as many as the machine allows"),
+        "How many connections are held at once, over all shards.",
+    ),
+    row(
+        MACHINE,
+        "io",
+        "auto|uring|epoll",
+        One,
+        Value("auto"),
+        "How the hub talks to the kernel: `uring` needs io_uring, `epoll` works wherever io_uring is denied (default \
+         container profiles deny it), `auto` takes the first that works.",
+    ),
+    row(
+        MACHINE,
+        "shutdown-timeout",
+        "DURATION",
+        One,
+        Value("10s"),
+        "How long a stop on SIGTERM may take: publishes finish, streams end, then the process exits.",
+    ),
+    row(
+        MACHINE,
+        "log",
+        "FILTER",
+        One,
+        Value("info"),
+        "How much is logged on standard error: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as \
+         `info,cinnabar::server=debug`.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_follow_one_rule() {
+        let lifetime = setting("max-lifetime");
+        assert_eq!(lifetime.flag(), "--max-lifetime");
+        assert_eq!(lifetime.env(), "CINNABAR_MAX_LIFETIME");
+        assert_eq!(lifetime.key().as_deref(), Some("max_lifetime"));
+        assert_eq!(setting("config").key(), None);
+    }
+
+    #[test]
+    fn names_are_unique_and_plain() {
+        let mut seen = HashSet::new();
+        for setting in SETTINGS {
+            assert!(seen.insert(setting.name), "{} stands twice", setting.name);
+            assert!(
+                setting
+                    .name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                "{}",
+                setting.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_setting_stands_under_a_known_heading_and_says_something() {
+        for setting in SETTINGS {
+            assert!(GROUPS.contains(&setting.group), "{}", setting.name);
+            assert!(setting.doc.ends_with('.'), "{}", setting.name);
+            assert_eq!(
+                setting.value.is_empty(),
+                setting.kind == Switch,
+                "{}",
+                setting.name
+            );
+        }
+    }
+
+    /// Scripts rely on these; a rename is a breaking change.
+    #[test]
+    fn the_promised_defaults_hold() {
+        for (name, value) in [
+            ("listen", "127.0.0.1:3000"),
+            ("history", "memory"),
+            ("history-max-events", "1000000"),
+            ("history-max-bytes", "256MiB"),
+            ("tail-bytes", "64MiB"),
+            ("io", "auto"),
+            ("cookie-name", "__Secure-mercure_access_token"),
+            ("heartbeat", "25s"),
+            ("max-lifetime", "1h"),
+            ("write-timeout", "60s"),
+        ] {
+            assert_eq!(setting(name).default, Value(value), "{name}");
+        }
+    }
+}

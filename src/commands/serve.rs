@@ -1,7 +1,7 @@
 //! `cinnabar serve`: load the configuration, say what should be said, run the hub.
 
 use super::flags::SettingFlags;
-use super::outside::say;
+use super::outside::{now, say};
 use anyhow::{Context, Result};
 use cinnabar::config::Config;
 use clap::Args;
@@ -56,12 +56,18 @@ impl Serve {
     }
 }
 
-/// Where the hub itself begins.
+/// Runs the hub until it is told to stop.
 fn hub(config: Config) -> Result<ExitCode> {
-    // The server's entry point goes here: `cinnabar::server::run(config)`. It prints `config.dev_banner(…)` once the
-    // listener is bound.
-    _ = config;
-    anyhow::bail!("the server isn't part of this build")
+    cinnabar::server::run(config, |config, address| {
+        match config.dev_banner(now()) {
+            Ok(Some(banner)) => print!("{banner}"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "no ready-made tokens"),
+        }
+        // Scripts wait for this line, whatever the log's filter is.
+        say(&format!("listening on http://{address}"));
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Lines on standard error, in colour on a terminal only.

@@ -20,7 +20,7 @@ const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 pub(crate) fn open(
     address: SocketAddr,
     count: usize,
-    write_timeout_ms: u64,
+    write_timeout: Duration,
 ) -> io::Result<Vec<TcpListener>> {
     if address.port() != 0 {
         // Without SO_REUSEPORT, so that it fails where someone listens.
@@ -32,16 +32,16 @@ pub(crate) fn open(
         probe.set_reuse_address(true)?;
         probe.bind(&address.into())?;
     }
-    let first = listener(address, write_timeout_ms)?;
+    let first = listener(address, write_timeout)?;
     let address = first.local_addr()?;
     let mut listeners = vec![first];
     for _ in 1..count {
-        listeners.push(listener(address, write_timeout_ms)?);
+        listeners.push(listener(address, write_timeout)?);
     }
     Ok(listeners)
 }
 
-fn listener(address: SocketAddr, write_timeout_ms: u64) -> io::Result<TcpListener> {
+fn listener(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -57,8 +57,8 @@ fn listener(address: SocketAddr, write_timeout_ms: u64) -> io::Result<TcpListene
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-    if write_timeout_ms > 0 {
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(write_timeout_ms)))?;
+    if !write_timeout.is_zero() {
+        socket.set_tcp_user_timeout(Some(write_timeout))?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -20,5 +20,4 @@ mod shared;
 mod start;
 mod sys;
 
-pub use settings::{Io, Settings};
 pub use start::{StartError, run};

@@ -349,18 +349,13 @@ async fn access(
     }
     context.signature_check().await;
     let now_ms = context.now().wall_ms;
-    let verdict = match &context.settings.verifier {
-        Some(verifier) => verifier
-            .verify(token, role, now_ms)
-            .map_err(|error| error.to_string()),
-        None => Err("no issuer is configured, so no token can be judged".to_owned()),
-    };
+    let verdict = context.settings.verifier.verify(token, role, now_ms);
     match verdict {
         Ok(access) => Ok((
             Some(context.verdicts.borrow_mut().insert(token, role, access)),
             by_cookie,
         )),
-        Err(rule) => Err(invalid_token(context, role, &rule)),
+        Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }
 }
 

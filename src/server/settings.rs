@@ -1,69 +1,103 @@
 //! What the server needs to know, worked out once at start and shared by all threads.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
+use crate::config::data_folder::random_key;
+use crate::config::{Config, CorsOrigins, History};
 use crate::history::Retention;
 use crate::http::head::HeadLimits;
-use crate::http::origin::OriginList;
+use crate::http::origin::{OriginError, OriginList};
 use crate::hub::ShardLimits;
 use crate::protocol::subscribe::SubscribeLimits;
 use crate::protocol::token::TokenVerifier;
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::UpdateLimits;
 
-/// Which event loop and sender to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Io {
-    /// io_uring where the kernel allows it, else epoll.
-    Auto,
-    /// monoio's io_uring driver and the ring back end.
-    Uring,
-    /// monoio's epoll driver and the system-call back end.
-    Epoll,
+/// Everything a hub is started with.
+pub(crate) struct Settings {
+    /// Event loops, one thread each.
+    pub(crate) shards: usize,
+    /// The hub's URL: base of relative topics and patterns.
+    pub(crate) hub: HubUrl,
+    /// Judges tokens.
+    pub(crate) verifier: TokenVerifier,
+    /// Subscribers without a token may read public updates.
+    pub(crate) anonymous: bool,
+    /// Development mode: loopback `Host` only, and invalid tokens are explained in the answer.
+    pub(crate) dev: bool,
+    /// Origins that may read answers.
+    pub(crate) cors: OriginList,
+    /// Origins that may publish with a cookie.
+    pub(crate) publish_origins: OriginList,
+    /// Name of the cookie that carries a token.
+    pub(crate) cookie_name: String,
+    /// Bounds of every shard.
+    pub(crate) shard: ShardLimits,
+    /// Bounds of a request head.
+    pub(crate) head: HeadLimits,
+    /// Bounds of an update's fields.
+    pub(crate) update: UpdateLimits,
+    /// Bounds of a subscription.
+    pub(crate) subscribe: SubscribeLimits,
+    /// Bytes of a request body.
+    pub(crate) body_bytes_max: usize,
+    /// Time to send a head, milliseconds.
+    pub(crate) head_timeout_ms: u64,
+    /// Time to send a body, milliseconds.
+    pub(crate) body_timeout_ms: u64,
+    /// Connections in total; `None`: as many as the machine allows.
+    pub(crate) connections_max: Option<usize>,
+    /// What history keeps.
+    pub(crate) retention: Retention,
+    /// Key of the ids the hub makes.
+    pub(crate) id_key: [u8; 32],
+    /// Time a graceful stop may take, milliseconds.
+    pub(crate) stop_ms: u64,
 }
 
-/// Everything a hub is started with.
-pub struct Settings {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// Event loops, one thread each.
-    pub shards: usize,
-    /// Event loop and sender.
-    pub io: Io,
-    /// The hub's URL: base of relative topics and patterns.
-    pub hub: HubUrl,
-    /// Judges tokens; `None` when no issuer is configured.
-    pub verifier: Option<TokenVerifier>,
-    /// Subscribers without a token may read public updates.
-    pub anonymous: bool,
-    /// Development mode: loopback `Host` only, and invalid tokens are explained in the answer.
-    pub dev: bool,
-    /// Origins that may read answers.
-    pub cors: OriginList,
-    /// Origins that may publish with a cookie.
-    pub publish_origins: OriginList,
-    /// Name of the cookie that carries a token.
-    pub cookie_name: String,
-    /// Bounds of every shard.
-    pub shard: ShardLimits,
-    /// Bounds of a request head.
-    pub head: HeadLimits,
-    /// Bounds of an update's fields.
-    pub update: UpdateLimits,
-    /// Bounds of a subscription.
-    pub subscribe: SubscribeLimits,
-    /// Bytes of a request body.
-    pub body_bytes_max: usize,
-    /// Time to send a head, milliseconds.
-    pub head_timeout_ms: u64,
-    /// Time to send a body, milliseconds.
-    pub body_timeout_ms: u64,
-    /// Connections in total; `None`: as many as the machine allows.
-    pub connections_max: Option<usize>,
-    /// What history keeps.
-    pub retention: Retention,
-    /// Key of the ids the hub makes.
-    pub id_key: [u8; 32],
-    /// Time a graceful stop may take, milliseconds.
-    pub stop_ms: u64,
+impl Settings {
+    /// Works out what the configuration means for the server. The address it listens on must be known by now: in
+    /// development mode URLs and the issuer follow from it.
+    ///
+    /// # Errors
+    /// An origin that isn't one; a loaded configuration has none.
+    pub(crate) fn new(config: &Config) -> Result<Settings, OriginError> {
+        let cors = match &config.cors_origins {
+            CorsOrigins::Any => OriginList::parse(&["*".to_owned()])?,
+            CorsOrigins::Listed(origins) => OriginList::parse(origins)?,
+        };
+        let publish_origins = OriginList::parse(&config.publish_origins)?;
+        let loopback_too = |origins: OriginList| if config.dev { origins.and_loopback() } else { origins };
+        let History::Memory { max_events, max_bytes, max_age } = config.history;
+        Ok(Settings {
+            shards: config.shards,
+            hub: config.hub_url.clone(),
+            verifier: TokenVerifier::new(config.token_rules()),
+            anonymous: config.anonymous,
+            dev: config.dev,
+            cors: if cors.allows_any() { cors } else { loopback_too(cors) },
+            publish_origins: loopback_too(publish_origins),
+            cookie_name: config.cookie_name.clone(),
+            shard: ShardLimits {
+                tail_bytes_max: config.tail_bytes,
+                heartbeat_ms: config.heartbeat.map_or(0, milliseconds),
+                write_timeout_ms: milliseconds(config.write_timeout),
+                lifetime_max_ms: config.max_lifetime.map_or(0, milliseconds),
+            },
+            head: HeadLimits { head_bytes_max: config.max_head_bytes, ..HeadLimits::default() },
+            update: UpdateLimits::default(),
+            subscribe: SubscribeLimits::default(),
+            body_bytes_max: config.max_body_bytes,
+            head_timeout_ms: milliseconds(config.head_timeout),
+            body_timeout_ms: milliseconds(config.body_timeout),
+            connections_max: config.max_connections,
+            retention: Retention { events_max: max_events, bytes_max: max_bytes, age_max_ms: max_age.map(milliseconds) },
+            id_key: config.id_key.map_or_else(random_key, |key| key.0),
+            stop_ms: milliseconds(config.shutdown_timeout),
+        })
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

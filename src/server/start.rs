@@ -8,7 +8,9 @@ use std::thread;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::config::{Config, IoChoice};
 use crate::history::MemoryHistory;
+use crate::http::origin::OriginError;
 use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::clock::{self, Clock};
@@ -16,7 +18,7 @@ use crate::server::inbox::{Inbox, Message};
 use crate::server::recall;
 use crate::server::sender::Sender;
 use crate::server::sequencer::Sequencer;
-use crate::server::settings::{Io, Settings};
+use crate::server::settings::Settings;
 use crate::server::shard::{self, Driver, ShardParts};
 use crate::server::shared::Shared;
 use crate::server::{listen, sys};
@@ -41,6 +43,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// An origin in the configuration isn't one.
+    #[error(transparent)]
+    Origin(OriginError),
     /// io_uring was asked for by name and isn't to be had.
     #[error(
         "io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll"
@@ -60,29 +65,25 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-/// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the address.
+/// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the configuration
+/// as it is now that the port is known, and the address.
 ///
 /// # Errors
 /// [`StartError`]: nothing runs then.
-pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), StartError> {
+pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Result<(), StartError> {
     // Before any thread exists, so that all inherit the mask and one place takes signals.
     let signals = sys::Signals::block().map_err(system("can't block signals"))?;
     let descriptors =
         sys::raise_descriptor_limit().map_err(system("can't read the descriptor limit"))?;
-    let listeners = listen::open(
-        settings.listen,
-        settings.shards,
-        settings.shard.write_timeout_ms,
-    )
-    .map_err(|source| StartError::Listen {
-        address: settings.listen,
-        source,
-    })?;
+    let listeners = listen::open(config.listen, config.shards, config.write_timeout)
+        .map_err(|source| StartError::Listen { address: config.listen, source })?;
     let address = listeners[0]
         .local_addr()
         .map_err(system("can't read the listening address"))?;
+    config.set_bound(address);
+    let settings = Settings::new(&config).map_err(StartError::Origin)?;
     sys::grow_descriptor_table(&listeners[0], descriptors);
-    let driver = choose_driver(settings.io, descriptors)?;
+    let driver = choose_driver(config.io, descriptors)?;
     let connections_max = connections_max(&settings, driver, descriptors);
     let random = random_words(settings.shards + 1).map_err(system("can't get random numbers"))?;
 
@@ -148,7 +149,7 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Sta
         connections_max,
         "started"
     );
-    ready(address);
+    ready(&config, address);
 
     wait_for_stop(&signals);
     tracing::info!("stopping: no new connections, streams are being ended");
@@ -236,15 +237,15 @@ fn uring_runtime() -> io::Result<monoio::Runtime<monoio::IoUringDriver>> {
 }
 
 /// Tries what the shards will need.
-fn choose_driver(io: Io, descriptors: usize) -> Result<Driver, StartError> {
+fn choose_driver(io: IoChoice, descriptors: usize) -> Result<Driver, StartError> {
     let probe = || {
         uring_runtime()?;
         Sender::ring(descriptors)
     };
     match io {
-        Io::Epoll => Ok(Driver::Epoll),
-        Io::Uring => probe().map(|_| Driver::Uring).map_err(StartError::Uring),
-        Io::Auto => match probe() {
+        IoChoice::Epoll => Ok(Driver::Epoll),
+        IoChoice::Uring => probe().map(|_| Driver::Uring).map_err(StartError::Uring),
+        IoChoice::Auto => match probe() {
             Ok(_) => Ok(Driver::Uring),
             Err(error) => {
                 tracing::warn!(%error, "io_uring can't be used here, epoll is");

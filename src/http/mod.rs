@@ -1,1 +1,21 @@
-//! Bytes to requests and responses: HTTP/1.1 heads and bodies, forms, cookies, CORS, problem documents. Knows nothing of hubs.
+//! Bytes to requests and responses: HTTP/1.1 heads and bodies, forms, cookies, credentials, CORS, problem
+//! documents.
+//!
+//! What belongs here is a rule of HTTP or of a standard beside it (RFC 9110, 9112, 6265, 6750, 9457, Fetch).
+//! Nothing here knows hubs, Mercure, sockets or clocks: bytes and dates are arguments, and errors carry the status
+//! to answer. Requests are read strictly: whatever two parsers could read differently is refused, because a proxy
+//! in front of us is the other parser.
+
+pub mod authority;
+pub mod body;
+pub mod cookie;
+pub mod cors;
+pub mod credentials;
+pub mod date;
+pub mod form;
+mod framing;
+pub mod head;
+pub mod origin;
+pub mod problem;
+pub mod response;
+mod target;

@@ -1,1 +1,173 @@
-//! (being written)
+//! Matchers: what a subscriber asks for, and what a token grants.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::pattern::{PatternError, UrlPattern};
+use super::text::{self, TextError};
+use super::topic::{HubUrl, ParsedTopic};
+
+/// How a matcher's value is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatchType {
+    /// The topic is the value, byte for byte.
+    Exact,
+    /// The topic, read as a URL, fits the value, read as a WHATWG URL pattern.
+    UrlPattern,
+}
+
+impl MatchType {
+    /// The type of that name. Names are case-sensitive.
+    pub fn from_name(name: &str) -> Option<MatchType> {
+        match name {
+            "exact" => Some(MatchType::Exact),
+            "urlpattern" => Some(MatchType::UrlPattern),
+            _ => None,
+        }
+    }
+
+    /// `exact` or `urlpattern`.
+    pub fn name(self) -> &'static str {
+        match self {
+            MatchType::Exact => "exact",
+            MatchType::UrlPattern => "urlpattern",
+        }
+    }
+}
+
+/// A parsed matcher. Cheap to clone; equal matchers match the same topics of one hub.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Matcher {
+    /// `*`: every topic, also one that is no URL.
+    Any,
+    /// The topic of exactly this text.
+    Exact(Arc<str>),
+    /// The topics whose URL fits.
+    Pattern(Arc<UrlPattern>),
+}
+
+/// Why a value is no matcher of its type.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum MatcherError {
+    /// It holds a forbidden character.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// It is no pattern the hub takes.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+impl Matcher {
+    /// Parses a value. `*` is the wildcard whatever the type.
+    pub fn parse(kind: MatchType, value: &str, hub: &HubUrl) -> Result<Matcher, MatcherError> {
+        if value == "*" {
+            return Ok(Matcher::Any);
+        }
+        text::check(value)?;
+        Ok(match kind {
+            MatchType::Exact => Matcher::Exact(value.into()),
+            MatchType::UrlPattern => Matcher::Pattern(UrlPattern::parse(value, hub)?),
+        })
+    }
+
+    /// Whether the topic is one of those meant.
+    pub fn matches(&self, topic: &ParsedTopic<'_>) -> bool {
+        match self {
+            Matcher::Any => true,
+            Matcher::Exact(text) => **text == *topic.text,
+            Matcher::Pattern(pattern) => topic.url.as_ref().is_some_and(|url| pattern.matches(url)),
+        }
+    }
+
+    /// The value as it was written.
+    pub fn text(&self) -> &str {
+        match self {
+            Matcher::Any => "*",
+            Matcher::Exact(text) => text,
+            Matcher::Pattern(pattern) => pattern.text(),
+        }
+    }
+
+    /// The type. The wildcard, which is the same under both, counts as [`MatchType::Exact`], the default.
+    pub fn kind(&self) -> MatchType {
+        match self {
+            Matcher::Any | Matcher::Exact(_) => MatchType::Exact,
+            Matcher::Pattern(_) => MatchType::UrlPattern,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> HubUrl {
+        HubUrl::parse("https://hub.example/.well-known/mercure").unwrap()
+    }
+
+    fn matches(kind: MatchType, value: &str, topic: &str) -> bool {
+        Matcher::parse(kind, value, &hub()).unwrap().matches(&ParsedTopic::new(topic, &hub()))
+    }
+
+    #[test]
+    fn type_names_are_case_sensitive() {
+        assert_eq!(MatchType::from_name("exact"), Some(MatchType::Exact));
+        assert_eq!(MatchType::from_name("urlpattern"), Some(MatchType::UrlPattern));
+        for other in ["Exact", "URLPattern", "", "regexp", "exact "] {
+            assert_eq!(MatchType::from_name(other), None);
+        }
+        for kind in [MatchType::Exact, MatchType::UrlPattern] {
+            assert_eq!(MatchType::from_name(kind.name()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_star_matches_everything_under_both_types() {
+        for kind in [MatchType::Exact, MatchType::UrlPattern] {
+            assert_eq!(Matcher::parse(kind, "*", &hub()), Ok(Matcher::Any));
+            for topic in ["", "a", "https://[bad", "urn:x"] {
+                assert!(matches(kind, "*", topic));
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_contains_a_star_is_no_wildcard() {
+        for value in ["**", " *", "%2A"] {
+            assert!(matches(MatchType::Exact, value, value));
+            assert!(!matches(MatchType::Exact, value, "other"));
+        }
+    }
+
+    #[test]
+    fn exact_is_byte_equality_without_any_normalisation() {
+        assert!(matches(MatchType::Exact, "/a/1", "/a/1"));
+        for other in ["https://hub.example/a/1", "/a/%31", "/A/1", "/a/./1", "/a/1/"] {
+            assert!(!matches(MatchType::Exact, "/a/1", other));
+        }
+        assert!(!matches(MatchType::Exact, "é", "e\u{301}"));
+    }
+
+    #[test]
+    fn a_pattern_never_matches_a_topic_that_is_no_url() {
+        assert!(!matches(MatchType::UrlPattern, "https://*", "https://[bad"));
+    }
+
+    #[test]
+    fn forbidden_characters_are_refused_under_both_types() {
+        for kind in [MatchType::Exact, MatchType::UrlPattern] {
+            let error = Matcher::parse(kind, "/a\u{200B}", &hub()).unwrap_err();
+            assert_eq!(error, MatcherError::Text(TextError { forbidden: '\u{200B}', at: 2 }));
+        }
+    }
+
+    #[test]
+    fn equal_values_of_one_type_are_equal_matchers() {
+        let parse = |kind, value| Matcher::parse(kind, value, &hub()).unwrap();
+        assert_eq!(parse(MatchType::UrlPattern, "/a"), parse(MatchType::UrlPattern, "/a"));
+        assert_ne!(parse(MatchType::UrlPattern, "/a"), parse(MatchType::Exact, "/a"));
+        assert_eq!(parse(MatchType::UrlPattern, "/a").text(), "/a");
+        assert_eq!(parse(MatchType::UrlPattern, "/a").kind(), MatchType::UrlPattern);
+    }
+}

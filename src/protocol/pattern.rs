@@ -1,1 +1,419 @@
-//! (being written)
+//! URL patterns: the WHATWG standard's, matched in little time and memory.
+//!
+//! The `urlpattern` crate reads a pattern; what it makes of each of the eight components is kept as a program of a few
+//! bytes for the segment matcher (`segments`), and as a shared regular expression (`compiled`) only where a component
+//! needs one. An ordinary pattern costs some 300 bytes. `ignoreCase` is never on.
+
+mod compiled;
+mod segments;
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use regex_automata::meta::Regex;
+use thiserror::Error;
+use url::Url;
+use urlpattern::matcher::{InnerMatcher, Matcher};
+use urlpattern::regexp::RegExp;
+use urlpattern::{RegexSyntax, UrlPatternInit, UrlPatternOptions};
+
+use self::compiled::Compiled;
+use super::topic::HubUrl;
+
+/// The longest pattern, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 4096;
+
+/// In a program: the component's regular expression, between a literal before and one after it.
+const REGEX: u8 = 0x84;
+/// In a program: the end of a component.
+const SEPARATOR: u8 = 0xFF;
+const _: () = assert!(REGEX > segments::ANY && SEPARATOR > REGEX);
+
+/// A compiled URL pattern of one hub. Two are equal when their texts are.
+pub struct UrlPattern {
+    text: Box<str>,
+    /// The components in the order of [`Components`], each with a [`SEPARATOR`] between it and the next.
+    program: Box<[u8]>,
+    /// One for each [`REGEX`] of the program.
+    regexes: Box<[Arc<Compiled>]>,
+    address_prefix: Box<str>,
+    /// How much of `address_prefix` holds for URLs with user and password too.
+    literal_prefix: usize,
+}
+
+/// Why the hub doesn't take a pattern.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum PatternError {
+    /// Longer than [`PATTERN_BYTES_MAX`].
+    #[error("the pattern has {length} bytes; at most {PATTERN_BYTES_MAX} are accepted")]
+    TooLong {
+        /// The pattern's bytes.
+        length: usize,
+    },
+    /// Not a URL pattern, or one of its components can't be part of a URL.
+    #[error("the pattern is not a well-formed URL pattern: {0}")]
+    Syntax(String),
+    /// A `]` without its `[` in front of the path.
+    #[error("the pattern has a ] without a [ before the path; write \\[…\\] around an IPv6 address only")]
+    Bracket,
+    /// One of its regular expressions is malformed.
+    #[error("a regular expression of the pattern is not understood: {0}")]
+    Regex(String),
+    /// A regular expression looks ahead or behind.
+    #[error("a regular expression of the pattern uses look-around, which can't be matched in linear time; leave it out")]
+    LookAround,
+    /// A regular expression refers to one of its groups.
+    #[error(
+        "a regular expression of the pattern uses a back-reference, which can't be matched in linear time; leave it out"
+    )]
+    BackReference,
+    /// A regular expression is too big once compiled.
+    #[error(
+        "a regular expression of the pattern takes more than {} bytes once compiled; use smaller repetition counts",
+        compiled::REGEX_BYTES_MAX
+    )]
+    RegexTooBig,
+    /// The patterns in use take all the memory there is for regular expressions. It may pass.
+    #[error("the hub holds as many regular expressions as it may; use :name or * instead, or try again later")]
+    TooManyRegexes,
+}
+
+impl UrlPattern {
+    /// Parses a pattern, relative ones against the hub's URL.
+    pub fn parse(text: &str, hub: &HubUrl) -> Result<Arc<UrlPattern>, PatternError> {
+        if text.len() > PATTERN_BYTES_MAX {
+            return Err(PatternError::TooLong { length: text.len() });
+        }
+        if has_unopened_bracket(text) {
+            return Err(PatternError::Bracket);
+        }
+        let syntax = |error: urlpattern::Error| PatternError::Syntax(error.to_string());
+        let base = hub.url().clone();
+        let mut init = UrlPatternInit::parse_constructor_string::<Uncompiled>(text, Some(base)).map_err(syntax)?;
+        if init.protocol.is_some() {
+            // An absolute pattern has no use for a base; with one, `urn\:room\:*` would get the hub's folder as its path.
+            init.base_url = None;
+        }
+        let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
+        let parsed = urlpattern::UrlPattern::<Uncompiled>::parse(init, options).map_err(syntax)?;
+
+        let mut program = Vec::new();
+        let mut regexes = Vec::new();
+        for (place, matcher) in Components::of_pattern(&parsed).into_iter().enumerate() {
+            if place > 0 {
+                program.push(SEPARATOR);
+            }
+            translate(matcher, &mut program, &mut regexes)?;
+        }
+        let (address_prefix, literal_prefix) = prefixes(&program);
+        Ok(Arc::new(UrlPattern {
+            text: text.into(),
+            program: program.into(),
+            regexes: regexes.into(),
+            address_prefix: address_prefix.into(),
+            literal_prefix,
+        }))
+    }
+
+    /// Whether the URL fits, in time linear in its length.
+    pub fn matches(&self, url: &Url) -> bool {
+        let mut regexes = self.regexes.iter();
+        let programs = self.program.split(|&b| b == SEPARATOR);
+        programs.zip(Components::of_url(url)).all(|(program, text)| {
+            match program.iter().position(|&b| b == REGEX) {
+                None => segments::matches(program, text.as_bytes()),
+                Some(at) => {
+                    let regex = regexes.next().expect("a program names as many expressions as were compiled for it");
+                    let inner = text.as_bytes().strip_prefix(&program[..at]);
+                    let inner = inner.and_then(|text| text.strip_suffix(&program[at + 1..]));
+                    inner.is_some_and(|text| regex.matches(text))
+                }
+            }
+        })
+    }
+
+    /// The pattern as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What every matching URL, as [`Url::as_str`] gives it, starts with; empty when unknown.
+    ///
+    /// A pattern that doesn't speak of user and password takes any, so this seldom goes beyond `https://`:
+    /// [`UrlPattern::address_prefix`] is the better key of an index.
+    pub fn literal_prefix(&self) -> &str {
+        &self.address_prefix[..self.literal_prefix]
+    }
+
+    /// What every matching URL starts with once user and password are left out, as
+    /// [`ParsedTopic::address`](super::topic::ParsedTopic::address) does; empty when unknown.
+    pub fn address_prefix(&self) -> &str {
+        &self.address_prefix
+    }
+
+    /// Whether a shared regular expression is needed; such a pattern costs microseconds rather than nanoseconds.
+    pub fn has_regex(&self) -> bool {
+        !self.regexes.is_empty()
+    }
+
+    /// The memory the pattern owns, in bytes, without shared regular expressions.
+    pub fn owned_bytes(&self) -> usize {
+        size_of::<UrlPattern>()
+            + self.text.len()
+            + self.program.len()
+            + size_of_val(&*self.regexes)
+            + self.address_prefix.len()
+    }
+}
+
+impl fmt::Debug for UrlPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UrlPattern").field(&self.text).finish()
+    }
+}
+
+impl PartialEq for UrlPattern {
+    fn eq(&self, other: &UrlPattern) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for UrlPattern {}
+
+impl Hash for UrlPattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+/// The eight components in the order of a program: what differs most between URLs first.
+struct Components;
+
+impl Components {
+    const HOST: usize = 0;
+    const PATH: usize = 1;
+    const PROTOCOL: usize = 2;
+    const PORT: usize = 3;
+    const USER: usize = 4;
+    const PASSWORD: usize = 5;
+
+    fn of_url(url: &Url) -> [&str; 8] {
+        [
+            url.host_str().unwrap_or_default(),
+            url.path(),
+            url.scheme(),
+            url::quirks::port(url),
+            url.username(),
+            url.password().unwrap_or_default(),
+            url.query().unwrap_or_default(),
+            url.fragment().unwrap_or_default(),
+        ]
+    }
+
+    fn of_pattern(pattern: &urlpattern::UrlPattern<Uncompiled>) -> [&Matcher<Uncompiled>; 8] {
+        [
+            &pattern.hostname.matcher,
+            &pattern.pathname.matcher,
+            &pattern.protocol.matcher,
+            &pattern.port.matcher,
+            &pattern.username.matcher,
+            &pattern.password.matcher,
+            &pattern.search.matcher,
+            &pattern.hash.matcher,
+        ]
+    }
+}
+
+/// A regular expression the `urlpattern` crate asks for and seldom needs: compiled when it is first tried, which is
+/// only to find out whether a protocol such as `http{s}?` may be a special one.
+struct Uncompiled {
+    source: String,
+    regex: OnceCell<Option<Regex>>,
+}
+
+impl RegExp for Uncompiled {
+    fn syntax() -> RegexSyntax {
+        RegexSyntax::Rust
+    }
+
+    fn parse(pattern: &str, _flags: &str, _force_eval: bool) -> Result<Self, ()> {
+        Ok(Uncompiled { source: pattern.to_owned(), regex: OnceCell::new() })
+    }
+
+    fn matches<'a>(&self, text: &'a str) -> Option<Vec<Option<&'a str>>> {
+        let regex = self.regex.get_or_init(|| compiled::compile(&self.source).ok());
+        regex.as_ref()?.is_match(text).then(Vec::new)
+    }
+
+    fn pattern_string(&self) -> &str {
+        &self.source
+    }
+}
+
+/// Appends a component's program, and its regular expression if it needs one.
+fn translate(
+    matcher: &Matcher<Uncompiled>,
+    program: &mut Vec<u8>,
+    regexes: &mut Vec<Arc<Compiled>>,
+) -> Result<(), PatternError> {
+    literal(&matcher.prefix, program)?;
+    match &matcher.inner {
+        InnerMatcher::Literal { literal: text } => literal(text, program)?,
+        InnerMatcher::SingleCapture { allow_empty: true, .. } => program.push(segments::ANY),
+        InnerMatcher::SingleCapture { filter, .. } => program.push(match filter {
+            Some('/') => segments::SOME_WITHOUT_SLASH,
+            Some('.') => segments::SOME_WITHOUT_DOT,
+            _ => segments::SOME,
+        }),
+        InnerMatcher::RegExp { regexp } => {
+            let source = regexp.as_ref().map_err(|error| PatternError::Syntax(error.to_string()))?.pattern_string();
+            match segments::from_regex(source) {
+                Some(translated) => program.extend(translated),
+                None => {
+                    regexes.push(Compiled::get(source)?);
+                    program.push(REGEX);
+                }
+            }
+        }
+    }
+    literal(&matcher.suffix, program)
+}
+
+fn literal(text: &str, program: &mut Vec<u8>) -> Result<(), PatternError> {
+    if !text.is_ascii() {
+        // The crate percent-encodes; a byte that isn't ASCII would be taken for an operation.
+        return Err(PatternError::Syntax("a component is not ASCII".to_owned()));
+    }
+    program.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// The prefix of matching addresses, and how much of it is a prefix of matching URLs too.
+fn prefixes(program: &[u8]) -> (String, usize) {
+    let components: Vec<Leading<'_>> = program.split(|&b| b == SEPARATOR).map(Leading::of).collect();
+    let (protocol, host) = (&components[Components::PROTOCOL], &components[Components::HOST]);
+    let mut prefix = protocol.text.to_owned();
+    if !protocol.whole {
+        let length = prefix.len();
+        return (prefix, length);
+    }
+    prefix.push(':');
+    let special = matches!(protocol.text, "http" | "https" | "ws" | "wss" | "ftp" | "file");
+    if !special && host.text.is_empty() {
+        // Without a host a path of `/x` may be written `/x`, `///x` or `/.//x`; an opaque path stands as it is.
+        if host.whole {
+            let path = components[Components::PATH].text;
+            prefix.push_str(if path.starts_with('/') { "/" } else { path });
+        }
+        let length = prefix.len();
+        return (prefix, length);
+    }
+    prefix.push_str("//");
+    let before_user = prefix.len();
+    push_from_host(&mut prefix, &components);
+    let anonymous = [Components::USER, Components::PASSWORD].iter().all(|&place| components[place].is_empty());
+    let length = if anonymous { prefix.len() } else { before_user };
+    (prefix, length)
+}
+
+fn push_from_host(prefix: &mut String, components: &[Leading<'_>]) {
+    let (host, port) = (&components[Components::HOST], &components[Components::PORT]);
+    prefix.push_str(host.text);
+    if !host.whole || !port.whole {
+        return;
+    }
+    if !port.is_empty() {
+        prefix.push(':');
+        prefix.push_str(port.text);
+    }
+    prefix.push_str(components[Components::PATH].text);
+}
+
+/// The literal a component starts with.
+struct Leading<'a> {
+    text: &'a str,
+    /// Whether the component is nothing but that.
+    whole: bool,
+}
+
+impl Leading<'_> {
+    fn of(program: &[u8]) -> Leading<'_> {
+        let literal = segments::literal_prefix(program);
+        let text = std::str::from_utf8(literal).expect("a literal is ASCII");
+        Leading { text, whole: literal.len() == program.len() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.whole && self.text.is_empty()
+    }
+}
+
+/// Whether a `]` in front of the path may lack its `[`.
+///
+/// The `urlpattern` crate (0.6) counts brackets of the host name without looking whether one is open and would
+/// overflow. This refuses a little more than that: after a colon, up to the first slash that follows no colon.
+fn has_unopened_bracket(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut open_brackets = 0_usize;
+    let mut open_braces = 0_usize;
+    let mut after_colon = false;
+    let mut slashes_allowed = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = bytes[at] == b'\\' && at + 1 < bytes.len();
+        let byte = bytes[at + usize::from(escaped)];
+        let length = if escaped { 2 } else { group_length(&bytes[at..]).unwrap_or(1) };
+        match byte {
+            b'{' if !escaped => open_braces += 1,
+            b'}' if !escaped => open_braces = open_braces.saturating_sub(1),
+            _ if open_braces > 0 => {}
+            b'[' => open_brackets += 1,
+            b'@' => open_brackets = 0,
+            b']' if after_colon => match open_brackets.checked_sub(1) {
+                Some(fewer) => open_brackets = fewer,
+                None => return true,
+            },
+            b'/' if after_colon && slashes_allowed == 0 => return false,
+            _ => {}
+        }
+        let starts_name = bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'$'));
+        if byte == b':' && (escaped || !starts_name) {
+            if !after_colon {
+                open_brackets = 0;
+            }
+            after_colon = true;
+            slashes_allowed = 2;
+        } else {
+            slashes_allowed = if byte == b'/' { slashes_allowed.max(1) - 1 } else { 0 };
+        }
+        at += length;
+    }
+    false
+}
+
+/// The length of a `(regular expression)` at the start, if there is a well-formed one.
+fn group_length(bytes: &[u8]) -> Option<usize> {
+    if !bytes.starts_with(b"(") || matches!(bytes.get(1), Some(b'?' | b')')) {
+        return None;
+    }
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'\\' => at += 1,
+            b'(' if depth > 0 && bytes.get(at + 1) != Some(&b'?') => return None,
+            b'(' => depth += 1,
+            b')' if depth == 1 => return Some(at + 1),
+            b')' => depth -= 1,
+            _ if !byte.is_ascii() => return None,
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! An update with its place in the log.
+
+use crate::protocol::frame::{Frame, FrameDraft};
+use crate::protocol::topic::Topic;
+use crate::protocol::update::Update;
+
+/// Bytes an event costs besides its frame and the text of its topics: reference counts, vectors, index entries.
+const EVENT_OVERHEAD_BYTES: usize = 160;
+
+/// An update on its way to the log: encoded, but without a place and, unless the publisher gave one, without an id.
+#[derive(Debug)]
+pub struct Draft {
+    topics: Box<[Topic]>,
+    private: bool,
+    given_id: Option<Box<str>>,
+    frame: FrameDraft,
+}
+
+impl Draft {
+    /// Encodes an update once, for everybody who will ever receive it.
+    pub fn new(update: Update) -> Draft {
+        let frame = FrameDraft::new(&update);
+        Draft {
+            private: update.private,
+            given_id: update.id.map(String::into_boxed_str),
+            topics: update.topics.into_boxed_slice(),
+            frame,
+        }
+    }
+
+    /// Bytes this draft holds in memory, as bounded by the queue to the sequencer.
+    pub fn cost_bytes(&self) -> usize {
+        cost(&self.topics, self.frame.len())
+    }
+
+    pub(super) fn place(self, offset: u64, published_ms: u64, hub_id: &[u8; 45]) -> Event {
+        let id_given = self.given_id.is_some();
+        Event { offset, published_ms, private: self.private, id_given, topics: self.topics, frame: self.frame.finish(hub_id) }
+    }
+}
+
+/// One entry of the log. Shared by everything that holds it; never changed.
+#[derive(Debug)]
+pub struct Event {
+    /// Place in the log: strictly increasing, gap-free per node, from 1.
+    pub offset: u64,
+    /// When it was appended, milliseconds of Unix time. Retention by age goes by it.
+    pub published_ms: u64,
+    /// Readable only with a `subscribe` grant on one of the topics.
+    pub private: bool,
+    /// Whether the publisher chose the id, so that it has to be indexed to be found.
+    pub id_given: bool,
+    /// Canonical topic first, then the alternates.
+    pub topics: Box<[Topic]>,
+    /// The bytes every connection is sent.
+    pub frame: Frame,
+}
+
+impl Event {
+    /// The id subscribers see and come back with.
+    pub fn id(&self) -> &str {
+        self.frame.id()
+    }
+
+    /// Bytes this event is counted with against a limit.
+    pub fn cost_bytes(&self) -> usize {
+        cost(&self.topics, self.frame.chunked().len())
+    }
+}
+
+fn cost(topics: &[Topic], frame_bytes: usize) -> usize {
+    let text: usize = topics.iter().map(|topic| topic.as_str().len() + 32).sum();
+    EVENT_OVERHEAD_BYTES + text + frame_bytes
+}

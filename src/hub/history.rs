@@ -1,0 +1,107 @@
+//! What a shard asks the history readers and what they answer. The interface is a request and a later answer, with
+//! every engine: neither a shard nor the sequencer reads history itself.
+
+use std::sync::Arc;
+
+use super::event::Event;
+use crate::protocol::matcher::Matcher;
+use crate::protocol::token::Access;
+use crate::protocol::topic::{HubUrl, ParsedTopic};
+
+/// Matching events in one answer at most.
+pub const CHUNK_EVENTS_MAX: usize = 256;
+/// Bytes of matching events after which an answer takes no further one.
+pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// Events looked at for one answer at most.
+pub const SCAN_EVENTS_MAX: usize = 20_000;
+/// Events taken from an engine at once: how long a reader may hold up the writer.
+const RANGE_EVENTS: usize = 256;
+
+/// Which events a subscriber reads: what it asked for and may see.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// Its selectors.
+    pub matchers: Vec<Matcher>,
+    /// Its grants; `None`: public events only.
+    pub access: Option<Arc<Access>>,
+}
+
+impl Filter {
+    /// Whether the subscriber is to receive the event (protocol §4, "Delivery").
+    pub fn admits(&self, event: &Event, hub: &HubUrl) -> bool {
+        let needs_urls = event.private || self.matchers.iter().any(|m| matches!(m, Matcher::Pattern(_)));
+        let plain = |text| ParsedTopic { text, url: None };
+        let topics = event.topics.iter().map(|topic| match needs_urls {
+            true => ParsedTopic::new(topic.as_str(), hub),
+            false => plain(topic.as_str()),
+        });
+        let topics: Vec<_> = topics.collect();
+        topics.iter().any(|topic| self.matchers.iter().any(|matcher| matcher.matches(topic)))
+            && (!event.private
+                || self.access.as_ref().is_some_and(|access| topics.iter().any(|topic| access.grants.may_subscribe(topic))))
+    }
+}
+
+/// A bounded piece of history that matches a filter.
+#[derive(Debug)]
+pub struct HistoryChunk {
+    /// Matching events in log order.
+    pub events: Vec<Arc<Event>>,
+    /// Everything up to this offset has been looked at.
+    pub through: u64,
+}
+
+/// Why a range can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// The next event of this cursor is no longer kept.
+    #[error("the event after this place in the log is no longer kept")]
+    Trimmed,
+}
+
+/// What became of a `Last-Event-ID`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It names this place in the log.
+    At(u64),
+    /// It was one of this log's, or asked for `earliest`: everything kept is to be replayed.
+    Earliest,
+    /// Never seen: nothing is to be replayed.
+    Unknown,
+}
+
+/// Stored events, in order. Engines give ranges; [`read`] filters them.
+pub trait Reader {
+    /// Up to `count` events after `after`, fewer only at the end of what is stored.
+    ///
+    /// # Errors
+    /// [`HistoryError::Trimmed`] when the event after `after` is gone, unless `from_earliest` asks for whatever is kept.
+    fn range(&self, after: u64, from_earliest: bool, count: usize) -> Result<Vec<Arc<Event>>, HistoryError>;
+}
+
+/// What follows `after` and passes the filter, in a bounded step.
+///
+/// # Errors
+/// As [`Reader::range`].
+pub fn read(reader: &impl Reader, after: u64, from_earliest: bool, filter: &Filter, hub: &HubUrl) -> Result<HistoryChunk, HistoryError> {
+    let mut chunk = HistoryChunk { events: Vec::new(), through: after };
+    let (mut bytes, mut scanned, mut earliest) = (0, 0, from_earliest);
+    loop {
+        let range = reader.range(chunk.through, earliest, RANGE_EVENTS)?;
+        if range.is_empty() {
+            return Ok(chunk);
+        }
+        for event in range {
+            chunk.through = event.offset;
+            scanned += 1;
+            if filter.admits(&event, hub) {
+                bytes += event.cost_bytes();
+                chunk.events.push(event);
+            }
+            if scanned == SCAN_EVENTS_MAX || chunk.events.len() == CHUNK_EVENTS_MAX || bytes >= CHUNK_BYTES_MAX {
+                return Ok(chunk);
+            }
+        }
+        earliest = false;
+    }
+}

@@ -1,0 +1,62 @@
+//! The one order of all events: who appends gets the next offset and, where the publisher gave none, an id made of it.
+
+use std::sync::Arc;
+
+use super::event::{Draft, Event};
+use crate::protocol::event_id::IdCipher;
+
+/// The writing end of the log. There is one per node, owned by the sequencer.
+#[derive(Debug)]
+pub struct Log {
+    epoch: u32,
+    head: u64,
+    cipher: IdCipher,
+}
+
+impl Log {
+    /// A log that goes on after `head` (0: empty) in `epoch`. An offset is never reused within an epoch.
+    pub fn new(epoch: u32, head: u64, cipher: IdCipher) -> Log {
+        Log { epoch, head, cipher }
+    }
+
+    /// Gives the draft its place. The event is not visible to anybody until the engine has it.
+    pub fn append(&mut self, draft: Draft, now_ms: u64) -> Arc<Event> {
+        self.head += 1;
+        let hub_id = self.cipher.encode(self.epoch, self.head);
+        Arc::new(draft.place(self.head, now_ms, &hub_id))
+    }
+
+    /// The newest offset given, 0 when there is none.
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// What turns ids back into offsets, for the history readers.
+    pub fn locator(&self) -> Locator {
+        Locator { epoch: self.epoch, cipher: self.cipher.clone() }
+    }
+}
+
+/// Reads the offset out of an id this log made, without an index.
+#[derive(Clone, Debug)]
+pub struct Locator {
+    epoch: u32,
+    cipher: IdCipher,
+}
+
+/// Where an id made by a hub with this key points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// An offset of this log.
+    Here(u64),
+    /// An event of an earlier epoch: everything this log holds came after it.
+    Before,
+}
+
+impl Locator {
+    /// Reads an id; `None` for publishers' ids and forgeries.
+    pub fn locate(&self, id: &str) -> Option<Located> {
+        let (epoch, offset) = self.cipher.decode(id)?;
+        Some(if epoch == self.epoch { Located::Here(offset) } else { Located::Before })
+    }
+}

@@ -1,0 +1,242 @@
+//! One event stream: a place in the log plus a filter.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::event::Event;
+use crate::protocol::token::Access;
+
+/// A slot of the shard's slab and the generation it had: names one subscriber, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotId {
+    /// Index in the slab.
+    pub slot: u32,
+    /// How often the slot was freed before.
+    pub generation: u32,
+}
+
+impl SlotId {
+    /// Both halves in one word, as readiness events carry it.
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// The inverse of [`SlotId::to_bits`].
+    pub fn from_bits(bits: u64) -> SlotId {
+        SlotId { slot: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+/// A parked plaintext socket. What the number means – a descriptor, a slot of a ring's file table – only the server knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u32);
+
+/// Where a subscriber's bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// A plaintext HTTP/1 connection: shared frames leave unchanged in one vectored send.
+    Socket(SocketId),
+}
+
+/// Why a stream was ended. Each has a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed or the connection broke.
+    Gone,
+    /// The token's `exp` is near.
+    Expired,
+    /// The connection reached its maximum lifetime.
+    Lifetime,
+    /// The socket took nothing for the write deadline.
+    Stalled,
+    /// The client kept sending on a stream that reads nothing.
+    Talkative,
+    /// Its next event is no longer kept; it comes back and is told.
+    Trimmed,
+    /// The hub is stopping.
+    Stopping,
+}
+
+impl CloseReason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [CloseReason; 7] = [
+        CloseReason::Gone,
+        CloseReason::Expired,
+        CloseReason::Lifetime,
+        CloseReason::Stalled,
+        CloseReason::Talkative,
+        CloseReason::Trimmed,
+        CloseReason::Stopping,
+    ];
+
+    /// The word logs and metrics use.
+    pub fn name(self) -> &'static str {
+        match self {
+            CloseReason::Gone => "gone",
+            CloseReason::Expired => "expired",
+            CloseReason::Lifetime => "lifetime",
+            CloseReason::Stalled => "stalled",
+            CloseReason::Talkative => "talkative",
+            CloseReason::Trimmed => "trimmed",
+            CloseReason::Stopping => "stopping",
+        }
+    }
+}
+
+/// What dispatch may do with a slot. *Queued* is no state of its own: it is a current subscriber one of whose
+/// selectors has an event pending that is newer than its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Free.
+    Vacant,
+    /// Taken, not registered yet.
+    Reserved,
+    /// Has everything up to the dispatched offset, or it is pending on its selectors.
+    Current,
+    /// Reads from its own cursor: its socket is full, or it is replaying. Dispatch skips it.
+    Behind,
+    /// Ending: in no member list any more.
+    Closing,
+}
+
+/// Membership in one selector's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) selector: u32,
+    pub(crate) position: u32,
+}
+
+/// The selectors of a subscriber and its position in each one's member list.
+#[derive(Debug, Default)]
+pub(crate) enum Places {
+    #[default]
+    None,
+    /// The common case costs no allocation.
+    One(Place),
+    /// Boxed twice on purpose: one word in the record.
+    Many(Box<Box<[Place]>>),
+}
+
+impl Places {
+    pub(crate) fn new(places: &[Place]) -> Places {
+        match places {
+            [] => Places::None,
+            [one] => Places::One(*one),
+            many => Places::Many(Box::new(many.into())),
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Place] {
+        match self {
+            Places::None => &[],
+            Places::One(place) => std::slice::from_ref(place),
+            Places::Many(places) => places,
+        }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [Place] {
+        match self {
+            Places::None => &mut [],
+            Places::One(place) => std::slice::from_mut(place),
+            Places::Many(places) => places,
+        }
+    }
+}
+
+/// What remains of something whose first bytes the socket has taken, or that must go before everything else.
+#[derive(Debug)]
+pub(crate) enum Rest {
+    /// The response head.
+    Head(Box<[u8]>, u32),
+    /// An event, from a byte of its frame (in the connection's own form: chunked or plain).
+    Event(Arc<Event>, u32),
+    /// A heartbeat.
+    Heartbeat(u32),
+}
+
+/// What a subscriber that is behind waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// A slice: it stands in the catch-up queue.
+    Slice,
+    /// Room in its socket.
+    Writable,
+    /// An answer of the history readers.
+    History,
+}
+
+/// What a subscriber needs only while it is behind. Constant in size: a slow reader has no queue.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    pub(crate) wait: Wait,
+    pub(crate) rest: Option<Rest>,
+    /// Matching events of one bounded answer from history, oldest first.
+    pub(crate) chunk: VecDeque<Arc<Event>>,
+    /// Everything up to here has been looked at when `chunk` is empty.
+    pub(crate) through: u64,
+    /// Reads from the oldest event kept, wherever that is by then.
+    pub(crate) from_earliest: bool,
+}
+
+impl Backlog {
+    pub(crate) fn new(wait: Wait, offset: u64) -> Backlog {
+        Backlog { wait, rest: None, chunk: VecDeque::new(), through: offset, from_earliest: false }
+    }
+}
+
+/// The record of one event stream.
+#[derive(Debug)]
+pub struct Subscriber {
+    pub(crate) generation: u32,
+    pub(crate) state: State,
+    /// HTTP/1.1: frames go out with their chunk lines; HTTP/1.0: the middle only.
+    pub(crate) chunked: bool,
+    /// A write of the batch being carried out names it.
+    pub(crate) in_batch: bool,
+    /// The end of the chunked body has been queued or can't be written any more.
+    pub(crate) ended: bool,
+    /// Times the socket became readable; 64 are too many for a stream that reads nothing.
+    pub(crate) wakeups: u16,
+    /// Bytes read and thrown away.
+    pub(crate) discarded_bytes: u16,
+    pub(crate) sink: Option<Sink>,
+    /// Newest offset it has or, of a subscriber behind, the cursor it reads on from.
+    pub(crate) offset: u64,
+    /// Last time the socket took bytes; of a closing one, when closing began. Tenths of seconds of monotonic time.
+    pub(crate) progress_ds: u32,
+    /// End by the token's `exp`, seconds of Unix time; 0: none.
+    pub(crate) expires_s: u32,
+    /// End by the maximum lifetime, tenths of seconds of monotonic time; 0: none.
+    pub(crate) ends_ds: u32,
+    /// The client's address, interned by the server.
+    pub(crate) address: u32,
+    pub(crate) places: Places,
+    /// Subject, token id and grants; shared by all who came with the same token.
+    pub(crate) access: Option<Arc<Access>>,
+    pub(crate) backlog: Option<Box<Backlog>>,
+}
+
+const _: () = assert!(size_of::<Subscriber>() <= 96, "a subscriber's record grew: design §3 allows 96 bytes");
+
+impl Subscriber {
+    pub(crate) fn vacant(generation: u32) -> Subscriber {
+        Subscriber {
+            generation,
+            state: State::Vacant,
+            chunked: true,
+            in_batch: false,
+            ended: false,
+            wakeups: 0,
+            discarded_bytes: 0,
+            sink: None,
+            offset: 0,
+            progress_ds: 0,
+            expires_s: 0,
+            ends_ds: 0,
+            address: 0,
+            places: Places::None,
+            access: None,
+            backlog: None,
+        }
+    }
+}

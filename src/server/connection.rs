@@ -1,0 +1,326 @@
+//! One connection while it carries requests: a task that reads heads and bodies, answers, and either goes on, ends, or
+//! becomes an event stream, in which case the socket is parked and the task is gone.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::TcpStream;
+
+use crate::http::body::{BodyDecoder, BodyError};
+use crate::http::head::{self, HeadStatus, Version};
+use crate::http::problem::problem;
+use crate::http::response::reason;
+use crate::server::guests::Phase;
+use crate::server::routes::{self, Answer};
+use crate::server::shard::Context;
+use crate::server::sys;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 4 * 1024;
+/// Bytes read at once of a body.
+const BODY_READ_BYTES: usize = 64 * 1024;
+/// Answers collected for pipelined requests before they are written.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an unwanted body read before the connection is closed instead.
+const SKIPPED_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of request bodies in memory on one shard at most.
+const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Answers a connection that is one too many, without a task for it.
+pub(crate) fn refuse(mut stream: &std::net::TcpStream, date: &str) {
+    let answer = problem(503, "Service Unavailable", "this hub has as many connections as it may; try again later", &[]).field("Retry-After", "5");
+    let mut bytes = Vec::new();
+    answer.encode(Version::Http11, false, false, date, &mut bytes);
+    if stream.set_nonblocking(true).is_ok() {
+        let _ = stream.write(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+}
+
+/// Whatever happens to the task, the connection is counted out and forgotten before its descriptor closes.
+struct Registered {
+    context: Rc<Context>,
+    guest: u64,
+    parked: Cell<bool>,
+}
+
+impl Registered {
+    fn enter(&self, phase: Phase) {
+        self.context.guests.borrow_mut().enter(self.guest, phase, self.context.now().mono_ms);
+    }
+
+    fn timed_out(&self) -> bool {
+        self.context.guests.borrow().timed_out(self.guest)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.context.guests.borrow_mut().leave(self.guest);
+        if !self.parked.get() {
+            self.context.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client is gone, or an answer could not be written.
+    Gone,
+    /// All is said: what is buffered is written, then the connection is closed in order.
+    Close,
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> End {
+        End::Gone
+    }
+}
+
+/// The bytes of a connection, in both directions.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    registered: Registered,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    spare: Vec<u8>,
+    /// A request has been answered on it before.
+    served: bool,
+}
+
+impl Wire {
+    /// Reads more input; 0 at its end.
+    async fn read(&mut self, bytes: usize) -> io::Result<usize> {
+        let mut buffer = std::mem::take(&mut self.spare);
+        if buffer.capacity() < bytes {
+            buffer = Vec::with_capacity(bytes);
+        }
+        let (result, buffer) = self.stream.read(buffer).await;
+        let read = result?;
+        self.input.extend_from_slice(&buffer[..read]);
+        self.spare = buffer;
+        Ok(read)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let (result, mut buffer) = self.stream.write_all(std::mem::take(&mut self.output)).await;
+        result?;
+        buffer.clear();
+        if buffer.capacity() <= OUTPUT_BYTES_MAX {
+            self.output = buffer;
+        }
+        Ok(())
+    }
+}
+
+/// Serves a connection until it ends or becomes a stream.
+pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, peer: SocketAddr, guest: u64) {
+    let registered = Registered { context: context.clone(), guest, parked: Cell::new(false) };
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let mut wire = Wire { stream, registered, input: Vec::new(), output: Vec::new(), spare: Vec::new(), served: false };
+    loop {
+        match exchange(&context, &mut wire).await {
+            Ok(Some(answer)) => {
+                park(&context, wire, peer, answer).await;
+                return;
+            }
+            Ok(None) => wire.served = true,
+            Err(End::Gone) => return,
+            Err(End::Close) => {
+                close(&context, wire).await;
+                return;
+            }
+        }
+    }
+}
+
+/// One request and its answer. Some(answer): the connection becomes a stream.
+async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<routes::Stream>>, End> {
+    let raw = read_head(context, wire).await?;
+    let head = match head::parse(&raw, &context.settings.head) {
+        Ok(HeadStatus::Complete(head)) => head,
+        Ok(HeadStatus::Partial) => return Err(End::Gone),
+        Err(error) => {
+            let answer = problem(error.status(), reason(error.status()), &error.to_string(), &[]);
+            answer.encode(Version::Http11, false, false, &context.date(), &mut wire.output);
+            return Err(End::Close);
+        }
+    };
+    wire.registered.enter(Phase::Answer);
+    let decoder = BodyDecoder::new(head.body, context.settings.body_bytes_max);
+    let mut body = Body { context: context.clone(), decoder, expect_continue: head.expect_continue, wire };
+    let answer = routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?;
+    let whole = body.skip();
+    match answer {
+        Answer::Stream(stream) if whole => Ok(Some(stream)),
+        Answer::Stream(_) => Err(End::Close),
+        Answer::Response(response) => {
+            let keep_alive = head.keep_alive && whole && !context.stopping();
+            let head_only = head.method == head::Method::Head;
+            response.encode(head.version, keep_alive, head_only, &context.date(), &mut wire.output);
+            if wire.output.len() > OUTPUT_BYTES_MAX {
+                wire.flush().await?;
+            }
+            if keep_alive { Ok(None) } else { Err(End::Close) }
+        }
+        Answer::Raw(bytes) => {
+            wire.output.extend_from_slice(&bytes);
+            Err(End::Close)
+        }
+    }
+}
+
+/// Reads until a head can be judged; leaves what follows it in the input.
+async fn read_head(context: &Rc<Context>, wire: &mut Wire) -> Result<Vec<u8>, End> {
+    let mut scanned = 0;
+    let mut phase = None;
+    loop {
+        let end = head::head_end(&wire.input, scanned);
+        let full = wire.input.len() >= context.settings.head.head_bytes_max;
+        if let Some(end) = end.or(full.then_some(wire.input.len())) {
+            let rest = wire.input.split_off(end);
+            return Ok(std::mem::replace(&mut wire.input, rest));
+        }
+        scanned = wire.input.len();
+        // What is answered so far goes out before we wait: one write for all pipelined requests.
+        wire.flush().await?;
+        let next = if wire.served && wire.input.is_empty() { Phase::Idle } else { Phase::Head };
+        if phase.replace(next) != Some(next) {
+            wire.registered.enter(next);
+        }
+        if wire.read(READ_BYTES).await? == 0 {
+            if wire.registered.timed_out() && !wire.input.is_empty() {
+                let answer = problem(408, "Request Timeout", "the head of the request took too long to arrive", &[]);
+                answer.encode(Version::Http11, false, false, &context.date(), &mut wire.output);
+                return Err(End::Close);
+            }
+            return Err(End::Gone);
+        }
+    }
+}
+
+/// The body of the request at hand.
+pub(crate) struct Body<'w> {
+    context: Rc<Context>,
+    decoder: BodyDecoder,
+    expect_continue: bool,
+    wire: &'w mut Wire,
+}
+
+/// A body in memory, counted while it is.
+pub(crate) struct BodyBytes {
+    context: Rc<Context>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl BodyBytes {
+    fn recount(&self, before: usize) {
+        let counted = &self.context.body_bytes;
+        counted.set(counted.get() - before + self.bytes.len());
+    }
+}
+
+impl Drop for BodyBytes {
+    fn drop(&mut self) {
+        self.context.body_bytes.set(self.context.body_bytes.get() - self.bytes.len());
+    }
+}
+
+/// Why there is no body.
+pub(crate) enum BodyFailure {
+    /// The body is wrong; the answer's status and sentence.
+    Refused(BodyError),
+    /// It took too long.
+    TooSlow,
+    /// Too many bodies are in memory.
+    Busy,
+    /// The client is gone.
+    Gone,
+}
+
+impl Body<'_> {
+    /// Reads the whole body.
+    pub(crate) async fn read(&mut self) -> Result<BodyBytes, BodyFailure> {
+        let mut body = BodyBytes { context: self.context.clone(), bytes: Vec::new() };
+        self.decode(&mut body)?;
+        if !self.decoder.is_done() {
+            self.wire.registered.enter(Phase::Body);
+            if std::mem::take(&mut self.expect_continue) {
+                self.wire.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
+        }
+        while !self.decoder.is_done() {
+            match self.wire.read(BODY_READ_BYTES).await {
+                Ok(0) if self.wire.registered.timed_out() => return Err(BodyFailure::TooSlow),
+                Ok(0) | Err(_) => return Err(BodyFailure::Gone),
+                Ok(_) => self.decode(&mut body)?,
+            }
+        }
+        self.wire.registered.enter(Phase::Answer);
+        Ok(body)
+    }
+
+    fn decode(&mut self, body: &mut BodyBytes) -> Result<(), BodyFailure> {
+        let before = body.bytes.len();
+        let decoded = self.decoder.decode(&self.wire.input, &mut body.bytes);
+        body.recount(before);
+        let (used, _) = decoded.map_err(BodyFailure::Refused)?;
+        self.wire.input.drain(..used);
+        if self.context.body_bytes.get() > BODIES_BYTES_MAX { Err(BodyFailure::Busy) } else { Ok(()) }
+    }
+
+    /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be
+    /// told from the rest.
+    fn skip(&mut self) -> bool {
+        let mut unwanted = Vec::new();
+        match self.decoder.decode(&self.wire.input, &mut unwanted) {
+            Ok((used, done)) => {
+                self.wire.input.drain(..used);
+                done
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// Parks the socket as an event stream.
+async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: Box<routes::Stream>) {
+    if wire.flush().await.is_err() {
+        return;
+    }
+    let Wire { stream: socket, registered, input, .. } = wire;
+    registered.parked.set(true);
+    drop(registered);
+    let fd = sys::adopt(socket.into_raw_fd());
+    let spread = context.random() as u16;
+    let parked = context.park(fd, peer, input.len(), |sink, address| stream.registration(sink, address, spread));
+    if let Err(error) = parked {
+        tracing::warn!(shard = context.index, %error, "a stream could not be parked");
+    }
+}
+
+/// Writes what is left and closes so that the client can read it: a close with unread input would reset the connection.
+async fn close(context: &Rc<Context>, mut wire: Wire) {
+    if wire.flush().await.is_err() {
+        return;
+    }
+    sys::shutdown(wire.stream.as_raw_fd(), Shutdown::Write);
+    wire.registered.enter(Phase::Linger);
+    let mut skipped = 0;
+    while skipped < SKIPPED_BYTES_MAX && !context.stopping() {
+        wire.input.clear();
+        match wire.read(READ_BYTES).await {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => skipped += bytes,
+        }
+    }
+}

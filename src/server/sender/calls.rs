@@ -1,0 +1,53 @@
+//! The back end of plain system calls: a parked socket is its descriptor.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use crate::hub::{Batch, Outcome, Shard, Sink, SlotId, SocketId, VISIT_PARTS_MAX};
+use crate::server::sys::{self, Epoll, Scratch, Watch};
+
+#[derive(Default)]
+pub(crate) struct CallSender;
+
+impl CallSender {
+    pub(crate) fn park(&mut self, epoll: &Epoll, fd: OwnedFd, id: SlotId) -> io::Result<SocketId> {
+        epoll.add(fd.as_raw_fd(), Watch::Edge, id.to_bits())?;
+        Ok(SocketId(fd.into_raw_fd() as u32))
+    }
+
+    pub(crate) fn send(&mut self, shard: &Shard, batch: &mut Batch) {
+        let mut writes = std::mem::take(&mut batch.writes);
+        for write in &mut writes {
+            let mut slices = [IoSlice::new(&[]); VISIT_PARTS_MAX + 1];
+            let parts = batch.parts(write);
+            for (slice, &part) in slices.iter_mut().zip(parts) {
+                *slice = IoSlice::new(shard.bytes(write, part));
+            }
+            let Sink::Socket(socket) = write.sink;
+            write.outcome = match sys::send(raw(socket), &slices[..parts.len()]) {
+                Ok(bytes) => Outcome::Sent(bytes as u32),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Outcome::Sent(0),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Outcome::Sent(0),
+                Err(_) => Outcome::Gone,
+            };
+        }
+        batch.writes = writes;
+    }
+
+    pub(crate) fn receive(&mut self, socket: SocketId, scratch: &mut Scratch) -> io::Result<usize> {
+        sys::receive(raw(socket), scratch)
+    }
+
+    pub(crate) fn shutdown(&mut self, socket: SocketId, how: Shutdown) {
+        sys::shutdown(raw(socket), how);
+    }
+
+    pub(crate) fn close(&mut self, socket: SocketId) {
+        sys::close(raw(socket));
+    }
+}
+
+fn raw(socket: SocketId) -> RawFd {
+    socket.0 as RawFd
+}

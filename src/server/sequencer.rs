@@ -1,0 +1,153 @@
+//! The sequencer: the single writer that gives events their order.
+//!
+//! One wake, many events, one commit: everything queued is placed in the log, committed to the history engine, handed
+//! to every shard, and only then acknowledged (invariants *acked* and *visible*).
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::history::MemoryHistory;
+use crate::hub::{Draft, Event, Log};
+use crate::server::clock;
+use crate::server::inbox::{Inbox, Message, Ticket};
+
+/// Publishes that may wait for the sequencer.
+const QUEUE_PUBLISHES_MAX: usize = 4096;
+/// Bytes of publishes that may wait for the sequencer.
+const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Events of one commit at most.
+const COMMIT_EVENTS_MAX: usize = 1024;
+
+struct Append {
+    draft: Draft,
+    shard: usize,
+    ticket: Ticket,
+}
+
+enum Order {
+    Append(Append),
+    /// Trim what has aged.
+    Trim,
+    Stop,
+}
+
+/// A shard's way to the sequencer.
+#[derive(Clone)]
+pub(crate) struct SequencerHandle {
+    queue: Sender<Order>,
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+/// The queue to the sequencer is full.
+#[derive(Debug)]
+pub(crate) struct QueueFull(pub(crate) Draft);
+
+impl SequencerHandle {
+    /// Queues a publish without waiting. The answer comes to the shard's inbox.
+    pub(crate) fn append(&self, draft: Draft, shard: usize, ticket: Ticket) -> Result<(), QueueFull> {
+        let bytes = draft.cost_bytes();
+        let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before > 0 && before + bytes > QUEUE_BYTES_MAX {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(QueueFull(draft));
+        }
+        self.queue.try_send(Order::Append(Append { draft, shard, ticket })).map_err(|error| {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(Order::Append(append)) | TrySendError::Disconnected(Order::Append(append)) => QueueFull(append.draft),
+                _ => unreachable!("what comes back is what was sent"),
+            }
+        })
+    }
+
+    /// Drops what has aged, now and then.
+    pub(crate) fn trim(&self) {
+        let _ = self.queue.try_send(Order::Trim);
+    }
+
+    /// Ends the sequencer once everything queued before is committed.
+    pub(crate) fn stop(&self) {
+        let _ = self.queue.send(Order::Stop);
+    }
+}
+
+/// What the sequencer has counted.
+#[derive(Debug, Default)]
+pub(crate) struct SequencerCounters {
+    /// Events committed.
+    pub(crate) events: AtomicU64,
+    /// Commits they went in.
+    pub(crate) commits: AtomicU64,
+}
+
+/// The sequencer before it runs.
+pub(crate) struct Sequencer {
+    log: Log,
+    history: Arc<RwLock<MemoryHistory>>,
+    orders: Receiver<Order>,
+    queued_bytes: Arc<AtomicUsize>,
+    counters: Arc<SequencerCounters>,
+}
+
+impl Sequencer {
+    pub(crate) fn new(log: Log, history: Arc<RwLock<MemoryHistory>>) -> (Sequencer, SequencerHandle, Arc<SequencerCounters>) {
+        let (queue, orders) = bounded(QUEUE_PUBLISHES_MAX);
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let counters = Arc::new(SequencerCounters::default());
+        let handle = SequencerHandle { queue, queued_bytes: queued_bytes.clone() };
+        (Sequencer { log, history, orders, queued_bytes, counters: counters.clone() }, handle, counters)
+    }
+
+    /// Works until told to stop.
+    pub(crate) fn run(mut self, shards: &[Inbox]) {
+        let mut appends = Vec::with_capacity(COMMIT_EVENTS_MAX);
+        let mut stopping = false;
+        while !stopping {
+            let Ok(order) = self.orders.recv() else { return };
+            let mut next = Some(order);
+            while let Some(order) = next.take() {
+                match order {
+                    Order::Append(append) => appends.push(append),
+                    Order::Trim => self.trim(),
+                    Order::Stop => stopping = true,
+                }
+                if appends.len() < COMMIT_EVENTS_MAX {
+                    next = self.orders.try_recv().ok();
+                }
+            }
+            if !appends.is_empty() {
+                self.commit(&mut appends, shards);
+            }
+        }
+    }
+
+    fn commit(&mut self, appends: &mut Vec<Append>, shards: &[Inbox]) {
+        let now_ms = clock::wall_ms();
+        let mut bytes = 0;
+        let mut answers: Vec<Vec<(Ticket, Arc<Event>)>> = vec![Vec::new(); shards.len()];
+        let mut events = Vec::with_capacity(appends.len());
+        for Append { draft, shard, ticket } in appends.drain(..) {
+            bytes += draft.cost_bytes();
+            let event = self.log.append(draft, now_ms);
+            answers[shard].push((ticket, event.clone()));
+            events.push(event);
+        }
+        self.history.write().expect("no holder of the history lock panics").append(&events, now_ms);
+        self.counters.events.fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        let events: Arc<[Arc<Event>]> = events.into();
+        for (shard, answers) in shards.iter().zip(answers) {
+            shard.send(Message::Events(events.clone()));
+            if !answers.is_empty() {
+                shard.send(Message::Published(answers));
+            }
+        }
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn trim(&self) {
+        self.history.write().expect("no holder of the history lock panics").trim(clock::wall_ms());
+    }
+}

@@ -1,0 +1,485 @@
+//! A shard's thread: a monoio event loop that owns a share of the connections outright.
+//!
+//! All readiness – listener, wake-ups, ticks, parked sockets – comes through one epoll descriptor, which the loop
+//! awaits. A turn takes in what is there, then writes one bounded slice and goes back to the loop, where the tasks of
+//! requests have theirs.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
+
+use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
+use monoio::net::UnixStream;
+use socket2::SockRef;
+
+use crate::hub::{Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS};
+use crate::protocol::token::VerdictCache;
+use crate::server::clock::Clock;
+use crate::server::connection;
+use crate::server::guests::{Guests, PhaseLimits};
+use crate::server::inbox::{Bell, Message, Ticket};
+use crate::server::peers::Peers;
+use crate::server::recall::Question;
+use crate::server::replies::Replies;
+use crate::server::sender::Sender;
+use crate::server::sequencer::SequencerHandle;
+use crate::server::settings::Settings;
+use crate::server::shared::Shared;
+use crate::server::sys::{Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
+
+/// Fresh signature checks per turn: about a millisecond of the slowest kind.
+const SIGNATURE_CHECKS_MAX: u32 = 8;
+/// Readiness events taken per turn.
+const READY_MAX: usize = 512;
+/// Connections accepted per turn.
+const ACCEPTS_MAX: usize = 64;
+/// Messages taken per turn.
+const MESSAGES_MAX: usize = 1024;
+/// How often counters and retention are looked after, ticks.
+const HOUSEKEEPING_TICKS: u64 = 20;
+/// How long a kept-alive connection may be idle.
+const IDLE_TIMEOUT_MS: u64 = 75_000;
+/// How long a client may take for our answer.
+const ANSWER_TIMEOUT_MS: u64 = 30_000;
+/// Words of the epoll events that aren't parked sockets. A slot number never gets this high.
+const BELL: u64 = u64::MAX;
+const TICK: u64 = u64::MAX - 1;
+const LISTENER: u64 = u64::MAX - 2;
+
+/// Which event loop runs, and so which way of yielding works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driver {
+    Uring,
+    Epoll,
+}
+
+/// What a shard is made of, handed to its thread.
+pub(crate) struct ShardParts {
+    pub(crate) index: usize,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) listener: TcpListener,
+    pub(crate) messages: Receiver<Message>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) sequencer: SequencerHandle,
+    pub(crate) questions: QueueSender<Question>,
+    pub(crate) driver: Driver,
+    pub(crate) connections_max: usize,
+    pub(crate) heads_max: usize,
+    pub(crate) random: u64,
+}
+
+/// A shard at work: what its loop and the tasks of its requests share.
+pub(crate) struct Context {
+    pub(crate) index: usize,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) sequencer: SequencerHandle,
+    pub(crate) published: Replies<Arc<Event>>,
+    pub(crate) found: Replies<Found>,
+    pub(crate) verdicts: RefCell<VerdictCache>,
+    pub(crate) guests: RefCell<Guests>,
+    /// Bytes of request bodies in memory.
+    pub(crate) body_bytes: Cell<usize>,
+    /// Publishes that wait for room.
+    pub(crate) waiting: Cell<usize>,
+    waiters: RefCell<Vec<Waker>>,
+    /// Fresh signature checks in this turn, and who waits for the next.
+    signature_checks: Cell<u32>,
+    turn_waiters: RefCell<Vec<Waker>>,
+    shard: RefCell<Shard>,
+    sender: RefCell<Sender>,
+    epoll: RefCell<Epoll>,
+    scratch: RefCell<Scratch>,
+    listener: RefCell<Option<TcpListener>>,
+    spare: RefCell<Option<OwnedFd>>,
+    peers: RefCell<Peers>,
+    questions: QueueSender<Question>,
+    /// Questions the readers' queue had no room for: one per subscriber at most.
+    unasked: RefCell<VecDeque<Question>>,
+    random: Cell<u64>,
+    date: RefCell<(u64, String)>,
+    driver: Driver,
+    connections_max: usize,
+    ticks: Cell<u64>,
+    bell: Arc<Bell>,
+    ticker: Ticker,
+}
+
+impl Context {
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The `Date` field's value, made anew once a second.
+    pub(crate) fn date(&self) -> String {
+        let seconds = self.now().wall_ms / 1000;
+        let mut date = self.date.borrow_mut();
+        if date.0 != seconds {
+            *date = (seconds, crate::http::date::http_date(seconds));
+        }
+        date.1.clone()
+    }
+
+    /// A number that spreads things in time; nothing secret hangs on it.
+    pub(crate) fn random(&self) -> u64 {
+        // SplitMix64, seeded by the operating system at start.
+        let state = self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Asks history what a `Last-Event-ID` names.
+    pub(crate) async fn find(&self, id: &str) -> Found {
+        let reply = self.found.expect();
+        self.ask(Question::Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
+        reply.await
+    }
+
+    /// Waits until no shard is overloaded, or some time has passed: whether there is room.
+    pub(crate) async fn room(&self, deadline_ms: u64) -> bool {
+        poll_fn(|cx| {
+            if !self.shared.overloaded() {
+                return Poll::Ready(true);
+            }
+            if self.now().mono_ms >= deadline_ms {
+                return Poll::Ready(false);
+            }
+            self.waiters.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits for the next tick.
+    pub(crate) async fn next_tick(&self) {
+        let tick = self.ticks.get();
+        poll_fn(|cx| {
+            if self.ticks.get() != tick {
+                return Poll::Ready(());
+            }
+            self.waiters.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Turns a connection into an event stream: its socket is parked in the slab and its task may end.
+    pub(crate) fn park(&self, fd: OwnedFd, peer: SocketAddr, unread: usize, make: impl FnOnce(Sink, u32) -> Registration) -> io::Result<()> {
+        let mut shard = self.shard.borrow_mut();
+        let id = shard.reserve();
+        let parked = self.sender.borrow_mut().park(&self.epoll.borrow(), fd, id);
+        let now = self.now();
+        match parked {
+            Ok(socket) => {
+                let address = self.peers.borrow_mut().intern(peer.ip());
+                shard.handle(Input::Register(id, Box::new(make(Sink::Socket(socket), address))), now);
+                if unread > 0 {
+                    shard.handle(Input::Received(id, unread as u32), now);
+                }
+                drop(shard);
+                self.carry_out();
+                // The loop may be waiting for readiness, which a new stream causes none of.
+                self.bell.ring();
+                Ok(())
+            }
+            Err(error) => {
+                shard.handle(Input::Abandon(id), now);
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for its turn to check a signature: a bounded number per turn of the loop, so that a storm of new tokens
+    /// doesn't stall the streams.
+    pub(crate) async fn signature_check(&self) {
+        poll_fn(|cx| {
+            if self.signature_checks.get() < SIGNATURE_CHECKS_MAX {
+                self.signature_checks.set(self.signature_checks.get() + 1);
+                return Poll::Ready(());
+            }
+            self.turn_waiters.borrow_mut().push(cx.waker().clone());
+            self.bell.ring();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn ask(&self, question: Question) {
+        let mut unasked = self.unasked.borrow_mut();
+        if unasked.is_empty() {
+            match self.questions.try_send(question) {
+                Ok(()) => return,
+                Err(TrySendError::Full(question) | TrySendError::Disconnected(question)) => unasked.push_back(question),
+            }
+        } else {
+            unasked.push_back(question);
+        }
+    }
+
+    fn ask_again(&self) {
+        let mut unasked = self.unasked.borrow_mut();
+        while let Some(question) = unasked.pop_front() {
+            if let Err(TrySendError::Full(question)) = self.questions.try_send(question) {
+                unasked.push_front(question);
+                break;
+            }
+        }
+    }
+
+    /// One turn: take in what is there, write one slice. Whether there is more to write at once.
+    fn turn(self: &Rc<Self>, messages: &Receiver<Message>, ready: &mut Vec<Ready>) -> bool {
+        let now = self.now();
+        self.signature_checks.set(0);
+        for waiter in std::mem::take(&mut *self.turn_waiters.borrow_mut()) {
+            waiter.wake();
+        }
+        if let Err(error) = self.epoll.borrow_mut().poll(ready) {
+            tracing::error!(shard = self.index, %error, "polling for readiness failed");
+        }
+        for event in ready.drain(..) {
+            match event.word {
+                BELL => self.bell.answer(),
+                TICK => self.tick(now),
+                LISTENER => self.accept(now),
+                word => self.socket_ready(SlotId::from_bits(word), event, now),
+            }
+        }
+        for message in messages.try_iter().take(MESSAGES_MAX) {
+            self.take_in(message, now);
+        }
+        self.carry_out();
+        let mut shard = self.shard.borrow_mut();
+        if let Some(mut batch) = shard.slice() {
+            self.sender.borrow_mut().send(&shard, &mut batch);
+            shard.handle(Input::Sent(batch), now);
+        }
+        let overloaded = shard.overloaded();
+        let busy = shard.busy() || !messages.is_empty();
+        drop(shard);
+        self.carry_out();
+        self.shared.set_overloaded(self.index, overloaded);
+        if !overloaded && self.waiting.get() > 0 {
+            self.wake_waiters();
+        }
+        busy
+    }
+
+    fn take_in(&self, message: Message, now: Now) {
+        match message {
+            Message::Events(events) => self.shard.borrow_mut().handle(Input::Events(events), now),
+            Message::Published(answers) => {
+                for (ticket, event) in answers {
+                    self.published.answer(ticket, event);
+                }
+            }
+            Message::Found(ticket, found) => self.found.answer(ticket, found),
+            Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
+            Message::Stop => {
+                if let Some(listener) = self.listener.borrow_mut().take() {
+                    let _ = self.epoll.borrow().remove(listener.as_raw_fd());
+                }
+                self.guests.borrow_mut().dismiss_idle();
+                self.shard.borrow_mut().handle(Input::Stop, now);
+            }
+        }
+    }
+
+    /// Does what the shard wants done.
+    fn carry_out(&self) {
+        loop {
+            let output = self.shard.borrow_mut().output();
+            match output {
+                Some(Output::Read { id, after, from_earliest, filter }) => {
+                    self.ask(Question::Read { shard: self.index, slot: id, after, from_earliest, filter });
+                }
+                Some(Output::Shutdown(sink)) => {
+                    let mut sender = self.sender.borrow_mut();
+                    sender.drain(sink, &mut self.scratch.borrow_mut());
+                    sender.shutdown(sink);
+                }
+                Some(Output::Close { sink, address }) => {
+                    self.sender.borrow_mut().close(sink);
+                    self.peers.borrow_mut().release(address);
+                    self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn socket_ready(&self, id: SlotId, event: Ready, now: Now) {
+        let mut shard = self.shard.borrow_mut();
+        if event.gone() {
+            shard.handle(Input::Gone(id), now);
+            return;
+        }
+        if event.readable()
+            && let Some(sink) = shard.sink(id)
+        {
+            match self.sender.borrow_mut().drain(sink, &mut self.scratch.borrow_mut()) {
+                Drained::Bytes(0) => {}
+                Drained::Bytes(bytes) => shard.handle(Input::Received(id, bytes), now),
+                Drained::End => shard.handle(Input::Gone(id), now),
+            }
+        }
+        if event.writable() {
+            shard.handle(Input::Writable(id), now);
+        }
+    }
+
+    fn accept(self: &Rc<Self>, now: Now) {
+        let listener = self.listener.borrow();
+        let Some(listener) = listener.as_ref() else { return };
+        for _ in 0..ACCEPTS_MAX {
+            let nonblocking = if self.driver == Driver::Epoll { libc::SOCK_NONBLOCK } else { 0 };
+            let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.accept_failed(listener, &error);
+                    return;
+                }
+            };
+            let Some(peer) = address.as_socket() else { continue };
+            let stream = std::net::TcpStream::from(socket);
+            if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                connection::refuse(&stream, &self.date());
+                continue;
+            }
+            let guest = self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms);
+            monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
+        }
+    }
+
+    /// Out of descriptors: a spare one is given up to take the next connection and close it, so that the client is not
+    /// left hanging and the listener not left readable.
+    fn accept_failed(&self, listener: &TcpListener, error: &io::Error) {
+        if !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+            return;
+        }
+        tracing::warn!(shard = self.index, "out of file descriptors: a connection was turned away; raise LimitNOFILE or ulimit -n");
+        self.spare.borrow_mut().take();
+        drop(SockRef::from(listener).accept4(libc::SOCK_CLOEXEC));
+        *self.spare.borrow_mut() = spare_descriptor();
+    }
+
+    fn tick(&self, now: Now) {
+        let fired = self.ticker.fired();
+        if fired == 0 {
+            return;
+        }
+        self.ticks.set(self.ticks.get() + 1);
+        let mut shard = self.shard.borrow_mut();
+        shard.handle(Input::Tick, now);
+        if self.ticks.get().is_multiple_of(HOUSEKEEPING_TICKS) {
+            self.shared.publish_counters(self.index, shard.counters());
+            if self.index == 0 {
+                self.sequencer.trim();
+            }
+        }
+        drop(shard);
+        self.guests.borrow_mut().sweep(now.mono_ms);
+        if self.stopping() {
+            self.guests.borrow_mut().dismiss_idle();
+        }
+        self.ask_again();
+        self.wake_waiters();
+    }
+
+    fn wake_waiters(&self) {
+        let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
+        for waiter in waiters {
+            waiter.wake();
+        }
+    }
+
+    /// Whether a stopping shard has nothing left to finish.
+    fn finished(&self) -> bool {
+        self.stopping() && self.listener.borrow().is_none() && self.shard.borrow().live() == 0 && self.guests.borrow().len() == 0
+    }
+}
+
+fn spare_descriptor() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
+/// Runs a shard until it has stopped. To be called on the shard's thread, within its monoio runtime.
+pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
+    let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, questions, driver, .. } = parts;
+    let epoll = Epoll::new(READY_MAX)?;
+    let ticker = Ticker::new(TICK_MS)?;
+    epoll.add(bell.fd().as_raw_fd(), Watch::Level, BELL)?;
+    epoll.add(ticker.as_raw_fd(), Watch::Level, TICK)?;
+    epoll.add(listener.as_raw_fd(), Watch::Level, LISTENER)?;
+    let gate = UnixStream::from_std(epoll.duplicate()?.into())?;
+    let always = UnixStream::from_std(OwnedFd::from(EventFd::new(1)?).into())?;
+    let limits = PhaseLimits {
+        head_ms: settings.head_timeout_ms,
+        body_ms: settings.body_timeout_ms,
+        idle_ms: IDLE_TIMEOUT_MS,
+        answer_ms: ANSWER_TIMEOUT_MS,
+    };
+    let context = Rc::new(Context {
+        index,
+        shard: RefCell::new(Shard::new(settings.shard, settings.hub.clone(), 0)),
+        verdicts: RefCell::new(VerdictCache::default()),
+        guests: RefCell::new(Guests::new(limits, parts.heads_max)),
+        settings,
+        shared,
+        clock,
+        sequencer,
+        published: Replies::new(),
+        found: Replies::new(),
+        body_bytes: Cell::new(0),
+        waiting: Cell::new(0),
+        waiters: RefCell::new(Vec::new()),
+        signature_checks: Cell::new(0),
+        turn_waiters: RefCell::new(Vec::new()),
+        sender: RefCell::new(sender),
+        epoll: RefCell::new(epoll),
+        scratch: RefCell::new(Scratch::new()),
+        listener: RefCell::new(Some(listener)),
+        spare: RefCell::new(spare_descriptor()),
+        peers: RefCell::new(Peers::default()),
+        questions,
+        unasked: RefCell::new(VecDeque::new()),
+        random: Cell::new(parts.random),
+        date: RefCell::new((0, String::new())),
+        driver,
+        connections_max: parts.connections_max,
+        ticks: Cell::new(0),
+        bell,
+        ticker,
+    });
+    let mut ready = Vec::with_capacity(READY_MAX);
+    while !context.finished() {
+        let busy = context.turn(&messages, &mut ready);
+        if !busy {
+            gate.readable(false).await?;
+        } else if driver == Driver::Uring {
+            // Goes through the ring, whose completions are otherwise only seen when the loop sleeps.
+            always.readable(false).await?;
+        } else {
+            // Everything queued runs first, and the driver is polled; a plain `readable` would not even yield.
+            monoio::spawn(async {}).await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! The system calls that the standard library has no safe name for. The only room of the server, with the ring back
+//! end of the sender, where `unsafe` is allowed: each function is a thin, total wrapper.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Turns the -1 of libc into an error.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn check_size(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// A readiness event: which flags, and the word given at registration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) word: u64,
+    flags: u32,
+}
+
+impl Ready {
+    /// The peer closed, half-closed or broke the connection.
+    pub(crate) fn gone(self) -> bool {
+        self.flags & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+
+    pub(crate) fn readable(self) -> bool {
+        self.flags & libc::EPOLLIN as u32 != 0
+    }
+
+    pub(crate) fn writable(self) -> bool {
+        self.flags & libc::EPOLLOUT as u32 != 0
+    }
+}
+
+/// One epoll descriptor, with the buffer its events arrive in.
+pub(crate) struct Epoll {
+    fd: OwnedFd,
+    events: Vec<libc::epoll_event>,
+}
+
+/// How a descriptor is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Level-triggered, readable: listeners, wake-ups, ticks.
+    Level,
+    /// Edge-triggered in both directions and for half-closes: parked sockets, registered once for life.
+    Edge,
+}
+
+impl Epoll {
+    pub(crate) fn new(events_max: usize) -> io::Result<Epoll> {
+        // SAFETY: no pointers; the descriptor returned is new and ours.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
+        Ok(Epoll { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; events_max] })
+    }
+
+    pub(crate) fn add(&self, fd: RawFd, watch: Watch, word: u64) -> io::Result<()> {
+        let flags = match watch {
+            Watch::Level => libc::EPOLLIN,
+            Watch::Edge => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLOUT | libc::EPOLLET,
+        };
+        let mut event = libc::epoll_event { events: flags as u32, u64: word };
+        // SAFETY: `event` lives through the call; the kernel copies it.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: DEL ignores the event pointer on every kernel since 2.6.9.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })?;
+        Ok(())
+    }
+
+    /// What is ready now, without waiting.
+    pub(crate) fn poll(&mut self, out: &mut Vec<Ready>) -> io::Result<()> {
+        out.clear();
+        let max = self.events.len() as libc::c_int;
+        // SAFETY: the buffer holds `max` events and lives through the call.
+        let count = check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), max, 0) });
+        let count = match count {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            other => other? as usize,
+        };
+        out.extend(self.events[..count].iter().map(|event| Ready { word: event.u64, flags: event.events }));
+        Ok(())
+    }
+
+    /// A second descriptor of the same epoll instance, for the event loop to wait on.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+}
+
+/// A counter that makes a descriptor readable: one thread's wake-up for another.
+#[derive(Debug)]
+pub(crate) struct EventFd(OwnedFd);
+
+impl EventFd {
+    pub(crate) fn new(initial: u32) -> io::Result<EventFd> {
+        // SAFETY: no pointers; the descriptor returned is new and ours.
+        let fd = check(unsafe { libc::eventfd(initial, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: as above.
+        Ok(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(crate) fn signal(&self) {
+        let one: u64 = 1;
+        // SAFETY: eight bytes of a live local. The only failure, a full counter, means it is readable already.
+        let _ = unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    pub(crate) fn clear(&self) {
+        let mut count: u64 = 0;
+        // SAFETY: eight bytes of a live local. Failure means it was not set.
+        let _ = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+}
+
+impl From<EventFd> for OwnedFd {
+    fn from(event: EventFd) -> OwnedFd {
+        event.0
+    }
+}
+
+impl AsRawFd for EventFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A timer that fires at an interval.
+pub(crate) struct Ticker(OwnedFd);
+
+impl Ticker {
+    pub(crate) fn new(interval_ms: u64) -> io::Result<Ticker> {
+        // SAFETY: no pointers; the descriptor returned is new and ours.
+        let fd = check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })?;
+        // SAFETY: as above.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let interval = libc::timespec { tv_sec: (interval_ms / 1000) as libc::time_t, tv_nsec: (interval_ms % 1000) as libc::c_long * 1_000_000 };
+        let spec = libc::itimerspec { it_interval: interval, it_value: interval };
+        // SAFETY: `spec` lives through the call; no old value is asked for.
+        check(unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &raw const spec, std::ptr::null_mut()) })?;
+        Ok(Ticker(fd))
+    }
+
+    /// How often it fired since the last call.
+    pub(crate) fn fired(&self) -> u64 {
+        let mut count: u64 = 0;
+        // SAFETY: eight bytes of a live local. Failure means that it has not fired; `count` stays 0.
+        let _ = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+        count
+    }
+}
+
+impl AsRawFd for Ticker {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Bytes of a client's input thrown away at once.
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// What a look into a socket's input found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// So many bytes were thrown away; there are no more for now.
+    Bytes(u32),
+    /// The peer has closed, or the connection is broken.
+    End,
+}
+
+/// Where input that nobody wants is read to: one per shard.
+pub(crate) struct Scratch(Box<[u8; SCRATCH_BYTES]>);
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        Scratch(Box::new([0; SCRATCH_BYTES]))
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.0[..]
+    }
+}
+
+/// Reads once without waiting.
+pub(crate) fn receive(fd: RawFd, scratch: &mut Scratch) -> io::Result<usize> {
+    // SAFETY: the scratch buffer is as long as said and lives through the call.
+    check_size(unsafe { libc::recv(fd, scratch.0.as_mut_ptr().cast(), SCRATCH_BYTES, libc::MSG_DONTWAIT) })
+}
+
+/// One vectored send that neither waits nor raises SIGPIPE.
+pub(crate) fn send(fd: RawFd, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    if let [one] = parts {
+        // SAFETY: the slice lives through the call.
+        return check_size(unsafe { libc::send(fd, one.as_ptr().cast(), one.len(), flags) });
+    }
+    // SAFETY: an all-zero msghdr is the documented empty one.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // `IoSlice` is guaranteed to have the layout of `iovec`.
+    message.msg_iov = parts.as_ptr().cast_mut().cast();
+    message.msg_iovlen = parts.len();
+    // SAFETY: the slices live through the call; the kernel only reads them.
+    check_size(unsafe { libc::sendmsg(fd, &raw const message, flags) })
+}
+
+/// Ends one or both directions of a connection.
+pub(crate) fn shutdown(fd: RawFd, how: std::net::Shutdown) {
+    let how = match how {
+        std::net::Shutdown::Read => libc::SHUT_RD,
+        std::net::Shutdown::Write => libc::SHUT_WR,
+        std::net::Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: no pointers. Failure means that the peer was faster.
+    let _ = unsafe { libc::shutdown(fd, how) };
+}
+
+/// Pins the calling thread to a core.
+pub(crate) fn pin_to_core(core: usize) -> io::Result<()> {
+    // SAFETY: an all-zero set is empty; CPU_SET checks its bounds; the set lives through the call.
+    check(unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    })?;
+    Ok(())
+}
+
+/// The cores this process may run on.
+pub(crate) fn cores() -> Vec<usize> {
+    // SAFETY: as above; the kernel fills the set.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
+            return vec![0];
+        }
+        (0..libc::CPU_SETSIZE as usize).filter(|&core| libc::CPU_ISSET(core, &set)).collect()
+    }
+}
+
+/// Raises the soft descriptor limit to the hard one and returns it.
+pub(crate) fn raise_descriptor_limit() -> io::Result<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives through both calls.
+    unsafe {
+        check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
+        limit.rlim_cur = limit.rlim_max;
+        check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
+    }
+    Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
+/// Grows the descriptor table once, before threads exist: each doubling later would stall a shard for milliseconds.
+pub(crate) fn grow_descriptor_table(fd: RawFd, size: usize) {
+    // SAFETY: no pointers; the duplicate is closed at once. Failure only costs those stalls.
+    unsafe {
+        let top = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, size as libc::c_int - 1);
+        if top >= 0 {
+            libc::close(top);
+        }
+    }
+}
+
+/// The signals the hub takes, blocked in every thread and waited for by one.
+pub(crate) struct Signals(libc::sigset_t);
+
+impl Signals {
+    /// Blocks SIGTERM, SIGINT and SIGHUP in the calling thread and those it will spawn.
+    pub(crate) fn block() -> io::Result<Signals> {
+        // SAFETY: the set lives through the calls; sigemptyset initialises it.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                libc::sigaddset(&raw mut set, signal);
+            }
+            let error = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            if error == 0 { Ok(Signals(set)) } else { Err(io::Error::from_raw_os_error(error)) }
+        }
+    }
+
+    /// Waits for the next one.
+    pub(crate) fn wait(&self) -> io::Result<libc::c_int> {
+        let mut signal = 0;
+        // SAFETY: set and result live through the call.
+        let error = unsafe { libc::sigwait(&raw const self.0, &raw mut signal) };
+        if error == 0 { Ok(signal) } else { Err(io::Error::from_raw_os_error(error)) }
+    }
+}
+
+/// Takes ownership of a descriptor that a monoio stream has let go of.
+pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: called with the result of `into_raw_fd`, which gives ownership up.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Closes a parked socket by number, as the system-call back end keeps them.
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: the sender owns the descriptor and forgets the number.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+}

@@ -1,0 +1,4 @@
+//! The other commands, used as from a shell.
+
+#[allow(unused_imports)]
+use crate::harness::*;

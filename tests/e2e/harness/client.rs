@@ -1,0 +1,208 @@
+//! An HTTP/1.1 client that hides nothing: bytes go out as they are written and answers are read strictly.
+
+use super::{HUB, PATIENCE, Response, Stream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+/// The body of a form with the fields given.
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
+}
+
+/// The hub's path with the parameters given.
+pub(crate) fn query(parameters: &[(&str, &str)]) -> String {
+    format!("{HUB}?{}", form(parameters))
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).expect("the hub accepts");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a valid timeout");
+        socket
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a valid timeout");
+        socket.set_nodelay(true).expect("a TCP socket");
+        Self {
+            socket,
+            unread: Vec::new(),
+        }
+    }
+
+    pub(crate) fn local_port(&self) -> u16 {
+        self.socket.local_addr().expect("connected").port()
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).expect("the hub reads");
+    }
+
+    /// Sends what the hub may not want to read to its end.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(bytes)
+    }
+
+    pub(crate) fn finish_sending(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) {
+        let mut head = format!("{method} {target} HTTP/1.1\r\n");
+        if !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+        {
+            head.push_str("Host: hub.example\r\n");
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = body {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(body.unwrap_or_default());
+        self.send(&bytes);
+    }
+
+    /// A form to the hub's path.
+    pub(crate) fn post(&mut self, headers: &[(&str, &str)], body: &[u8]) {
+        let mut all = vec![("Content-Type", "application/x-www-form-urlencoded")];
+        all.extend_from_slice(headers);
+        self.request("POST", HUB, &all, Some(body));
+    }
+
+    /// The next answer, which has to be a whole one.
+    pub(crate) fn response(&mut self, method: &str) -> Response {
+        self.try_response(method)
+            .unwrap_or_else(|| panic!("the connection ended without an answer to {method}"))
+    }
+
+    /// The next answer, or nothing where the connection ends before it.
+    pub(crate) fn try_response(&mut self, method: &str) -> Option<Response> {
+        let head = self.head()?;
+        Some(Response::read(head, method, self))
+    }
+
+    /// An event stream where the answer is one, else the refusal.
+    pub(crate) fn stream(mut self) -> Result<Stream, Response> {
+        let head = self.head().expect("an answer before the connection ends");
+        let refused = head.status != 200;
+        if refused {
+            Err(Response::read(head, "GET", &mut self))
+        } else {
+            Ok(Stream::new(head, self))
+        }
+    }
+
+    /// The head of the next answer, without its body.
+    pub(crate) fn head(&mut self) -> Option<Response> {
+        loop {
+            if let Some(end) = find(&self.unread, b"\r\n\r\n") {
+                let head: Vec<u8> = self.unread.drain(..end + 4).collect();
+                return Some(Response::parse(&head[..end]));
+            }
+            if !self.fill() {
+                assert!(
+                    self.unread.is_empty(),
+                    "the connection ended within a head: {:?}",
+                    String::from_utf8_lossy(&self.unread)
+                );
+                return None;
+            }
+        }
+    }
+
+    /// One line without its CRLF.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = find(&self.unread, b"\r\n") {
+                let line: Vec<u8> = self.unread.drain(..end + 2).collect();
+                return Some(String::from_utf8(line[..end].to_vec()).expect("a line in UTF-8"));
+            }
+            if !self.fill() {
+                return None;
+            }
+        }
+    }
+
+    pub(crate) fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.unread.len() < count {
+            if !self.fill() {
+                return None;
+            }
+        }
+        Some(self.unread.drain(..count).collect())
+    }
+
+    /// What has come, at least one byte; empty at the end of the connection.
+    pub(crate) fn some(&mut self) -> Vec<u8> {
+        if self.unread.is_empty() {
+            self.fill();
+        }
+        std::mem::take(&mut self.unread)
+    }
+
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        while self.fill() {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Waits until the hub has closed the connection and nothing is left to read.
+    pub(crate) fn expect_closed(&mut self) {
+        let rest = self.read_to_end();
+        assert!(
+            rest.is_empty(),
+            "more than an answer: {:?}",
+            String::from_utf8_lossy(&rest)
+        );
+    }
+
+    /// Reads more; false at the end of the connection, be it orderly or not.
+    fn fill(&mut self) -> bool {
+        let mut chunk = [0; 65_536];
+        match self.socket.read(&mut chunk) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.unread.extend_from_slice(&chunk[..count]);
+                true
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                ) =>
+            {
+                false
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!(
+                    "nothing came for {PATIENCE:?}; unread so far: {:?}",
+                    String::from_utf8_lossy(&self.unread)
+                )
+            }
+            Err(error) => panic!("reading from the hub: {error}"),
+        }
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    memchr::memmem::find(haystack, needle)
+}

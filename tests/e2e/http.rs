@@ -1,0 +1,297 @@
+//! HTTP/1.1 as clients use it: connections that are kept, pipelined, chunked, old, slow and too large.
+
+use crate::harness::*;
+
+/// A publish as bytes, with headers of the test's choice.
+fn publish(extra: &str, data: &str) -> String {
+    let body = form(&[("topic", "urn:a"), ("data", data)]);
+    format!(
+        "{}Content-Length: {}\r\n{extra}\r\n{body}",
+        publish_head(),
+        body.len()
+    )
+}
+
+/// The head of a publish up to where the length of the body is told.
+fn publish_head() -> String {
+    format!(
+        "POST {HUB} HTTP/1.1\r\nHost: hub.example\r\nAuthorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        publisher()
+    )
+}
+
+#[test]
+fn a_connection_is_kept_for_many_requests() {
+    let hub = Hub::anonymous();
+    let mut stream = hub.subscribe(&[("match", "urn:a")]);
+    let mut client = hub.connect();
+    for n in 0..20 {
+        client.send(publish("", &n.to_string()).as_bytes());
+        assert_eq!(client.response("POST").status, 200);
+        assert_eq!(stream.data(), n.to_string());
+    }
+    client.request("GET", "/nowhere", &[], None);
+    assert_eq!(client.response("GET").status, 404);
+    client.request("HEAD", &query(&[("match", "urn:a")]), &[], None);
+    let head = client.head().expect("an answer");
+    assert_eq!(head.status, 200);
+}
+
+#[test]
+fn connection_close_is_honoured() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    client.send(publish("Connection: close\r\n", "x").as_bytes());
+    let response = client.response("POST");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.list("connection"), ["close"]);
+    client.expect_closed();
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let hub = Hub::anonymous();
+    let mut stream = hub.subscribe(&[("match", "urn:a")]);
+    let mut client = hub.connect();
+    let mut bytes = String::new();
+    for n in 0..10 {
+        bytes.push_str(&publish("", &n.to_string()));
+        bytes.push_str("OPTIONS /.well-known/mercure HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    bytes.push_str("GET /.well-known/mercure?match=urn:a HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(bytes.as_bytes());
+    for n in 0..10 {
+        let id = client.response("POST");
+        assert_eq!(id.status, 200);
+        let event = stream.next();
+        assert_eq!((event.id, event.data), (id.text(), n.to_string()));
+        assert_eq!(client.response("OPTIONS").status, 204);
+    }
+    let mut last = client
+        .stream()
+        .expect("a stream at the end of the pipeline");
+    hub.say("urn:a", "live");
+    assert_eq!(last.data(), "live");
+}
+
+#[test]
+fn requests_may_arrive_byte_by_byte() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    for byte in publish("", "x").as_bytes() {
+        client.send(&[*byte]);
+    }
+    assert_eq!(client.response("POST").status, 200);
+}
+
+#[test]
+fn chunked_bodies_are_read_however_they_are_cut() {
+    let hub = Hub::anonymous();
+    let mut stream = hub.subscribe(&[("match", "urn:a")]);
+    let mut client = hub.connect();
+    let pieces = [
+        "3\r\nto",
+        "p\r",
+        "\n5;x=\"y\"\r\nic=ur\r\n000c\r\nn:a&data=abc\r",
+        "\nA\r\ndefghijklm\r\n",
+        "0\r",
+        "\n\r\n",
+    ];
+    client.send(format!("{}Transfer-Encoding: chunked\r\n\r\n", publish_head()).as_bytes());
+    for piece in pieces {
+        client.send(piece.as_bytes());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(client.response("POST").status, 200);
+    assert_eq!(stream.data(), "abcdefghijklm");
+    client.send(publish("", "the connection goes on").as_bytes());
+    assert_eq!(client.response("POST").status, 200);
+}
+
+#[test]
+fn a_client_that_expects_100_continue_is_told_to() {
+    let hub = Hub::anonymous();
+    let body = form(&[("topic", "urn:a"), ("data", "x")]);
+    let mut client = hub.connect();
+    client.send(
+        format!(
+            "{}Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+            publish_head(),
+            body.len()
+        )
+        .as_bytes(),
+    );
+    assert_eq!(client.response("POST").status, 100);
+    client.send(body.as_bytes());
+    assert_eq!(client.response("POST").status, 200);
+}
+
+#[test]
+fn a_client_that_expects_100_continue_may_be_refused_at_once() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    client.send(
+        format!(
+            "{}Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n",
+            publish_head()
+        )
+        .as_bytes(),
+    );
+    assert_eq!(client.response("POST").status, 413);
+}
+
+#[test]
+fn http_1_0_publishes_and_the_connection_ends() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    client.send(publish("", "x").replace("HTTP/1.1", "HTTP/1.0").as_bytes());
+    let response = client.response("POST");
+    assert_eq!(response.status, 200);
+    assert!(!response.is_chunked());
+    client.expect_closed();
+}
+
+#[test]
+fn http_1_0_needs_no_host() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    client.send(b"GET /nowhere HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response("GET").status, 404);
+}
+
+#[test]
+fn http_1_0_streams_are_not_chunked() {
+    let hub = Hub::anonymous();
+    let id = hub.say("urn:a", "replayed");
+    hub.say("urn:a", "replayed too");
+    let mut client = hub.connect();
+    client
+        .send(format!("GET {HUB}?match=urn:a HTTP/1.0\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes());
+    let mut stream = client.stream().expect("a stream");
+    assert_eq!(stream.head.header("transfer-encoding"), None);
+    assert_eq!(stream.last_event_id(), Some(id.as_str()));
+    for n in 0..10 {
+        hub.say("urn:a", &n.to_string());
+    }
+    assert_eq!(stream.data(), "replayed too");
+    for n in 0..10 {
+        assert_eq!(stream.data(), n.to_string());
+    }
+}
+
+#[test]
+fn a_head_that_never_ends_is_closed() {
+    let hub = Hub::anonymous();
+    for start in [
+        "",
+        "GET",
+        "GET /.well-known/mercure?match=a HTTP/1.1\r\nHost: hub",
+    ] {
+        let mut client = hub.connect();
+        client.send(start.as_bytes());
+        if let Some(response) = client.try_response("GET") {
+            assert_eq!(response.status, 408, "{start:?}");
+            client.expect_closed();
+        }
+    }
+}
+
+#[test]
+fn a_body_that_never_ends_is_closed() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    client.send(
+        format!(
+            "{}Content-Length: 100\r\n\r\ntopic=urn:a&data=",
+            publish_head()
+        )
+        .as_bytes(),
+    );
+    if let Some(response) = client.try_response("POST") {
+        assert_eq!(response.status, 408);
+        client.expect_closed();
+    }
+}
+
+#[test]
+fn a_body_that_is_cut_publishes_nothing() {
+    let hub = Hub::anonymous();
+    let mut stream = hub.subscribe(&[("match", "urn:a")]);
+    for framing in [
+        "Content-Length: 100\r\n\r\ntopic=urn:a&data=cut",
+        "Transfer-Encoding: chunked\r\n\r\n14\r\ntopic=urn:a&data=cut\r\n",
+    ] {
+        let mut client = hub.connect();
+        client.send(format!("{}{framing}", publish_head()).as_bytes());
+        client.finish_sending();
+        if let Some(response) = client.try_response("POST") {
+            assert!(matches!(response.status, 400 | 408), "{response:?}");
+        }
+    }
+    hub.say("urn:a", "whole");
+    assert_eq!(stream.data(), "whole");
+}
+
+#[test]
+fn heads_that_are_too_large_are_431() {
+    let hub = Hub::anonymous();
+    let long = format!(
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Long: {}\r\n\r\n",
+        "x".repeat(200_000)
+    );
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: h\r\n{}\r\n",
+        "X-Many: x\r\n".repeat(2000)
+    );
+    for (name, head) in [("one long header", long), ("many headers", many)] {
+        let mut client = hub.connect();
+        let _ = client.try_send(head.as_bytes());
+        let response = client.response("GET");
+        assert_eq!(response.status, 431, "{name}: {response:?}");
+        client.expect_closed();
+    }
+}
+
+#[test]
+fn a_target_that_is_too_long_is_refused() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    let _ = client
+        .try_send(format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(200_000)).as_bytes());
+    let response = client.response("GET");
+    assert!(matches!(response.status, 414 | 431), "{response:?}");
+}
+
+#[test]
+fn what_a_subscriber_sends_after_its_request_is_ignored_within_limits() {
+    let hub = Hub::anonymous();
+    let mut stream = hub.subscribe(&[("match", "urn:a")]);
+    stream
+        .client()
+        .send(b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n");
+    hub.say("urn:a", "still there");
+    assert_eq!(stream.data(), "still there");
+    for _ in 0..64 {
+        if stream.client().try_send(&[b'x'; 16_384]).is_err() {
+            break;
+        }
+    }
+    stream.rest();
+}
+
+#[test]
+fn answers_other_than_streams_tell_their_length() {
+    let hub = Hub::anonymous();
+    for (method, target) in [
+        ("GET", "/"),
+        ("GET", "/nowhere"),
+        ("GET", HUB),
+        ("PUT", HUB),
+    ] {
+        let response = hub.request(method, target, &[]);
+        assert!(
+            response.header("content-length").is_some(),
+            "{method} {target}: {response:?}"
+        );
+    }
+}

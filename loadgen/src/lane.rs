@@ -3,15 +3,12 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
-
 use crate::floor::Floor;
-use crate::ledger::{Ledger, Receipt};
 use crate::options::Common;
 use crate::process::Cpu;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
-use crate::report::median;
+use crate::report::{Report, median};
 use crate::server::Server;
 use crate::swarm::Swarm;
 use crate::sys;
@@ -29,12 +26,14 @@ pub(crate) struct Lane {
     name: &'static str,
     source: Source,
     swarm: Swarm,
+    /// Why no further broadcast makes sense.
+    trouble: Option<String>,
 }
 
 /// Some broadcasts, one at a time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
-    /// From the publish to the last delivery, in seconds.
+    /// From the publish to the last delivery, in seconds; fewer than asked for when one failed.
     pub(crate) spans: Vec<f64>,
     pub(crate) cpu: Cpu,
     connections: usize,
@@ -73,6 +72,7 @@ impl Lane {
             name: "hub",
             source: Source::Hub(Box::new(publisher)),
             swarm,
+            trouble: None,
         })
     }
 
@@ -91,6 +91,7 @@ impl Lane {
             name: "floor",
             source: Source::Floor(Box::new(floor)),
             swarm,
+            trouble: None,
         })
     }
 
@@ -127,6 +128,9 @@ impl Lane {
         self.swarm.rest(false);
         let before = Cpu::now(pid);
         for event in 0..events {
+            if self.trouble.is_some() {
+                break;
+            }
             let wanted = self.swarm.delivered() + connections as u64;
             let sent_ns = match &mut self.source {
                 Source::Hub(publisher) => publisher.publish_one()?,
@@ -150,10 +154,10 @@ impl Lane {
             }
             if !arrived {
                 let missing = wanted.saturating_sub(self.swarm.delivered());
-                bail!(
-                    "broadcast {event}: {missing} of {connections} deliveries missing, {} closed",
-                    self.swarm.closed()
-                );
+                let closed = self.swarm.closed();
+                let trouble = format!("{missing} of {connections} missing, {closed} closed");
+                self.trouble = Some(trouble);
+                break;
             }
             round
                 .spans
@@ -164,12 +168,16 @@ impl Lane {
         Ok(round)
     }
 
-    /// Closes the subscribers; what they got, and what was sent.
-    pub(crate) fn finish(self) -> (Vec<Receipt>, Ledger) {
+    /// Closes the subscribers and enters whether they got what was sent.
+    pub(crate) fn finish(self, report: &mut Report) {
         let ledger = match &self.source {
             Source::Hub(publisher) => publisher.accepted,
             Source::Floor(floor) => floor.ledger(),
         };
-        (self.swarm.finish(), ledger)
+        if let Some(trouble) = &self.trouble {
+            let what = format!("{}: every broadcast came through", self.name);
+            report.check(what, false, trouble);
+        }
+        report.check_delivery(self.name, &self.swarm.finish(), ledger);
     }
 }

@@ -208,6 +208,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Some(status) = self.ended() {
+            eprintln!(
+                "the server ended by itself ({status}); it said:\n{}",
+                self.last_words()
+            );
+        }
         let _ = self.stop();
     }
 }

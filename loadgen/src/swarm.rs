@@ -167,7 +167,7 @@ impl Swarm {
                 return false;
             }
             meanwhile(now);
-            std::thread::sleep(Duration::from_micros(500));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

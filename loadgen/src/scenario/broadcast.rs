@@ -113,11 +113,9 @@ impl Broadcast {
                 share >= SHARE_OF_FLOOR_MIN,
             );
         }
-        let (receipts, ledger) = hub.finish();
-        report.check_delivery("hub", &receipts, ledger);
+        hub.finish(&mut report);
         if let Some(floor) = floor {
-            let (receipts, ledger) = floor.finish();
-            report.check_delivery("floor", &receipts, ledger);
+            floor.finish(&mut report);
         }
         stop(&mut server, &mut report);
         Ok(report)

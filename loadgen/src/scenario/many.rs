@@ -104,8 +104,7 @@ impl Many {
                 "{wanted} streams at once under a limit of {limit} descriptors"
             ));
         }
-        let (receipts, ledger) = hub.finish();
-        report.check_delivery("hub", &receipts, ledger);
+        hub.finish(&mut report);
         stop(&mut server, &mut report);
         Ok(report)
     }

@@ -108,8 +108,7 @@ impl Saturate {
             "/s",
         );
         report.cpu("floor", "floor", cpu, sent);
-        let (receipts, ledger) = lane.finish();
-        report.check_delivery("floor", &receipts, ledger);
+        lane.finish(report);
         Ok(rate)
     }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
+
 use crate::floor::Floor;
 use crate::options::Common;
 use crate::process::Cpu;
@@ -15,6 +17,9 @@ use crate::sys;
 
 /// A broadcast that stops moving for so long has failed.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
+/// Each of the floor's threads has a descriptor table of its own with 20,000 places here, and the
+/// kernel doesn't spread connections quite evenly.
+const FLOOR_CONNECTIONS_PER_THREAD_MAX: usize = 18_000;
 
 enum Source {
     Hub(Box<Publisher>),
@@ -84,6 +89,12 @@ impl Lane {
         size: usize,
         progress: &mut Progress,
     ) -> anyhow::Result<Self> {
+        if connections > threads * FLOOR_CONNECTIONS_PER_THREAD_MAX {
+            bail!(
+                "the floor holds {FLOOR_CONNECTIONS_PER_THREAD_MAX} connections per thread (its \
+                 descriptor limit); give it more --threads for {connections}"
+            );
+        }
         progress.part("floor");
         let floor = Floor::start(threads, size, common.verbose)?;
         let swarm = Swarm::open(&common.plan(&floor.server, connections, 1), progress)?;

@@ -1,0 +1,278 @@
+//! What an event of a run carries, and how to find it again in a stream without parsing the stream.
+//!
+//! The data of an event is `n=<number> t=<nanoseconds> xxxx… e=<size>`: fields of fixed width, so that a request is
+//! made by overwriting digits and every event of a size has the same length. `n` is the event's number, `t` the time
+//! it was meant to be sent at, and `e` the length of the data: a receiver that counts other than that many bytes
+//! between the two ends got a torn event.
+
+use std::io::Write;
+
+/// How many publishers a run may have: a number is `sequence * PUBLISHERS_MAX + publisher`.
+pub(crate) const PUBLISHERS_MAX: u64 = 64;
+/// The shortest data that holds the three fields, in bytes.
+pub(crate) const SIZE_BYTES_MIN: usize = 64;
+const NUMBER_DIGITS: u8 = 16;
+const TIME_DIGITS: u8 = 20;
+const SIZE_DIGITS: u8 = 8;
+
+/// An event's number: who published it, and as which of that publisher's events, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number(pub(crate) u64);
+
+impl Number {
+    /// The number of a publisher's event.
+    pub(crate) fn new(publisher: usize, sequence: u64) -> Self {
+        Self(sequence * PUBLISHERS_MAX + publisher as u64)
+    }
+
+    /// The publisher's index.
+    pub(crate) fn publisher(self) -> usize {
+        (self.0 % PUBLISHERS_MAX) as usize
+    }
+
+    /// The publisher's count of its events, from 1.
+    pub(crate) fn sequence(self) -> u64 {
+        self.0 / PUBLISHERS_MAX
+    }
+
+    /// A well-spread hash, so that sums of them stand for sets of events.
+    pub(crate) fn mixed(self) -> u64 {
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
+    }
+}
+
+/// Bytes around one event's data, with the places of its digits known.
+pub(crate) struct Template {
+    bytes: Vec<u8>,
+    number_at: usize,
+    time_at: usize,
+}
+
+impl Template {
+    /// Puts the data of an event of `size` bytes between two texts. `space` and `equals` are how the surroundings
+    /// write these two characters: plainly in a stream, `+` and `%3D` in a form.
+    pub(crate) fn new(before: &[u8], size: usize, after: &[u8], space: &str, equals: &str) -> Self {
+        assert!(
+            size >= SIZE_BYTES_MIN,
+            "events are at least {SIZE_BYTES_MIN} bytes"
+        );
+        let mut bytes = before.to_vec();
+        let zeros = |bytes: &mut Vec<u8>, digits: u8| {
+            let at = bytes.len();
+            bytes.extend(std::iter::repeat_n(b'0', digits.into()));
+            at
+        };
+        bytes.extend_from_slice(format!("n{equals}").as_bytes());
+        let number_at = zeros(&mut bytes, NUMBER_DIGITS);
+        bytes.extend_from_slice(format!("{space}t{equals}").as_bytes());
+        let time_at = zeros(&mut bytes, TIME_DIGITS);
+        bytes.extend_from_slice(space.as_bytes());
+        let fixed = 3 * 2 + 3 + usize::from(NUMBER_DIGITS + TIME_DIGITS + SIZE_DIGITS);
+        bytes.extend(std::iter::repeat_n(b'x', size - fixed));
+        bytes.extend_from_slice(format!("{space}e{equals}{size:08}").as_bytes());
+        bytes.extend_from_slice(after);
+        Self {
+            bytes,
+            number_at,
+            time_at,
+        }
+    }
+
+    /// The bytes for one event.
+    pub(crate) fn fill(&mut self, number: Number, time_ns: u64) -> &[u8] {
+        let mut digits = &mut self.bytes[self.number_at..];
+        write!(digits, "{:016}", number.0).expect("room for 16 digits");
+        let mut digits = &mut self.bytes[self.time_at..];
+        write!(digits, "{time_ns:020}").expect("room for 20 digits");
+        &self.bytes
+    }
+}
+
+/// One event of `size` bytes as a chunk of a chunked stream: what the floor sends, as long on the wire as what a
+/// Mercure hub sends.
+pub(crate) fn stream_chunk(size: usize) -> Template {
+    let before = b"id: urn:uuid:00000000-0000-8000-8000-000000000000\ndata: ";
+    let after = b"\n\n";
+    let chunk = before.len() + size + after.len();
+    let mut head = format!("{chunk:x}\r\n").into_bytes();
+    head.extend_from_slice(before);
+    Template::new(&head, size, b"\n\n\r\n", " ", "=")
+}
+
+/// What a scan found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A whole event.
+    Event {
+        /// Its number.
+        number: Number,
+        /// When it was meant to be sent, on the monotonic clock.
+        time_ns: u64,
+    },
+    /// An event whose end is missing or isn't as many bytes after its start as it says.
+    Torn,
+}
+
+/// Finds events in the bytes of one stream, in pieces of any size.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scanner {
+    value: u64,
+    number: u64,
+    time_ns: u64,
+    /// Bytes seen after the equals sign of `n=`.
+    since: u32,
+    /// Which field's digits are being read.
+    field: u8,
+    digits_left: u8,
+    /// The last byte of the piece before: a field's letter and its equals sign may be apart.
+    previous: u8,
+    inside: bool,
+}
+
+impl Scanner {
+    /// Looks at the next piece of the stream and hands over each event at its last byte.
+    pub(crate) fn scan(&mut self, mut piece: &[u8], mut found: impl FnMut(Found)) {
+        while !piece.is_empty() {
+            let used = if self.digits_left > 0 {
+                self.digit(piece[0], &mut found);
+                1
+            } else {
+                self.seek(piece, &mut found)
+            };
+            self.since = self.since.saturating_add(used as u32);
+            if self.field == b'n' && self.digits_left == NUMBER_DIGITS {
+                self.since = 0;
+            }
+            self.previous = piece[used - 1];
+            piece = &piece[used..];
+        }
+    }
+
+    fn digit(&mut self, byte: u8, found: &mut impl FnMut(Found)) {
+        if !byte.is_ascii_digit() {
+            // Not one of our fields after all, or one that was cut.
+            self.digits_left = 0;
+            if self.inside {
+                self.inside = false;
+                found(Found::Torn);
+            }
+            return;
+        }
+        self.value = self
+            .value
+            .wrapping_mul(10)
+            .wrapping_add((byte - b'0').into());
+        self.digits_left -= 1;
+        if self.digits_left == 0 {
+            match self.field {
+                b'n' => self.number = self.value,
+                b't' => self.time_ns = self.value,
+                _ => self.end(found),
+            }
+        }
+    }
+
+    fn end(&mut self, found: &mut impl FnMut(Found)) {
+        self.inside = false;
+        // `since` lacks the last digit still, and `n=` came before it.
+        let size = u64::from(self.since) + 1 + 2;
+        found(if self.value == size {
+            Found::Event {
+                number: Number(self.number),
+                time_ns: self.time_ns,
+            }
+        } else {
+            Found::Torn
+        });
+    }
+
+    /// Goes to the next equals sign that belongs to a field, or to the end. Answers the bytes passed.
+    fn seek(&mut self, piece: &[u8], found: &mut impl FnMut(Found)) -> usize {
+        let Some(at) = memchr::memchr(b'=', piece) else {
+            return piece.len();
+        };
+        let letter = if at == 0 {
+            self.previous
+        } else {
+            piece[at - 1]
+        };
+        let digits = match letter {
+            b'n' => NUMBER_DIGITS,
+            b't' if self.inside => TIME_DIGITS,
+            b'e' if self.inside => SIZE_DIGITS,
+            _ => return at + 1,
+        };
+        if letter == b'n' {
+            if self.inside {
+                found(Found::Torn);
+            }
+            self.inside = true;
+        }
+        self.field = letter;
+        self.digits_left = digits;
+        self.value = 0;
+        at + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan_in_pieces(bytes: &[u8], piece: usize) -> Vec<Found> {
+        let mut scanner = Scanner::default();
+        let mut all = Vec::new();
+        for part in bytes.chunks(piece) {
+            scanner.scan(part, |found| all.push(found));
+        }
+        all
+    }
+
+    fn event(publisher: usize, sequence: u64, time_ns: u64) -> Found {
+        Found::Event {
+            number: Number::new(publisher, sequence),
+            time_ns,
+        }
+    }
+
+    #[test]
+    fn events_are_found_however_the_stream_is_cut() {
+        let mut stream = b":\n\nid: a=b\n".to_vec();
+        for (size, sequence) in [(64, 1), (300, 2), (4096, 3)] {
+            let mut template = Template::new(b"id: urn:x\ndata: ", size, b"\n\n", " ", "=");
+            stream.extend_from_slice(template.fill(Number::new(5, sequence), 77 + sequence));
+            stream.extend_from_slice(b":\n");
+        }
+        let expected = [event(5, 1, 78), event(5, 2, 79), event(5, 3, 80)];
+        for piece in (1..100).chain([5000]) {
+            assert_eq!(
+                scan_in_pieces(&stream, piece),
+                expected,
+                "pieces of {piece}"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_lost_doubled_or_a_lost_end_are_seen() {
+        let mut template = Template::new(b"data: ", 300, b"\n\n", " ", "=");
+        let whole = template.fill(Number::new(0, 1), 1).to_vec();
+        assert_eq!(whole.len(), 6 + 300 + 2);
+        let lost = [&whole[..100], &whole[101..]].concat();
+        let doubled = [&whole[..100], &whole[99..]].concat();
+        let cut = [&whole[..200], &whole[..]].concat();
+        for piece in [1, 7, 1000] {
+            assert_eq!(scan_in_pieces(&lost, piece), [Found::Torn]);
+            assert_eq!(scan_in_pieces(&doubled, piece), [Found::Torn]);
+            assert_eq!(scan_in_pieces(&cut, piece), [Found::Torn, event(0, 1, 1)]);
+            assert_eq!(scan_in_pieces(&whole[..40], piece), []);
+        }
+    }
+
+    #[test]
+    fn a_number_keeps_its_two_parts() {
+        let number = Number::new(63, 12_345);
+        assert_eq!((number.publisher(), number.sequence()), (63, 12_345));
+    }
+}

@@ -1,0 +1,240 @@
+//! What `/proc` says about a process and about the machine: memory, CPU time, threads, descriptors.
+
+use std::fs;
+
+use anyhow::Context;
+
+use crate::sys;
+
+fn read(path: &str) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {path}"))
+}
+
+/// The value of a `Name:  1234 kB` line, in bytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()
+        .map(|kb| kb * 1024)
+}
+
+/// Bytes of memory only this process has: what it would give back by ending.
+pub(crate) fn private_bytes(pid: u32) -> anyhow::Result<u64> {
+    let text = read(&format!("/proc/{pid}/smaps_rollup"))?;
+    let parts = ["Private_Clean", "Private_Dirty", "Private_Hugetlb"];
+    Ok(parts.iter().filter_map(|name| kilobytes(&text, name)).sum())
+}
+
+/// Seconds of CPU time a process (all its threads) has used, user and system.
+pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<(f64, f64)> {
+    let text = read(&format!("/proc/{pid}/stat"))?;
+    // The name in brackets may hold anything; fields are counted after it.
+    let fields: Vec<&str> = text
+        .rsplit_once(')')
+        .context("no name in stat")?
+        .1
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|field| field.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    Ok((
+        ticks(11) / sys::ticks_per_second(),
+        ticks(12) / sys::ticks_per_second(),
+    ))
+}
+
+/// Threads of a process.
+pub(crate) fn threads(pid: u32) -> anyhow::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/task"))?.count())
+}
+
+/// Open descriptors of a process and its soft limit.
+pub(crate) fn descriptors(pid: u32) -> anyhow::Result<(u64, u64)> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd"))
+        .context("list descriptors")?
+        .count();
+    let limits = read(&format!("/proc/{pid}/limits"))?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .context("no limit on open files")?;
+    let soft = line
+        .split_whitespace()
+        .nth(3)
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(u64::MAX);
+    Ok((open as u64, soft))
+}
+
+/// CPU seconds used up to a moment: by the server, by this program, by the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cpu {
+    pub(crate) server_s: f64,
+    pub(crate) own_s: f64,
+    /// Everything that wasn't idle, interrupts included, on all cores.
+    pub(crate) machine_s: f64,
+}
+
+impl Cpu {
+    /// Reads all clocks.
+    pub(crate) fn now(server: Option<u32>) -> Self {
+        let both = |pid| {
+            cpu_seconds(pid)
+                .map(|(user, system)| user + system)
+                .unwrap_or(0.0)
+        };
+        Self {
+            server_s: server.map_or(0.0, both),
+            own_s: both(std::process::id()),
+            machine_s: read("/proc/stat")
+                .map(|text| machine_busy(&text))
+                .unwrap_or(0.0),
+        }
+    }
+
+    /// What was used since.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            server_s: self.server_s - before.server_s,
+            own_s: self.own_s - before.own_s,
+            machine_s: self.machine_s - before.machine_s,
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            server_s: self.server_s + other.server_s,
+            own_s: self.own_s + other.own_s,
+            machine_s: self.machine_s + other.machine_s,
+        }
+    }
+}
+
+fn machine_busy(stat: &str) -> f64 {
+    let total: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // user nice system idle iowait irq softirq steal; guest time is part of user.
+    let busy: f64 = total
+        .iter()
+        .take(8)
+        .enumerate()
+        .filter(|(at, _)| *at != 3 && *at != 4)
+        .map(|(_, ticks)| ticks)
+        .sum();
+    busy / sys::ticks_per_second()
+}
+
+/// What the kernel holds: bytes per slab cache, TCP sockets and TCP's buffer pages.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kernel {
+    /// Bytes of live objects per cache; empty when `/proc/slabinfo` isn't readable.
+    pub(crate) slabs: Vec<(String, u64)>,
+    pub(crate) tcp_sockets: u64,
+    pub(crate) tcp_buffer_bytes: u64,
+}
+
+impl Kernel {
+    /// Reads what is readable.
+    pub(crate) fn now() -> Self {
+        let slabs = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
+        Self {
+            slabs: parse_slabs(&slabs),
+            tcp_sockets: sockstat("inuse"),
+            tcp_buffer_bytes: tcp_buffer_bytes(),
+        }
+    }
+
+    /// Caches that grew by more than `bytes`, most first, and the sum over all caches.
+    pub(crate) fn growth(&self, before: &Self, bytes: i64) -> (Vec<(String, i64)>, i64) {
+        let was = |name: &str| {
+            before
+                .slabs
+                .iter()
+                .find(|(n, _)| n == name)
+                .map_or(0, |(_, bytes)| *bytes)
+        };
+        let mut grown: Vec<(String, i64)> = self
+            .slabs
+            .iter()
+            .map(|(name, now)| (name.clone(), *now as i64 - was(name) as i64))
+            .collect();
+        let sum = grown.iter().map(|(_, bytes)| bytes).sum();
+        grown.retain(|(_, grown)| *grown > bytes);
+        grown.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        (grown, sum)
+    }
+}
+
+/// What TCP's buffers take on the whole machine, in bytes.
+pub(crate) fn tcp_buffer_bytes() -> u64 {
+    const PAGE_BYTES: u64 = 4096;
+    sockstat("mem") * PAGE_BYTES
+}
+
+/// A field of the TCP line of the socket statistics.
+fn sockstat(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let tcp = text
+        .lines()
+        .find(|line| line.starts_with("TCP:"))
+        .unwrap_or_default();
+    let mut words = tcp
+        .split_whitespace()
+        .skip_while(|word| *word != name)
+        .skip(1);
+    words.next().and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+fn parse_slabs(text: &str) -> Vec<(String, u64)> {
+    let parse = |line: &str| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?.to_owned();
+        let active = words.next()?.parse::<u64>().ok()?;
+        let size = words.nth(1)?.parse::<u64>().ok()?;
+        Some((name, active * size))
+    };
+    text.lines().filter_map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_threads_and_descriptors() {
+        let own = std::process::id();
+        assert!(private_bytes(own).expect("readable") > 100_000);
+        assert!(threads(own).expect("readable") >= 1);
+        let (open, limit) = descriptors(own).expect("readable");
+        assert!(open > 2 && limit > open);
+        assert!(Cpu::now(Some(own)).machine_s > 0.0);
+    }
+
+    #[test]
+    fn slab_lines_are_objects_times_size() {
+        let text =
+            "slabinfo - version: 2.1\n# name <active_objs>\nTCP 10 26 2368 13 8 : tunables 0\n";
+        assert_eq!(parse_slabs(text), [("TCP".to_owned(), 23_680)]);
+    }
+
+    #[test]
+    fn idle_and_waiting_time_is_not_busy() {
+        let busy = machine_busy("cpu  100 1 50 9999 888 2 3 4 77 0\ncpu0 1\n");
+        assert_eq!(busy, 160.0 / sys::ticks_per_second());
+    }
+}

@@ -1,0 +1,305 @@
+//! The server under test: one that runs already, or one this program starts and stops.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::options::Common;
+use crate::sys::{self, Signal};
+use crate::target::{HUB_PATH, Target};
+use crate::token::Issuer;
+
+/// How long a server may take from its start to its `listening on` line.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take from SIGTERM to its end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Lines of a server's standard error kept for the case that it dies.
+const LAST_LINES: usize = 20;
+const ISSUER: &str = "https://loadgen.example";
+const SECRET: &str = "a secret that only load tests use, 32 bytes and more";
+
+/// A running server.
+pub(crate) struct Server {
+    child: Option<Child>,
+    pid: Option<u32>,
+    /// Where it is.
+    pub(crate) target: Target,
+    /// A token that may publish.
+    pub(crate) token: Option<String>,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+    data: Option<PathBuf>,
+}
+
+impl Server {
+    /// Starts or finds the server the options name. `extra` are arguments for a hub started by `--hub`, which those
+    /// after `--` follow.
+    pub(crate) fn start(common: &Common, extra: &[&str]) -> anyhow::Result<Self> {
+        if let Some(binary) = &common.hub {
+            return Self::start_hub(common, binary, extra);
+        }
+        let mut server = if let Some(command) = &common.spawn {
+            let mut shell = Command::new("sh");
+            shell
+                .arg("-c")
+                .arg(format!("exec {command}"))
+                .stdin(Stdio::null());
+            Self::launch(shell, common.verbose)?
+        } else {
+            let url = common
+                .url
+                .as_deref()
+                .context("say which hub: --hub, --spawn or --url")?;
+            Self {
+                child: None,
+                pid: None,
+                target: Target::parse(url)?,
+                token: None,
+                last_lines: Arc::default(),
+                data: None,
+            }
+        };
+        if let Some(url) = &common.url {
+            server.target = Target::parse(url)?;
+        }
+        server.pid = common.server_pid.or(server.pid);
+        server.token = common.token.clone();
+        if let (None, Some(secret)) = (&server.token, &common.publisher_jwt_key) {
+            let audience = common
+                .resource
+                .clone()
+                .unwrap_or_else(|| server.target.url());
+            server.token = Some(mint(&common.issuer, secret, audience));
+        }
+        Ok(server)
+    }
+
+    fn start_hub(common: &Common, binary: &Path, extra: &[&str]) -> anyhow::Result<Self> {
+        // A free port; nobody else is likely to take it in the moment until the hub does.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let resource = format!("http://127.0.0.1:{port}{HUB_PATH}");
+        let data =
+            std::env::temp_dir().join(format!("cinnabar-loadgen-{}-{port}", std::process::id()));
+        let mut command = Command::new(binary);
+        command.args([
+            "serve",
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--resource",
+            &resource,
+        ]);
+        command.args([
+            "--issuer",
+            ISSUER,
+            "--publisher-jwt-key",
+            SECRET,
+            "--subscriber-jwt-key",
+            SECRET,
+        ]);
+        command
+            .arg("--anonymous")
+            .arg("--data")
+            .arg(&data)
+            .args(extra)
+            .args(&common.hub_args)
+            .stdin(Stdio::null());
+        let mut server = Self::launch(command, common.verbose)?;
+        server.data = Some(data);
+        server.token = Some(mint(ISSUER, SECRET, resource));
+        Ok(server)
+    }
+
+    /// Starts a command and waits for its `listening on http://…` line on standard error.
+    pub(crate) fn launch(mut command: Command, verbose: bool) -> anyhow::Result<Self> {
+        sys::prepare_child(
+            &mut command,
+            *crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&u64::MAX),
+        );
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {command:?}"))?;
+        let pid = child.id();
+        let last_lines = Arc::default();
+        let found = child
+            .stderr
+            .take()
+            .map(|stderr| watch(stderr, Arc::clone(&last_lines), verbose));
+        let url = found.and_then(|found| found.recv_timeout(START_TIMEOUT).ok());
+        let mut server = Self {
+            child: Some(child),
+            pid: Some(pid),
+            target: Target {
+                address: ([127, 0, 0, 1], 0).into(),
+                authority: String::new(),
+                path: String::new(),
+            },
+            token: None,
+            last_lines,
+            data: None,
+        };
+        let Some(url) = url else {
+            let said = server.last_words();
+            bail!("the server didn't say `listening on http://…` ({command:?}); it said:\n{said}");
+        };
+        server.target = Target::parse(&url)?;
+        Ok(server)
+    }
+
+    /// The process to watch, if known.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// The started process, for who wants to talk to it.
+    pub(crate) fn child_mut(&mut self) -> Option<&mut Child> {
+        self.child.as_mut()
+    }
+
+    /// The last lines it wrote to standard error.
+    pub(crate) fn last_words(&self) -> String {
+        let lines = self
+            .last_lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        lines
+            .iter()
+            .fold(String::new(), |all, line| all + "  " + line + "\n")
+    }
+
+    /// Has the started server ended by itself?
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    /// Stops a server this program started, by SIGTERM. Answers how it ended; nothing for one that isn't ours.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(mut child) = self.child.take() else {
+            return Ok(None);
+        };
+        if child.try_wait()?.is_none() {
+            sys::signal(child.id(), Signal::Terminate)?;
+        }
+        let end = sys::now_ns() + STOP_TIMEOUT.as_nanos() as u64;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                if let Some(data) = self.data.take() {
+                    let _ = std::fs::remove_dir_all(data);
+                }
+                return Ok(Some(status));
+            }
+            if sys::now_ns() > end {
+                child.kill()?;
+                child.wait()?;
+                bail!("the server didn't end within {STOP_TIMEOUT:?} of SIGTERM and was killed");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(status) = self.ended() {
+            eprintln!(
+                "the server ended by itself ({status}); it said:\n{}",
+                self.last_words()
+            );
+        }
+        let _ = self.stop();
+    }
+}
+
+fn mint(issuer: &str, secret: &str, audience: String) -> String {
+    Issuer {
+        name: issuer.to_owned(),
+        secret: secret.to_owned(),
+        audience,
+    }
+    .mint("publish", sys::unix_seconds())
+}
+
+/// Reads a server's standard error for as long as it lives; hands over the URL once it is said.
+fn watch(
+    stderr: impl Read + Send + 'static,
+    last: Arc<Mutex<VecDeque<String>>>,
+    verbose: bool,
+) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if verbose {
+                eprintln!("server | {line}");
+            }
+            if let Some(url) = listening_url(&line) {
+                let _ = sender.send(url.to_owned());
+            }
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.len() == LAST_LINES {
+                last.pop_front();
+            }
+            last.push_back(line);
+        }
+    });
+    receiver
+}
+
+fn listening_url(line: &str) -> Option<&str> {
+    let rest = &line[line.find("listening on ")?..];
+    let url = &rest[rest.find("http://")?..];
+    Some(
+        url.split(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == ',')
+            .next()
+            .unwrap_or(url),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_is_found_in_a_log_line() {
+        let line = "\x1b[2m12:00\x1b[0m INFO listening on http://127.0.0.1:3000/.well-known/mercure\x1b[0m shards=2";
+        assert_eq!(
+            listening_url(line),
+            Some("http://127.0.0.1:3000/.well-known/mercure")
+        );
+        assert_eq!(listening_url("see http://x, then listen"), None);
+    }
+
+    #[test]
+    fn a_started_server_is_stopped_by_sigterm() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap 'exit 3' TERM; echo listening on http://127.0.0.1:9/x >&2; while :; do sleep 0.05; done"]);
+        let mut server = Server::launch(command, false).expect("starts");
+        assert_eq!(server.target.url(), "http://127.0.0.1:9/x");
+        assert_eq!(
+            server
+                .stop()
+                .expect("stops")
+                .and_then(|status| status.code()),
+            Some(3)
+        );
+    }
+
+    #[test]
+    fn a_server_that_dies_at_once_is_quoted() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no such option >&2; exit 1"]);
+        let error = Server::launch(command, false)
+            .err()
+            .expect("fails")
+            .to_string();
+        assert!(error.contains("no such option"), "{error}");
+    }
+}

@@ -1,0 +1,266 @@
+//! The system calls the standard library doesn't offer: the clock shared between processes, descriptor tables,
+//! epoll, pinning, signals to a given process. The only module of this program with `unsafe` in it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::Context;
+
+/// Nanoseconds of the monotonic clock. Unlike `Instant` they mean the same in every process of the machine, so an
+/// event can carry the time it was sent at.
+pub(crate) fn now_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// Seconds since 1970, for tokens and results.
+pub(crate) fn unix_seconds() -> u64 {
+    clock_ns(libc::CLOCK_REALTIME) / 1_000_000_000
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the pointer is to a timespec of ours; both clocks exist on every Linux, so the call can't fail.
+    let time = unsafe {
+        libc::clock_gettime(clock, time.as_mut_ptr());
+        time.assume_init()
+    };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Gives the calling thread a descriptor table of its own, empty but for the three standard streams, so that its
+/// sockets have the whole descriptor limit to themselves. Descriptors the thread owned before are gone for it:
+/// call it first, before the thread opens anything.
+pub(crate) fn own_descriptor_table() -> anyhow::Result<()> {
+    // SAFETY: no memory is passed; with CLOSE_RANGE_UNSHARE the table is copied before anything is closed, so other
+    // threads keep theirs.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3_u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_UNSHARE,
+        )
+    };
+    checked(result as libc::c_int)
+        .map(drop)
+        .context("close_range with CLOSE_RANGE_UNSHARE (Linux 5.9 or later)")
+}
+
+/// Pins the calling thread to these cores; an empty list leaves it where it is.
+pub(crate) fn pin_to(cpus: &[usize]) -> anyhow::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: an all-zero cpu_set_t is the empty set, CPU_SET checks nothing but the array bound below, and the
+    // kernel reads exactly the size passed.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        for &cpu in cpus {
+            anyhow::ensure!(
+                cpu < libc::CPU_SETSIZE as usize,
+                "no core has the number {cpu}"
+            );
+            libc::CPU_SET(cpu, &mut set);
+        }
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    checked(result)
+        .map(drop)
+        .with_context(|| format!("pin to cores {cpus:?}"))
+}
+
+/// Raises the soft descriptor limit to the hard one. Answers (soft before, hard).
+pub(crate) fn raise_descriptor_limit() -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to an rlimit of ours.
+    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    let before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above; the call only reads it.
+    checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    Ok((before, limit.rlim_max))
+}
+
+/// Prepares a child process: it gets SIGTERM when this process dies, and the soft descriptor limit it would have had
+/// without our raising it.
+pub(crate) fn prepare_child(command: &mut Command, soft_limit: u64) {
+    // SAFETY: between fork and exec only async-signal-safe calls are made: prctl, getrlimit, setrlimit.
+    unsafe {
+        command.pre_exec(move || {
+            checked(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM))?;
+            let mut limit = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            checked(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))?;
+            limit.rlim_cur = soft_limit.min(limit.rlim_max);
+            checked(libc::setrlimit(libc::RLIMIT_NOFILE, &limit)).map(drop)
+        });
+    }
+}
+
+/// The signals sent to child processes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signal {
+    /// Please end.
+    Terminate,
+    /// Freeze.
+    Stop,
+    /// Go on after a freeze.
+    Continue,
+}
+
+/// Sends a signal to one process.
+pub(crate) fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    let number = match signal {
+        Signal::Terminate => libc::SIGTERM,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
+    };
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    if pid <= 0 {
+        return Err(io::Error::other(
+            "zero and negative numbers name process groups",
+        ));
+    }
+    // SAFETY: no memory is passed.
+    checked(unsafe { libc::kill(pid, number) }).map(drop)
+}
+
+/// Clock ticks per second, the unit of CPU time in `/proc`.
+pub(crate) fn ticks_per_second() -> f64 {
+    // SAFETY: no memory is passed.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    if ticks > 0 { ticks as f64 } else { 100.0 }
+}
+
+/// Lets `bind` choose only the address and leaves the port to `connect`, which may then reuse a port towards
+/// another destination and doesn't search the whole range under a lock: more than ten times the rate.
+pub(crate) fn bind_address_no_port(socket: &impl AsRawFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is a c_int of ours and its size is passed.
+    checked(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// One readiness report: the token given at registration and the bits.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Ready(libc::epoll_event);
+
+impl Ready {
+    /// An entry to be overwritten by [`Epoll::poll`].
+    pub(crate) const EMPTY: Self = Self(libc::epoll_event { events: 0, u64: 0 });
+
+    /// The token of the registration.
+    pub(crate) fn token(self) -> usize {
+        self.0.u64 as usize
+    }
+
+    /// The peer sent its last byte, or the connection broke.
+    pub(crate) fn hung_up(self) -> bool {
+        self.0.events & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+}
+
+/// An epoll descriptor, polled and never slept in: a reader that sleeps there makes every send pay for its wake-up.
+pub(crate) struct Epoll(OwnedFd);
+
+impl Epoll {
+    /// A new one in the calling thread's descriptor table.
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: no memory is passed; a non-negative answer is a descriptor nobody else owns.
+        unsafe {
+            checked(libc::epoll_create1(libc::EPOLL_CLOEXEC))
+                .map(|fd| Self(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+
+    /// Registers a socket once for everything, edge-triggered.
+    pub(crate) fn add(&self, socket: &impl AsRawFd, token: usize) -> io::Result<()> {
+        let events = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
+        let mut event = libc::epoll_event {
+            events,
+            u64: token as u64,
+        };
+        // SAFETY: the event is ours and only read during the call.
+        checked(unsafe {
+            libc::epoll_ctl(
+                self.0.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                socket.as_raw_fd(),
+                &mut event,
+            )
+        })
+        .map(drop)
+    }
+
+    /// What is ready now, without waiting.
+    pub(crate) fn poll<'a>(&self, room: &'a mut [Ready]) -> io::Result<&'a [Ready]> {
+        let length = libc::c_int::try_from(room.len()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: `Ready` is a transparent newtype over epoll_event, and no more than `length` entries
+        // are written.
+        let count =
+            unsafe { libc::epoll_wait(self.0.as_raw_fd(), room.as_mut_ptr().cast(), length, 0) };
+        match checked(count) {
+            Ok(count) => Ok(&room[..count as usize]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(&[]),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_its_own_leaves_the_other_threads_descriptors_alone() {
+        let file = std::fs::File::open("/proc/self/stat").expect("opens");
+        let number = file.as_raw_fd();
+        std::thread::spawn(move || {
+            own_descriptor_table().expect("unshared");
+            assert!(std::fs::read_link(format!("/proc/thread-self/fd/{number}")).is_err());
+        })
+        .join()
+        .expect("thread");
+        assert!(file.metadata().is_ok());
+    }
+
+    #[test]
+    fn signals_go_to_one_process_only() {
+        assert!(signal(0, Signal::Continue).is_err());
+        assert!(signal(u32::MAX, Signal::Continue).is_err());
+        assert!(signal(std::process::id(), Signal::Continue).is_ok());
+    }
+
+    #[test]
+    fn the_clock_moves_forward() {
+        let before = now_ns();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(now_ns() > before);
+    }
+}

@@ -1,0 +1,121 @@
+//! The address of a hub: where to connect and what the requests say.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use anyhow::{Context, bail};
+
+/// The path of a Mercure hub unless its URL says otherwise.
+pub(crate) const HUB_PATH: &str = "/.well-known/mercure";
+
+/// A hub's URL, taken apart and resolved.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Where to connect.
+    pub(crate) address: SocketAddr,
+    /// Host and port as the URL has them.
+    pub(crate) authority: String,
+    /// The path, with its leading slash.
+    pub(crate) path: String,
+}
+
+impl Target {
+    /// Takes `http://host:port/path`; without a path it is the hub's usual one.
+    pub(crate) fn parse(url: &str) -> anyhow::Result<Self> {
+        let Some(rest) = url.strip_prefix("http://") else {
+            bail!("{url} doesn't start with http:// (TLS isn't spoken here)");
+        };
+        let (authority, path) = rest
+            .find('/')
+            .map_or((rest, ""), |slash| rest.split_at(slash));
+        let path = if path.len() <= 1 { HUB_PATH } else { path };
+        let with_port = if authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        {
+            authority.to_owned()
+        } else {
+            format!("{authority}:80")
+        };
+        let address = with_port
+            .to_socket_addrs()
+            .with_context(|| format!("resolve {authority}"))?
+            .next()
+            .with_context(|| format!("{authority} has no address"))?;
+        Ok(Self {
+            address,
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// The whole URL.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}{}", self.authority, self.path)
+    }
+
+    /// The request that subscribes to a topic.
+    pub(crate) fn subscribe_request(&self, topic: &str, token: Option<&str>) -> Vec<u8> {
+        let authorization = token
+            .map(|token| format!("Authorization: Bearer {token}\r\n"))
+            .unwrap_or_default();
+        format!(
+            "GET {}?match={} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n{authorization}\r\n",
+            self.path,
+            percent_encoded(topic),
+            self.authority
+        )
+        .into_bytes()
+    }
+
+    /// The head of a publish whose form body is `length` bytes.
+    pub(crate) fn publish_head(&self, token: Option<&str>, length: usize) -> Vec<u8> {
+        let authorization = token
+            .map(|token| format!("Authorization: Bearer {token}\r\n"))
+            .unwrap_or_default();
+        format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {length}\r\n\r\n",
+            self.path, self.authority
+        )
+        .into_bytes()
+    }
+}
+
+/// The text with everything but letters, digits and `-._~` percent-encoded.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte as char);
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_without_a_path_means_the_usual_one() {
+        for url in ["http://127.0.0.1:3000", "http://127.0.0.1:3000/"] {
+            assert_eq!(
+                Target::parse(url).expect("parses").url(),
+                "http://127.0.0.1:3000/.well-known/mercure"
+            );
+        }
+        let other = Target::parse("http://127.0.0.1:81/events").expect("parses");
+        assert_eq!((other.path.as_str(), other.address.port()), ("/events", 81));
+        assert!(Target::parse("https://127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn topics_are_encoded() {
+        assert_eq!(
+            percent_encoded("https://a.b/c d"),
+            "https%3A%2F%2Fa.b%2Fc%20d"
+        );
+    }
+}

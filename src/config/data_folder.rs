@@ -134,7 +134,8 @@ impl DataFolder {
         }
         self.write_key(&path)?;
         // Read back, since another process may have been first.
-        self.existing_key(name)?.ok_or_else(|| io_error(&path, &io::ErrorKind::NotFound.into()))
+        self.existing_key(name)?
+            .ok_or_else(|| io_error(&path, &io::ErrorKind::NotFound.into()))
     }
 
     /// Writes a new key whole or not at all: a crash must not leave half a key under its name.

@@ -1,16 +1,24 @@
 //! Development mode: a secret of its own, an issuer that signs with it, and the banner that says what to paste.
 
 use super::data_folder::{DataFolder, DataFolderError, to_hex};
-use super::issuer::{IssuerConfig, KeyConfig, RoleConfig, Secret};
-use super::load::{Config, HUB_PATH, IdKey};
+use super::issuer::Secret;
+use super::load::{Config, IdKey};
+use crate::protocol::keys::{SigningKey, VerificationKey};
+use crate::protocol::matcher::MatchType;
+use crate::protocol::token::{Issuer, Mint, MintError, mint};
+use crate::protocol::topic::HUB_PATH;
 use jsonwebtoken::Algorithm;
 use std::path::Path;
+use std::time::Duration;
 
 /// The file of the secret that development tokens are signed with.
 pub const SECRET_FILE: &str = "dev-secret";
 
 /// The file of the key that enciphers event ids.
 pub const ID_KEY_FILE: &str = "id.key";
+
+/// How long the ready-made tokens last.
+const DEV_TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What development mode keeps in the data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +47,12 @@ impl DevSecrets {
     /// # Errors
     /// When the folder or the file can't be used, or others could read it.
     pub fn existing_jwt_secret(folder: &Path) -> Result<Option<Secret>, DataFolderError> {
-        let Some(folder) = DataFolder::existing(folder)? else { return Ok(None) };
-        Ok(folder.existing_key(SECRET_FILE)?.map(|key| Secret::new(to_hex(&key))))
+        let Some(folder) = DataFolder::existing(folder)? else {
+            return Ok(None);
+        };
+        Ok(folder
+            .existing_key(SECRET_FILE)?
+            .map(|key| Secret::new(to_hex(&key))))
     }
 }
 
@@ -60,27 +72,80 @@ impl Config {
         }
         let secrets = DevSecrets::load_or_create(&path)?;
         self.id_key = Some(secrets.id_key);
-        self.trust(self.dev_issuer(), &secrets.jwt_secret);
+        self.trust_dev_secret(&secrets.jwt_secret);
+        Ok(())
+    }
+
+    /// Trusts what a hub in development mode has signed with the secret it left in the data folder, if there is one.
+    /// For commands that only look: nothing is made.
+    ///
+    /// # Errors
+    /// When the folder can't be used, or others could read it.
+    pub fn trust_existing_dev_secret(&mut self) -> Result<(), DataFolderError> {
+        if let (true, Some(path)) = (self.dev, &self.data)
+            && let Some(secret) = DevSecrets::existing_jwt_secret(path)?
+        {
+            self.trust_dev_secret(&secret);
+        }
         Ok(())
     }
 
     /// The issuer of the ready-made tokens: the origin the hub listens on.
     pub fn dev_issuer(&self) -> String {
-        dev_issuer(&self.local_url())
+        dev_issuer(self.local_url().as_str())
     }
 
-    /// Adds a key to an issuer for both roles, beside those it may have already.
-    fn trust(&mut self, id: String, secret: &Secret) {
-        let key = KeyConfig {
-            text: secret.clone(),
-            algorithms: vec![Algorithm::HS256],
+    /// What development mode prints once it listens, with tokens made `now` (since 1970); nothing in other modes. The
+    /// data folder must be open.
+    ///
+    /// # Errors
+    /// When no token can be made.
+    pub fn dev_banner(&self, now: Duration) -> Result<Option<String>, MintError> {
+        let Some(key) = &self.dev_key else {
+            return Ok(None);
         };
+        let everything = || vec![(MatchType::Exact, "*".to_owned())];
+        let token = Mint {
+            issuer: self.dev_issuer(),
+            audience: self.resource.clone(),
+            issued_at_s: now.as_secs(),
+            expires_at_s: (now + DEV_TOKEN_TTL).as_secs(),
+            ..Mint::default()
+        };
+        let publisher = mint(
+            &Mint {
+                publish: everything(),
+                ..token.clone()
+            },
+            key,
+        )?;
+        let subscriber = mint(
+            &Mint {
+                subscribe: everything(),
+                ..token
+            },
+            key,
+        )?;
+        Ok(Some(banner(
+            self,
+            self.local_url().as_str(),
+            &publisher,
+            &subscriber,
+        )))
+    }
+
+    /// Adds the secret to the issuer of the ready-made tokens, beside keys it may have already.
+    fn trust_dev_secret(&mut self, secret: &Secret) {
+        let id = self.dev_issuer();
+        let key = VerificationKey::from_text(secret.expose(), &[Algorithm::HS256])
+            .expect("64 hexadecimal digits are enough for HS256");
+        self.dev_key = SigningKey::from_text(secret.expose(), Some(Algorithm::HS256)).ok();
         let at = self
             .issuers
             .iter()
             .position(|issuer| issuer.id == id)
             .unwrap_or_else(|| {
-                self.issuers.push(IssuerConfig {
+                self.issuers.push(Issuer {
                     id,
                     publisher: None,
                     subscriber: None,
@@ -89,9 +154,7 @@ impl Config {
             });
         let issuer = &mut self.issuers[at];
         for role in [&mut issuer.publisher, &mut issuer.subscriber] {
-            role.get_or_insert_with(|| RoleConfig { keys: Vec::new() })
-                .keys
-                .push(key.clone());
+            role.get_or_insert_default().push(key.clone());
         }
     }
 }
@@ -141,6 +204,8 @@ mod tests {
     use super::super::data_folder::scratch;
     use super::super::flags;
     use super::*;
+    use crate::protocol::token::{Role, TokenVerifier};
+    use crate::protocol::topic::ParsedTopic;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
@@ -157,7 +222,10 @@ mod tests {
         assert_eq!(DevSecrets::existing_jwt_secret(&path), Ok(None));
         let first = DevSecrets::load_or_create(&path).unwrap();
         assert_eq!(DevSecrets::load_or_create(&path).unwrap(), first);
-        assert_eq!(DevSecrets::existing_jwt_secret(&path).unwrap(), Some(first.jwt_secret.clone()));
+        assert_eq!(
+            DevSecrets::existing_jwt_secret(&path).unwrap(),
+            Some(first.jwt_secret.clone())
+        );
         assert_eq!(first.jwt_secret.expose().len(), 64);
         for file in [SECRET_FILE, ID_KEY_FILE] {
             assert_eq!(
@@ -174,13 +242,40 @@ mod tests {
     fn development_mode_trusts_an_issuer_of_its_own() {
         let path = scratch("trust");
         let mut config = dev(&[("data", path.to_str().unwrap())]);
-        assert_eq!(config.issuers, []);
+        assert!(config.issuers.is_empty());
         assert!(!path.exists(), "loading touches no folder");
         config.open_data_folder().unwrap();
         assert_eq!(config.issuers.len(), 1);
         assert_eq!(config.issuers[0].id, "http://localhost:3000");
-        assert_eq!(config.issuers[0].publisher, config.issuers[0].subscriber);
         assert!(config.id_key.is_some());
+
+        let now = Duration::from_secs(1_800_000_000);
+        let text = config.dev_banner(now).unwrap().unwrap();
+        let token = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
+        let verifier = TokenVerifier::new(config.token_rules());
+        let topic = ParsedTopic::new("https://example.com/books/1", &config.hub_url);
+        let publisher = verifier
+            .verify(
+                &token("publisher token "),
+                Role::Publisher,
+                1_800_000_001_000,
+            )
+            .unwrap();
+        assert!(publisher.grants.may_publish(&topic) && !publisher.grants.may_subscribe(&topic));
+        let subscriber = verifier
+            .verify(
+                &token("subscriber token"),
+                Role::Subscriber,
+                1_800_000_001_000,
+            )
+            .unwrap();
+        assert!(subscriber.grants.may_subscribe(&topic) && !subscriber.grants.may_publish(&topic));
         fs::remove_dir_all(&path).unwrap();
     }
 
@@ -197,8 +292,8 @@ mod tests {
         ]);
         config.open_data_folder().unwrap();
         assert_eq!(config.issuers.len(), 1);
-        assert_eq!(config.issuers[0].publisher.as_ref().unwrap().keys.len(), 2);
-        assert_eq!(config.issuers[0].subscriber.as_ref().unwrap().keys.len(), 1);
+        assert_eq!(config.issuers[0].publisher.as_ref().unwrap().len(), 2);
+        assert_eq!(config.issuers[0].subscriber.as_ref().unwrap().len(), 1);
         fs::remove_dir_all(&path).unwrap();
     }
 
@@ -209,7 +304,7 @@ mod tests {
         config.open_data_folder().unwrap();
         config.set_bound("127.0.0.1:4321".parse().unwrap());
         assert_eq!(config.resource, "http://localhost:4321/.well-known/mercure");
-        assert_eq!(config.hub_url, config.resource);
+        assert_eq!(config.hub_url.as_str(), config.resource);
         assert_eq!(config.issuers[0].id, "http://localhost:4321");
         fs::remove_dir_all(&path).unwrap();
     }

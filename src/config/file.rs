@@ -2,8 +2,9 @@
 
 use super::layer::{self, Layer, Said, Source};
 use super::nearest::nearest;
-use super::refusal::{Refusal, Role};
+use super::refusal::Refusal;
 use super::setting::{Kind, SETTINGS, Setting};
+use crate::protocol::token::Role;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 

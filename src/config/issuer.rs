@@ -2,37 +2,12 @@
 
 use super::file::{IssuerTable, RoleTable};
 use super::layer::{Resolved, Source};
-use super::refusal::{Refusal, Role};
+use super::refusal::Refusal;
+use crate::protocol::keys::VerificationKey;
+use crate::protocol::token::{Issuer, Role};
 use jsonwebtoken::Algorithm;
 use std::fmt;
 use std::fs;
-
-/// An issuer whose tokens are trusted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct IssuerConfig {
-    /// Exactly what stands in `iss`.
-    pub id: String,
-    /// What its tokens for publishing are signed with; none means it may not issue such.
-    pub publisher: Option<RoleConfig>,
-    /// What its tokens for subscribing are signed with.
-    pub subscriber: Option<RoleConfig>,
-}
-
-/// The keys of an issuer for one role: any of them may have signed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RoleConfig {
-    /// At least one.
-    pub keys: Vec<KeyConfig>,
-}
-
-/// One key and what it may sign with.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KeyConfig {
-    /// A shared secret, or a public key in PEM.
-    pub text: Secret,
-    /// The algorithms allowed with it; never empty.
-    pub algorithms: Vec<Algorithm>,
-}
 
 /// A text that must not reach a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,7 +36,7 @@ pub(super) fn build(
     resolved: &Resolved,
     tables: &[IssuerTable],
     refusals: &mut Vec<Refusal>,
-) -> Vec<IssuerConfig> {
+) -> Vec<Issuer> {
     let issuers = match &resolved.said("issuer").source {
         Source::File(path) if !tables.is_empty() => {
             for name in ["publisher-jwt-key", "subscriber-jwt-key"] {
@@ -82,7 +57,7 @@ pub(super) fn build(
     for (index, issuer) in issuers.iter().enumerate() {
         if issuers[..index]
             .iter()
-            .any(|earlier: &IssuerConfig| earlier.id == issuer.id)
+            .any(|earlier: &Issuer| earlier.id == issuer.id)
         {
             refusals.push(Refusal::IssuerTwice {
                 issuer: issuer.id.clone(),
@@ -92,7 +67,7 @@ pub(super) fn build(
     issuers
 }
 
-fn from_flags(resolved: &Resolved, refusals: &mut Vec<Refusal>) -> Vec<IssuerConfig> {
+fn from_flags(resolved: &Resolved, refusals: &mut Vec<Refusal>) -> Vec<Issuer> {
     // Also a flag may hold several, separated by spaces, as the variable of the reference does.
     let ids: Vec<&str> = resolved
         .said("issuer")
@@ -132,7 +107,7 @@ fn from_flags(resolved: &Resolved, refusals: &mut Vec<Refusal>) -> Vec<IssuerCon
         });
     }
     ids.iter()
-        .map(|id| IssuerConfig {
+        .map(|id| Issuer {
             id: (*id).to_owned(),
             publisher: publisher.clone(),
             subscriber: subscriber.clone(),
@@ -140,7 +115,7 @@ fn from_flags(resolved: &Resolved, refusals: &mut Vec<Refusal>) -> Vec<IssuerCon
         .collect()
 }
 
-fn from_table(table: &IssuerTable) -> Result<IssuerConfig, Refusal> {
+fn from_table(table: &IssuerTable) -> Result<Issuer, Refusal> {
     let role = |role, said: &Option<RoleTable>| match said {
         Some(said) => from_role_table(&table.id, role, said).map(Some),
         None => Ok(None),
@@ -153,14 +128,18 @@ fn from_table(table: &IssuerTable) -> Result<IssuerConfig, Refusal> {
             table: true,
         });
     }
-    Ok(IssuerConfig {
+    Ok(Issuer {
         id: table.id.clone(),
         publisher,
         subscriber,
     })
 }
 
-fn from_role_table(issuer: &str, role: Role, said: &RoleTable) -> Result<RoleConfig, Refusal> {
+fn from_role_table(
+    issuer: &str,
+    role: Role,
+    said: &RoleTable,
+) -> Result<Vec<VerificationKey>, Refusal> {
     let issuer_owned = || issuer.to_owned();
     if said.jwks_url.is_some() {
         return Err(Refusal::KeySet {
@@ -208,7 +187,7 @@ fn role_keys(
     text: &str,
     algorithms: &[String],
     table: bool,
-) -> Result<RoleConfig, Refusal> {
+) -> Result<Vec<VerificationKey>, Refusal> {
     let algorithms = algorithms
         .iter()
         .map(|name| {
@@ -233,17 +212,12 @@ fn role_keys(
             table,
         });
     }
-    validate_key(text, &algorithms).map_err(|why| Refusal::KeyUnusable {
+    let key = validate_key(text, &algorithms).map_err(|why| Refusal::KeyUnusable {
         issuer: issuer.to_owned(),
         role,
         why,
     })?;
-    Ok(RoleConfig {
-        keys: vec![KeyConfig {
-            text: Secret::new(text),
-            algorithms,
-        }],
-    })
+    Ok(vec![key])
 }
 
 fn is_hmac(algorithm: Algorithm) -> bool {
@@ -265,8 +239,7 @@ fn keep<T>(result: Result<T, Refusal>, refusals: &mut Vec<Refusal>) -> Option<T>
     result.map_err(|refusal| refusals.push(refusal)).ok()
 }
 
-/// The one place where a key's text is judged: whether a verifier can be made of it.
-fn validate_key(text: &str, algorithms: &[Algorithm]) -> Result<(), String> {
-    let _ = (text, algorithms);
-    Ok(())
+/// The one place where a key's text is judged: by making the key of it that will check tokens.
+fn validate_key(text: &str, algorithms: &[Algorithm]) -> Result<VerificationKey, String> {
+    VerificationKey::from_text(text, algorithms).map_err(|why| why.to_string())
 }

@@ -3,28 +3,28 @@
 use super::amount::{self, AmountError};
 use super::environment;
 use super::file::{self, IssuerTable};
-use super::issuer::{self, IssuerConfig};
+use super::issuer;
 use super::layer::{self, Layer, Place, Resolved, Source};
 use super::origin;
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
 use super::value::{
-    is_hub_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of,
+    as_hub_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of,
 };
+use crate::protocol::keys::SigningKey;
+use crate::protocol::token::{Issuer, TokenRules};
+use crate::protocol::topic::{HUB_PATH, HubUrl};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The path of the hub.
-pub const HUB_PATH: &str = "/.well-known/mercure";
-
 /// More event loops than this are a slip.
 const SHARDS_MAX: usize = 1024;
 
 /// Everything the hub is told at start.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Where connections are accepted.
     pub listen: SocketAddr,
@@ -35,9 +35,9 @@ pub struct Config {
     /// What tokens must name in `aud`.
     pub resource: String,
     /// The base of relative topics and patterns: `resource` where that is the hub's URL.
-    pub hub_url: String,
-    /// Who may issue tokens; development mode adds its own (`prepare_data`).
-    pub issuers: Vec<IssuerConfig>,
+    pub hub_url: HubUrl,
+    /// Who may issue tokens; development mode adds its own (`open_data_folder`).
+    pub issuers: Vec<Issuer>,
     /// Whether subscribers may come without a token.
     pub anonymous: bool,
     /// Whether subscriptions are announced and listed.
@@ -76,10 +76,12 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// The filter of the log.
     pub log: String,
-    /// The key that enciphers event ids, when it survives restarts (`prepare_data`); none is a random one per start.
+    /// The key that enciphers event ids, when it survives restarts (`open_data_folder`); none is a random one per start.
     pub id_key: Option<IdKey>,
     /// What isn't wrong but should be said in the log.
     pub warnings: Vec<String>,
+    /// What development tokens are signed with (`open_data_folder`).
+    pub(super) dev_key: Option<SigningKey>,
     pub(super) resolved: Resolved,
 }
 
@@ -164,13 +166,9 @@ impl Config {
         let issuer = self.dev_issuer();
         self.listen.set_port(bound.port());
         if !self.resolved.is_set("resource") {
-            self.resource = url_of(self.listen);
+            self.resource = url_of(self.listen).as_str().to_owned();
         }
-        self.hub_url = if is_hub_url(&self.resource) {
-            self.resource.clone()
-        } else {
-            url_of(self.listen)
-        };
+        self.hub_url = as_hub_url(&self.resource).unwrap_or_else(|| url_of(self.listen));
         let renamed = self.dev_issuer();
         if self.dev
             && let Some(config) = self.issuers.iter_mut().find(|config| config.id == issuer)
@@ -180,8 +178,17 @@ impl Config {
     }
 
     /// The URL clients on this machine reach the hub under, whatever it is called in public.
-    pub fn local_url(&self) -> String {
+    pub fn local_url(&self) -> HubUrl {
         url_of(self.listen)
+    }
+
+    /// Whose tokens are accepted, and for what.
+    pub fn token_rules(&self) -> TokenRules {
+        TokenRules {
+            issuers: self.issuers.clone(),
+            audience: self.resource.clone(),
+            hub: self.hub_url.clone(),
+        }
     }
 }
 
@@ -220,11 +227,7 @@ impl Reader<'_> {
                 .push(Refusal::DevelopmentBeyondLoopback { place, value });
         }
         let resource = self.resource(listen, dev);
-        let hub_url = if is_hub_url(&resource) {
-            resource.clone()
-        } else {
-            url_of(listen)
-        };
+        let hub_url = as_hub_url(&resource).unwrap_or_else(|| url_of(listen));
         let issuers = issuer::build(self.resolved, tables, &mut self.refusals);
         let anonymous = self.switch("anonymous");
         self.nobody(dev, anonymous, &issuers, !tables.is_empty());
@@ -295,6 +298,7 @@ impl Reader<'_> {
                 .unwrap_or_default(),
             log: self.one("log", parse_log).unwrap_or_default(),
             id_key: None,
+            dev_key: None,
             warnings: self.warnings,
             resolved: self.resolved.clone(),
         };
@@ -367,19 +371,19 @@ impl Reader<'_> {
                 self.refusals
                     .push(Refusal::ResourceMissing { example, file });
             }
-            return url_of(listen);
+            return url_of(listen).as_str().to_owned();
         }
         let resource = self.one("resource", parse_resource).unwrap_or_default();
-        if !resource.is_empty() && !is_hub_url(&resource) {
+        if !resource.is_empty() && as_hub_url(&resource).is_none() {
             self.warnings.push(format!(
                 "the resource {resource} isn't an http(s) URL that ends in {HUB_PATH}, so relative topics and patterns are \
-                 resolved against {} instead", url_of(listen)
+                 resolved against {} instead", url_of(listen).as_str()
             ));
         }
         resource
     }
 
-    fn nobody(&mut self, dev: bool, anonymous: bool, issuers: &[IssuerConfig], tables: bool) {
+    fn nobody(&mut self, dev: bool, anonymous: bool, issuers: &[Issuer], tables: bool) {
         let said = tables || self.resolved.is_set("issuer");
         if !dev
             && !said
@@ -488,6 +492,8 @@ mod tests {
     use super::*;
     use crate::config::flags;
     use crate::config::setting::SETTINGS;
+    use crate::protocol::keys::VerificationKey;
+    use jsonwebtoken::Algorithm;
     use std::io::Write;
 
     const SECRET: &str = "a secret of more than thirty-two bytes";
@@ -520,6 +526,19 @@ mod tests {
 
     fn refused(given: &[(&'static str, &str)]) -> String {
         sentence(safe(given))
+    }
+
+    fn ids(issuers: &[Issuer]) -> Vec<&str> {
+        issuers.iter().map(|issuer| issuer.id.as_str()).collect()
+    }
+
+    /// Whether a role's first key is this secret.
+    fn checks(role: &Option<Vec<VerificationKey>>, secret: &str) -> bool {
+        let signature = SigningKey::from_text(secret, None)
+            .unwrap()
+            .sign(b"x")
+            .unwrap();
+        role.as_ref().unwrap()[0].verifies(Algorithm::HS256, b"x", &signature)
     }
 
     /// A file that is gone when the test is.
@@ -567,7 +586,7 @@ mod tests {
         assert_eq!(config.write_timeout, Duration::from_secs(60));
         assert_eq!(config.io, IoChoice::Auto);
         assert_eq!(config.max_connections, None);
-        assert_eq!(config.hub_url, RESOURCE);
+        assert_eq!(config.hub_url.as_str(), RESOURCE);
         assert_eq!(config.data, None);
         assert!(!config.anonymous && !config.subscriptions && !config.dev);
         assert!(config.shards >= 1);
@@ -636,12 +655,15 @@ mod tests {
     #[test]
     fn development_mode_needs_nothing() {
         let config = load(&[("dev", "true")]).unwrap();
-        assert_eq!(config.hub_url, "http://localhost:3000/.well-known/mercure");
-        assert_eq!(config.resource, config.hub_url);
+        assert_eq!(
+            config.hub_url.as_str(),
+            "http://localhost:3000/.well-known/mercure"
+        );
+        assert_eq!(config.resource, config.hub_url.as_str());
         assert!(config.anonymous && config.dev);
         assert_eq!(config.data.as_deref(), Some(Path::new("./cinnabar-data")));
         let config = load(&[("dev", "true"), ("listen", "[::1]:80"), ("data", "d")]).unwrap();
-        assert_eq!(config.hub_url, "http://[::1]/.well-known/mercure");
+        assert_eq!(config.hub_url.as_str(), "http://[::1]/.well-known/mercure");
         assert_eq!(config.data.as_deref(), Some(Path::new("d")));
     }
 
@@ -846,7 +868,10 @@ mod tests {
         );
         let config = load(&[("anonymous", "true"), ("resource", "https://hub.example")]).unwrap();
         assert_eq!(config.resource, "https://hub.example");
-        assert_eq!(config.hub_url, "http://localhost:3000/.well-known/mercure");
+        assert_eq!(
+            config.hub_url.as_str(),
+            "http://localhost:3000/.well-known/mercure"
+        );
         assert!(
             config
                 .warnings
@@ -881,32 +906,22 @@ mod tests {
 
     #[test]
     fn issuers_named_together_share_the_keys() {
+        let long = "a secret that is long enough for HS384, which asks for forty-eight bytes";
         let config = load(&[
             ("resource", RESOURCE),
             ("issuer", "https://a.example https://b.example"),
-            ("publisher-jwt-key", SECRET),
+            ("publisher-jwt-key", long),
             ("publisher-jwt-alg", "HS256 HS384"),
-            (
-                "subscriber-jwt-key",
-                "another secret of more than thirty-two bytes",
-            ),
+            ("subscriber-jwt-key", SECRET),
         ]);
         let issuers = config.unwrap().issuers;
-        assert_eq!(
-            issuers
-                .iter()
-                .map(|issuer| issuer.id.as_str())
-                .collect::<Vec<_>>(),
-            ["https://a.example", "https://b.example"]
-        );
-        assert_eq!(issuers[0].publisher, issuers[1].publisher);
-        assert_eq!(
-            issuers[0].publisher.as_ref().unwrap().keys[0]
-                .algorithms
-                .len(),
-            2
-        );
-        assert_ne!(issuers[0].publisher, issuers[0].subscriber);
+        assert_eq!(ids(&issuers), ["https://a.example", "https://b.example"]);
+        for issuer in &issuers {
+            assert!(checks(&issuer.publisher, long) && !checks(&issuer.publisher, SECRET));
+            assert!(checks(&issuer.subscriber, SECRET));
+            let algorithms = issuer.publisher.as_ref().unwrap()[0].algorithms();
+            assert_eq!(algorithms, [Algorithm::HS256, Algorithm::HS384]);
+        }
     }
 
     #[test]
@@ -983,12 +998,7 @@ mod tests {
             "resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ key_file = '{}' }}",
             key.path()
         ));
-        assert_eq!(
-            config.unwrap().issuers[0].publisher.as_ref().unwrap().keys[0]
-                .text
-                .expose(),
-            SECRET
-        );
+        assert!(checks(&config.unwrap().issuers[0].publisher, SECRET));
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod refusal;
 mod value;
 
 pub use amount::{AmountError, format_duration, parse_count, parse_duration, parse_size};
-pub use issuer::{IssuerConfig, KeyConfig, RoleConfig, Secret};
+pub use issuer::Secret;
 pub use layer::{Layer, Place, Said, Source, flags};
-pub use load::{Config, CorsOrigins, HUB_PATH, History, IdKey, IoChoice};
-pub use refusal::{Refusal, Refusals, Role};
+pub use load::{Config, CorsOrigins, History, IdKey, IoChoice};
+pub use refusal::{Refusal, Refusals};

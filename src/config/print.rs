@@ -1,16 +1,19 @@
 //! The configuration as a table for people: setting, value, where the value comes from.
 
+use super::Source;
 use super::load::Config;
 use super::setting::{SETTINGS, Setting};
-use super::{RoleConfig, Source};
+use crate::protocol::keys::VerificationKey;
 
 impl Config {
     /// One line per setting, in three columns, and one per issuer. Secrets are not shown.
     pub fn table(&self) -> String {
         let mut rows: Vec<[String; 3]> = SETTINGS.iter().map(|setting| self.row(setting)).collect();
         for issuer in &self.issuers {
-            let role =
-                |role: &Option<RoleConfig>| role.as_ref().map_or("none".to_owned(), algorithms);
+            let role = |role: &Option<Vec<VerificationKey>>| {
+                role.as_ref()
+                    .map_or("none".to_owned(), |keys| algorithms(keys))
+            };
             let keys = format!(
                 "publisher: {}, subscriber: {}",
                 role(&issuer.publisher),
@@ -61,17 +64,15 @@ impl Config {
     }
 }
 
-fn algorithms(role: &RoleConfig) -> String {
-    let names = |algorithms: &[jsonwebtoken::Algorithm]| {
-        algorithms
+fn algorithms(keys: &[VerificationKey]) -> String {
+    let names = |key: &VerificationKey| {
+        key.algorithms()
             .iter()
-            .map(|algorithm| format!("{algorithm:?}"))
+            .map(|name| format!("{name:?}"))
             .collect::<Vec<_>>()
-            .join(" ")
     };
-    role.keys
-        .iter()
-        .map(|key| names(&key.algorithms))
+    keys.iter()
+        .map(|key| names(key).join(" "))
         .collect::<Vec<_>>()
         .join(" + ")
 }

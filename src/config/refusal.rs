@@ -1,6 +1,7 @@
 //! Why the hub doesn't start: each refusal is a sentence that names what was said, where, and what to change.
 
 use super::layer::Place;
+use crate::protocol::token::Role;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -155,24 +156,6 @@ pub enum Refusal {
 /// The algorithms a key may be allowed.
 pub(super) const ALGORITHMS: &str =
     "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
-
-/// Which tokens a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Tokens that publish.
-    Publisher,
-    /// Tokens that subscribe.
-    Subscriber,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Publisher => "publisher",
-            Role::Subscriber => "subscriber",
-        })
-    }
-}
 
 fn did_you_mean(nearest: &Option<String>) -> String {
     nearest

@@ -1,26 +1,27 @@
 //! Words that aren't amounts, read as what they mean. Each refusal completes the sentence "…, which …".
 
-use super::load::{HUB_PATH, IoChoice};
+use super::load::IoChoice;
+use crate::protocol::topic::{HUB_PATH, HubUrl};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use url::Url;
 
 /// `http://localhost:3000/.well-known/mercure` for 127.0.0.1:3000, as a browser would write it.
-pub(super) fn url_of(listen: SocketAddr) -> String {
+pub(super) fn url_of(listen: SocketAddr) -> HubUrl {
     let url = match listen.ip() {
         ip if ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) => {
             format!("http://localhost:{}{HUB_PATH}", listen.port())
         }
         _ => format!("http://{listen}{HUB_PATH}"),
     };
-    // The URL standard leaves out port 80.
-    Url::parse(&url).map_or(url, String::from)
+    HubUrl::parse(&url).expect("an address and a path make a URL")
 }
 
-/// Whether a resource identifier is the URL of a hub, so that relative topics can be resolved against it.
-pub(super) fn is_hub_url(resource: &str) -> bool {
-    Url::parse(resource).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.path() == HUB_PATH && url.query().is_none()
-    })
+/// A resource identifier as the URL of a hub, where it is one and relative topics can be resolved against it. A proxy
+/// may have put something before the path.
+pub(super) fn as_hub_url(resource: &str) -> Option<HubUrl> {
+    HubUrl::parse(resource)
+        .ok()
+        .filter(|url| url.path().ends_with(HUB_PATH))
 }
 
 pub(super) fn parse_listen(word: &str) -> Result<SocketAddr, String> {

@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
 use monoio::net::UnixStream;
 use socket2::SockRef;
 
-use crate::hub::{Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS};
+use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS};
 use crate::protocol::token::VerdictCache;
 use crate::server::clock::Clock;
 use crate::server::connection;
@@ -32,7 +32,7 @@ use crate::server::sender::Sender;
 use crate::server::sequencer::SequencerHandle;
 use crate::server::settings::Settings;
 use crate::server::shared::Shared;
-use crate::server::sys::{Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
+use crate::server::sys::{self, Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
 
 /// Fresh signature checks per turn: about a millisecond of the slowest kind.
 const SIGNATURE_CHECKS_MAX: u32 = 8;
@@ -42,8 +42,10 @@ const READY_MAX: usize = 512;
 const ACCEPTS_MAX: usize = 64;
 /// Messages taken per turn.
 const MESSAGES_MAX: usize = 1024;
-/// How often counters and retention are looked after, ticks.
-const HOUSEKEEPING_TICKS: u64 = 20;
+/// How often history is told to drop what has aged, ticks.
+const TRIM_TICKS: u64 = 20;
+/// A turn of the loop, requests included, should not use more CPU time than this, microseconds.
+const LONG_TURN_US: u64 = 2_000;
 /// How long a kept-alive connection may be idle.
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
@@ -436,11 +438,8 @@ impl Context {
         self.ticks.set(self.ticks.get() + 1);
         let mut shard = self.shard.borrow_mut();
         shard.handle(Input::Tick, now);
-        if self.ticks.get().is_multiple_of(HOUSEKEEPING_TICKS) {
-            self.shared.publish_counters(self.index, shard.counters());
-            if self.index == 0 {
-                self.sequencer.trim();
-            }
+        if self.index == 0 && self.ticks.get().is_multiple_of(TRIM_TICKS) {
+            self.sequencer.trim();
         }
         drop(shard);
         self.guests.borrow_mut().sweep(now.mono_ms);
@@ -456,6 +455,28 @@ impl Context {
         for waiter in waiters {
             waiter.wake();
         }
+    }
+
+    fn say_what_was_done(&self, turns: &Turns) {
+        let shard = self.shard.borrow();
+        let counters = shard.counters();
+        let closed = CloseReason::ALL.map(|reason| format!("{} {}", reason.name(), counters.closed[reason as usize]));
+        tracing::info!(
+            shard = self.index,
+            registered = counters.registered,
+            closed = closed.join(", "),
+            dispatched = counters.dispatched,
+            deliveries = counters.deliveries,
+            sends = counters.sends,
+            short_sends = counters.short_sends,
+            bytes = counters.bytes,
+            heartbeats = counters.heartbeats,
+            history_reads = counters.history_reads,
+            turns = turns.turns,
+            turns_over_2_ms = turns.long,
+            longest_turn_us = turns.longest_us,
+            "shard stopped"
+        );
     }
 
     /// Whether a stopping shard has nothing left to finish.
@@ -532,8 +553,10 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         ticker,
     });
     let mut ready = Vec::with_capacity(READY_MAX);
+    let mut turns = Turns::default();
     while !context.finished() {
         let busy = context.turn(&messages, &mut ready);
+        turns.count(sys::thread_cpu_us());
         if !busy {
             gate.readable(false).await?;
         } else if driver == Driver::Uring {
@@ -544,5 +567,28 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
             monoio::spawn(async {}).await;
         }
     }
+    context.say_what_was_done(&turns);
     Ok(())
+}
+
+/// How long the turns of a loop were, in CPU time of its thread: what a subscriber may have waited for its turn.
+#[derive(Debug, Default)]
+struct Turns {
+    last_end_us: u64,
+    turns: u64,
+    long: u64,
+    longest_us: u64,
+}
+
+impl Turns {
+    fn count(&mut self, end_us: u64) {
+        let turn_us = end_us - self.last_end_us;
+        // The first one includes the start of the thread.
+        if self.last_end_us > 0 {
+            self.turns += 1;
+            self.long += u64::from(turn_us > LONG_TURN_US);
+            self.longest_us = self.longest_us.max(turn_us);
+        }
+        self.last_end_us = end_us;
+    }
 }

@@ -173,18 +173,8 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     if late == 0 {
         let _ = reader.join();
     }
-    let totals = shared.totals();
     let (events, commits) = sequencer_counters.totals();
-    tracing::info!(
-        events,
-        commits,
-        registered = totals.registered,
-        deliveries = totals.deliveries,
-        sends = totals.sends,
-        short_sends = totals.short_sends,
-        bytes = totals.bytes,
-        "stopped"
-    );
+    tracing::info!(events, commits, "stopped");
     Ok(())
 }
 

@@ -265,6 +265,14 @@ pub(crate) fn shutdown(fd: RawFd, how: std::net::Shutdown) {
     let _ = unsafe { libc::shutdown(fd, how) };
 }
 
+/// CPU time the calling thread has used, microseconds.
+pub(crate) fn thread_cpu_us() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives through the call. Failure is impossible for this clock and would leave 0.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
 /// Pins the calling thread to a core.
 pub(crate) fn pin_to_core(core: usize) -> io::Result<()> {
     // SAFETY: an all-zero set is empty; CPU_SET checks its bounds; the set lives through the call.

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 const CHECK_EXAMPLES: &str = "\
-Takes the flags of `serve`, the environment and the file, and says whether a hub would start with them. Nothing is opened,
+Takes the flags of `serve`, the environment and the file, and says whether a hub would start with them. Nothing is opened, \
 made or bound. Exits with 0 if it would and 1 if it wouldn't.
 
 Examples:

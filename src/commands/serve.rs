@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
-Every setting can also stand in the environment (`CINNABAR_MAX_LIFETIME` for `--max-lifetime`) and in the TOML file named
-by `--config` (`max_lifetime`). Flags win over the environment, the environment over the file.
+Every setting can also stand in the environment (`CINNABAR_MAX_LIFETIME` for `--max-lifetime`) and in the TOML file named \
+by `--config` (`max_lifetime`). Flags win over the environment, the environment over the file. \
 `cinnabar config print` shows what holds; docs/configuration.md says more.
 
 Examples:

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use super::error::{quoted, shortened, span};
 use super::jws::Jws;
-use super::{Role, TokenError, TokenVerifier, names, shortened, span};
-use crate::protocol::keys::VerificationKey;
+use super::{Role, TokenError, TokenVerifier};
+use crate::protocol::keys::{VerificationKey, names};
 use crate::protocol::matcher::Matcher;
 
 /// One rule and what came of it.
@@ -156,13 +157,7 @@ fn listed(matchers: &[Matcher]) -> String {
     }
     let listed: Vec<_> = matchers
         .iter()
-        .map(|matcher| {
-            format!(
-                "{} {}",
-                matcher.kind().name(),
-                super::quoted(matcher.text())
-            )
-        })
+        .map(|matcher| format!("{} {}", matcher.kind().name(), quoted(matcher.text())))
         .collect();
     listed.join(", ")
 }

@@ -11,6 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Number, Value};
 
 use super::TokenError;
+use super::error::quoted;
 
 /// The longest token, in bytes: the longest line of request head that usual proxies pass on.
 pub const TOKEN_BYTES_MAX: usize = 8192;
@@ -166,7 +167,7 @@ impl<'de> Visitor<'de> for UnambiguousVisitor {
             if object.contains_key(&name) {
                 return Err(A::Error::custom(format_args!(
                     "the member {} occurs twice",
-                    super::quoted(&name)
+                    quoted(&name)
                 )));
             }
             let Unambiguous(value) = members.next_value()?;

@@ -4,8 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::json;
 
+use super::error::span;
 use super::*;
-use crate::protocol::grants::DETAIL_TYPE;
+use crate::protocol::grants::{DETAIL_TYPE, GrantsError};
 use crate::protocol::keys::SigningKey;
 use crate::protocol::keys::tests::{P256, P256_PUBLIC, RSA, RSA_PUBLIC};
 use crate::protocol::matcher::MatchType;
@@ -831,6 +832,13 @@ fn access_is_valid_from_nbf_until_before_exp() {
     assert!(access.valid_at(NOW_MS));
     assert!(access.valid_at(NOW_MS + 899_999));
     assert!(!access.valid_at(NOW_MS + 900_000));
+}
+
+#[test]
+fn one_verifier_and_one_access_serve_every_shard() {
+    fn shared<T: Send + Sync>() {}
+    shared::<TokenVerifier>();
+    shared::<Access>();
 }
 
 // For people

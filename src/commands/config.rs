@@ -44,14 +44,8 @@ impl ConfigCommand {
             Action::Check(flags) => (flags, false),
             Action::Print(flags) => (flags, true),
         };
-        let config = match flags.load() {
-            Ok(config) => config,
-            Err(refusals) => {
-                for refusal in refusals.0 {
-                    say(&format!("cinnabar: {refusal}"));
-                }
-                return Ok(ExitCode::FAILURE);
-            }
+        let Some(config) = flags.load_or_say() else {
+            return Ok(ExitCode::FAILURE);
         };
         for warning in &config.warnings {
             say(&format!("cinnabar: warning: {warning}"));

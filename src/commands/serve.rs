@@ -1,7 +1,6 @@
 //! `cinnabar serve`: load the configuration, say what should be said, run the hub.
 
 use super::flags::SettingFlags;
-use super::outside::say;
 use anyhow::{Context, Result};
 use cinnabar::config::Config;
 use clap::Args;
@@ -35,14 +34,8 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let mut config = match self.flags.load() {
-            Ok(config) => config,
-            Err(refusals) => {
-                for refusal in refusals.0 {
-                    say(&format!("cinnabar: {refusal}"));
-                }
-                return Ok(ExitCode::FAILURE);
-            }
+        let Some(mut config) = self.flags.load_or_say() else {
+            return Ok(ExitCode::FAILURE);
         };
         start_log(&config)?;
         for warning in &config.warnings {

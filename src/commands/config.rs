@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 const CHECK_EXAMPLES: &str = "\
-Takes the flags of `serve`, the environment and the file, and says whether a hub would start with them. Nothing is opened,
+Takes the flags of `serve`, the environment and the file, and says whether a hub would start with them. Nothing is opened, \
 made or bound. Exits with 0 if it would and 1 if it wouldn't.
 
 Examples:
@@ -44,14 +44,8 @@ impl ConfigCommand {
             Action::Check(flags) => (flags, false),
             Action::Print(flags) => (flags, true),
         };
-        let config = match flags.load() {
-            Ok(config) => config,
-            Err(refusals) => {
-                for refusal in refusals.0 {
-                    say(&format!("cinnabar: {refusal}"));
-                }
-                return Ok(ExitCode::FAILURE);
-            }
+        let Some(config) = flags.load_or_say() else {
+            return Ok(ExitCode::FAILURE);
         };
         for warning in &config.warnings {
             say(&format!("cinnabar: warning: {warning}"));

@@ -47,6 +47,7 @@ pub(super) struct Signing {
         long,
         value_name = "FOLDER",
         env = "CINNABAR_DATA",
+        hide_env_values = true,
         default_value = "./cinnabar-data"
     )]
     data_folder: PathBuf,

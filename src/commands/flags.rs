@@ -1,5 +1,6 @@
 //! The flags of `serve`, made from the table of settings.
 
+use super::outside::say;
 use cinnabar::config::setting::{Fallback, Kind, SETTINGS, Setting};
 use cinnabar::config::{Config, Layer, Refusals, flags};
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
@@ -14,6 +15,18 @@ impl SettingFlags {
     /// The configuration of these flags, this process's environment and the file either names.
     pub(super) fn load(self) -> Result<Config, Refusals> {
         Config::load(self.layer, std::env::vars_os())
+    }
+
+    /// The same, with the refusals said on standard error.
+    pub(super) fn load_or_say(self) -> Option<Config> {
+        let refusals = match self.load() {
+            Ok(config) => return Some(config),
+            Err(refusals) => refusals,
+        };
+        for refusal in refusals.0 {
+            say(&format!("cinnabar: {refusal}"));
+        }
+        None
     }
 }
 

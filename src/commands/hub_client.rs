@@ -169,6 +169,7 @@ pub(super) fn publish(agent: &Agent, url: &Url, token: Option<&str>, form: &str)
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_hub::{FakeHub, answer};
     use super::*;
 
     fn headers(kind: &str) -> HeaderMap {
@@ -220,5 +221,66 @@ mod tests {
                 .contains("begins with http://")
         );
         assert!(parse_url("hub").unwrap_err().contains("not a URL"));
+    }
+
+    #[test]
+    fn publishes_share_a_connection() {
+        let id = |id: &str| answer("200 OK", "text/plain; charset=utf-8", id);
+        let hub = FakeHub::new(vec![id("urn:1"), id("urn:2"), id("urn:3")]);
+        let agent = agent(&hub.url, Some(Duration::from_secs(5)));
+        for expected in ["urn:1", "urn:2", "urn:3"] {
+            assert_eq!(
+                publish(&agent, &hub.url, Some("T"), "topic=a&data=b").unwrap(),
+                expected
+            );
+        }
+        let asked = hub.asked();
+        assert!(
+            asked
+                .iter()
+                .all(|asked| asked.connection == 0 && asked.body == "topic=a&data=b"),
+            "{asked:?}"
+        );
+        assert_eq!(asked[0].header("authorization"), Some("Bearer T"));
+        assert_eq!(
+            asked[0].header("content-type"),
+            Some("application/x-www-form-urlencoded")
+        );
+    }
+
+    #[test]
+    fn a_refused_publish_says_why_and_what_to_do() {
+        let problem = r#"{"title":"Unauthorized","detail":"publishing needs a token"}"#;
+        let hub = FakeHub::new(vec![answer(
+            "401 Unauthorized",
+            "application/problem+json",
+            problem,
+        )]);
+        let why = publish(&agent(&hub.url, None), &hub.url, None, "topic=a")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            why.ends_with(
+                "answered 401 Unauthorized: Unauthorized: publishing needs a token; give a token with --token or CINNABAR_TOKEN, \
+                 or a key with --key-file"
+            ),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn where_no_hub_is_one_is_suggested() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let url = Url::parse(&format!("http://{nobody}/.well-known/mercure")).unwrap();
+        let why = publish(&agent(&url, None), &url, None, "topic=a")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            why.ends_with("is it running? `cinnabar` starts one"),
+            "{why}"
+        );
     }
 }

@@ -5,6 +5,8 @@
 
 mod config;
 mod credentials;
+#[cfg(test)]
+mod fake_hub;
 mod flags;
 mod hub_client;
 mod outside;

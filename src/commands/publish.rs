@@ -15,8 +15,8 @@ use url::Url;
 const SILENCE: Duration = Duration::from_secs(30);
 
 const EXAMPLES: &str = "\
-Prints the id of the event, one line per event. On this machine the secret of a hub in development mode signs the token
-by itself; elsewhere give --token, or a key and the issuer the hub trusts.
+Prints the id of the event, one line per event. On this machine the secret of a hub in development mode signs the token by \
+itself; elsewhere give --token, or a key and the issuer the hub trusts.
 
 Examples:
   cinnabar pub https://example.com/books/1 --data '{\"title\":\"Dune\"}'
@@ -51,7 +51,7 @@ pub(super) struct Publish {
     #[arg(long, value_name = "MILLISECONDS")]
     retry: Option<u64>,
     /// The hub
-    #[arg(long, env = "CINNABAR_URL", default_value = "http://localhost:3000/.well-known/mercure", value_parser = parse_url)]
+    #[arg(long, env = "CINNABAR_URL", hide_env_values = true, default_value = "http://localhost:3000/.well-known/mercure", value_parser = parse_url)]
     url: Url,
     #[command(flatten)]
     credentials: Credentials,

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
-Every setting can also stand in the environment (`CINNABAR_MAX_LIFETIME` for `--max-lifetime`) and in the TOML file named
-by `--config` (`max_lifetime`). Flags win over the environment, the environment over the file.
+Every setting can also stand in the environment (`CINNABAR_MAX_LIFETIME` for `--max-lifetime`) and in the TOML file named \
+by `--config` (`max_lifetime`). Flags win over the environment, the environment over the file. \
 `cinnabar config print` shows what holds; docs/configuration.md says more.
 
 Examples:
@@ -35,14 +35,8 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let mut config = match self.flags.load() {
-            Ok(config) => config,
-            Err(refusals) => {
-                for refusal in refusals.0 {
-                    say(&format!("cinnabar: {refusal}"));
-                }
-                return Ok(ExitCode::FAILURE);
-            }
+        let Some(mut config) = self.flags.load_or_say() else {
+            return Ok(ExitCode::FAILURE);
         };
         start_log(&config)?;
         for warning in &config.warnings {

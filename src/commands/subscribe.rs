@@ -27,8 +27,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const READ_BYTES: usize = 64 << 10;
 
 const EXAMPLES: &str = "\
-Prints the id, type and data of each event and an empty line after it. When the stream ends it reconnects with the id of
-the last event, so that nothing is missed while the hub's history has it, and says so on standard error. It ends when the hub
+Prints the id, type and data of each event and an empty line after it. When the stream ends it reconnects with the id of \
+the last event, so that nothing is missed while the hub's history has it, and says so on standard error. It ends when the hub \
 answers 204, refuses the request, or --count events have come.
 
 Examples:
@@ -59,7 +59,7 @@ pub(super) struct Subscribe {
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration)]
     silence: Duration,
     /// The hub
-    #[arg(long, env = "CINNABAR_URL", default_value = "http://localhost:3000/.well-known/mercure", value_parser = parse_url)]
+    #[arg(long, env = "CINNABAR_URL", hide_env_values = true, default_value = "http://localhost:3000/.well-known/mercure", value_parser = parse_url)]
     url: Url,
     #[command(flatten)]
     credentials: Credentials,
@@ -97,13 +97,14 @@ impl Subscribe {
             left: self.count,
             print: if self.json { print_json } else { print_text },
             paint: Paint::stdout(),
+            out: &mut std::io::stdout(),
         };
         follower.follow()?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-struct Follower {
+struct Follower<'a> {
     agent: Agent,
     url: Url,
     shown: Shown,
@@ -112,6 +113,7 @@ struct Follower {
     left: Option<u64>,
     print: fn(&mut dyn Write, &Event, Paint) -> std::io::Result<()>,
     paint: Paint,
+    out: &'a mut dyn Write,
 }
 
 /// Why a connection is over.
@@ -126,7 +128,7 @@ enum End {
     },
 }
 
-impl Follower {
+impl Follower<'_> {
     fn follow(&mut self) -> Result<()> {
         let mut failures = 0;
         loop {
@@ -245,15 +247,14 @@ impl Follower {
     }
 
     fn print(&mut self, events: Vec<Event>, decoder: &Decoder) -> Result<()> {
-        let mut out = std::io::stdout().lock();
         for event in events {
             if self.left == Some(0) {
                 break;
             }
-            (self.print)(&mut out, &event, self.paint)?;
+            (self.print)(self.out, &event, self.paint)?;
             self.left = self.left.map(|left| left - 1);
         }
-        out.flush()?;
+        self.out.flush()?;
         if !decoder.last_event_id().is_empty() {
             self.last_event_id = decoder.last_event_id().to_owned();
         }
@@ -311,6 +312,7 @@ fn print_json(out: &mut dyn Write, event: &Event, _: Paint) -> std::io::Result<(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_hub::{FakeHub, answer, stream};
     use super::*;
 
     #[test]
@@ -356,6 +358,84 @@ mod tests {
         assert_eq!(
             printed(print_json, None),
             "{\"data\":\"a\\n\\\"b\\\"\\u001b[2J\",\"id\":\"urn:1\",\"type\":\"message\"}\n"
+        );
+    }
+
+    fn follow(hub: &FakeHub, last_event_id: &str, left: Option<u64>) -> (Result<()>, String) {
+        let mut out = Vec::new();
+        let mut follower = Follower {
+            agent: agent(&hub.url, Some(Duration::from_secs(5))),
+            url: hub.url.clone(),
+            shown: Shown::Nothing,
+            last_event_id: last_event_id.to_owned(),
+            retry: Duration::ZERO,
+            left,
+            print: print_json,
+            paint: Paint::plain(),
+            out: &mut out,
+        };
+        let done = follower.follow();
+        (done, String::from_utf8(out).unwrap())
+    }
+
+    fn ids(printed: &str) -> Vec<String> {
+        let json = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        printed
+            .lines()
+            .map(|line| json(line)["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn it_comes_back_with_the_last_id_until_told_to_stop() {
+        let hub = FakeHub::new(vec![
+            stream("", "retry: 1\nid: é1\ndata: a\n\nid: é2\ndata: b\n\nid: é3\ndata: cut"),
+            "HTTP/1.1 503 Unavailable\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            stream("Mercure-Last-Event-ID: é2\r\n", "id: é3\ndata: c\n\n"),
+            "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n".to_owned(),
+        ]);
+        let (done, printed) = follow(&hub, "", None);
+        done.unwrap();
+        assert_eq!(ids(&printed), ["é1", "é2", "é3"]);
+        let asked: Vec<_> = hub.asked();
+        let presented: Vec<_> = asked
+            .iter()
+            .map(|asked| asked.header("last-event-id"))
+            .collect();
+        assert_eq!(presented, [None, Some("é2"), Some("é2"), Some("é3")]);
+        assert_eq!(asked[0].header("accept"), Some("text/event-stream"));
+    }
+
+    #[test]
+    fn it_stops_after_so_many_events() {
+        let hub = FakeHub::new(vec![stream(
+            "",
+            "id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: c\n\n",
+        )]);
+        let (done, printed) = follow(&hub, "0", Some(2));
+        done.unwrap();
+        assert_eq!(ids(&printed), ["1", "2"]);
+        assert_eq!(hub.asked()[0].header("last-event-id"), Some("0"));
+    }
+
+    #[test]
+    fn a_refusal_ends_it_with_the_reason() {
+        let problem = r#"{"title":"Bad Request","detail":"`match_foo` is reserved"}"#;
+        let hub = FakeHub::new(vec![answer(
+            "400 Bad Request",
+            "application/problem+json",
+            problem,
+        )]);
+        let why = follow(&hub, "", None).0.unwrap_err().to_string();
+        assert!(
+            why.ends_with("answered 400 Bad Request: Bad Request: `match_foo` is reserved"),
+            "{why}"
+        );
+        let hub = FakeHub::new(vec![answer("200 OK", "text/html", "<html>")]);
+        let why = follow(&hub, "", None).0.unwrap_err().to_string();
+        assert!(
+            why.ends_with("answered text/html, not an event stream: is this a hub?"),
+            "{why}"
         );
     }
 }

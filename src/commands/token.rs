@@ -25,8 +25,8 @@ Examples:
     --audience https://hub.example/.well-known/mercure --subscribe https://example.com/users/7 --sub user-7";
 
 const EXPLAIN_EXAMPLES: &str = "\
-Shows what is in the token, applies every rule the hub applies, and says what is wrong. The flags of `serve`, the
-environment and the file say which hub judges; without any of them it is the one in development mode on this machine.
+Shows what is in the token, applies every rule the hub applies, and says what is wrong. The flags of `serve`, the \
+environment and the file say which hub judges; without any of them it is the one in development mode on this machine. \
 Exits with 0 if the hub would accept the token (and the topic, if one is given) and 1 if not.
 
 Examples:
@@ -86,7 +86,7 @@ struct MintCommand {
     #[arg(long, value_name = "JSON", value_parser = parse_json)]
     payload: Option<serde_json::Value>,
     /// The hub the token is for, where --issuer and --audience don't say otherwise
-    #[arg(long, env = "CINNABAR_URL", default_value = "http://localhost:3000/.well-known/mercure", value_parser = parse_url)]
+    #[arg(long, env = "CINNABAR_URL", hide_env_values = true, default_value = "http://localhost:3000/.well-known/mercure", value_parser = parse_url)]
     url: Url,
     #[command(flatten)]
     signing: Signing,

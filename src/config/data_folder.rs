@@ -26,8 +26,8 @@ pub struct DataFolder {
 pub enum DataFolderError {
     /// Group or others may enter.
     #[error(
-        "the data folder {} holds keys and other users can enter it (mode {mode:03o}): run `chmod 700 {}`, or name \
-         another folder with `--data`", path.display(), path.display()
+        "the data folder {} holds keys and other users can enter it (mode {mode:03o}): run `chmod 700 {}`, or use \
+         another folder", path.display(), path.display()
     )]
     FolderOpenToOthers {
         /// The folder.

@@ -20,6 +20,8 @@ pub(super) struct File {
     pub(super) issuers: Vec<IssuerTable>,
     /// What can't stand.
     pub(super) refusals: Vec<Refusal>,
+    /// Nothing is known of what it says: it can't be read, or isn't TOML.
+    pub(super) unread: bool,
 }
 
 /// One `[[issuer]]`.
@@ -67,6 +69,7 @@ pub(super) fn read(path: &Path, text: &str) -> File {
                 .count()
                 + 1;
             let why = format!("line {line}: {}", error.message());
+            reader.found.unread = true;
             reader.refuse(Refusal::NotToml {
                 path: path.to_owned(),
                 why,

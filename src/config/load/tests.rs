@@ -1,0 +1,578 @@
+//! Each layer beats the next, each refusal has its sentence.
+
+use super::*;
+use crate::config::flags;
+use crate::config::setting::SETTINGS;
+use crate::protocol::keys::VerificationKey;
+use jsonwebtoken::Algorithm;
+use std::io::Write;
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+const RESOURCE: &str = "https://hub.example/.well-known/mercure";
+
+fn load(given: &[(&'static str, &str)]) -> Result<Config, Refusals> {
+    let mut layer = std::collections::BTreeMap::<&'static str, Vec<String>>::new();
+    for (name, word) in given {
+        layer.entry(name).or_default().push((*word).to_owned());
+    }
+    Config::load(flags(layer), [])
+}
+
+/// A configuration that would start, and these flags besides.
+fn safe(given: &[(&'static str, &str)]) -> Result<Config, Refusals> {
+    let base = [
+        ("resource", RESOURCE),
+        ("issuer", "https://a.example"),
+        ("publisher-jwt-key", SECRET),
+    ];
+    load(&[&base, given].concat())
+}
+
+/// The one sentence this is refused with.
+fn sentence(loaded: Result<Config, Refusals>) -> String {
+    let refusals = loaded.expect_err("it should be refused").0;
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    refusals[0].to_string()
+}
+
+fn refused(given: &[(&'static str, &str)]) -> String {
+    sentence(safe(given))
+}
+
+fn ids(issuers: &[Issuer]) -> Vec<&str> {
+    issuers.iter().map(|issuer| issuer.id.as_str()).collect()
+}
+
+/// Whether a role's first key is this secret.
+fn checks(role: &Option<Vec<VerificationKey>>, secret: &str) -> bool {
+    let signature = SigningKey::from_text(secret, None)
+        .unwrap()
+        .sign(b"x")
+        .unwrap();
+    role.as_ref().unwrap()[0].verifies(Algorithm::HS256, b"x", &signature)
+}
+
+/// A file that is gone when the test is.
+struct TomlFile(PathBuf);
+
+impl TomlFile {
+    fn new(text: &str) -> TomlFile {
+        let path = crate::config::data_folder::scratch("file").with_extension("toml");
+        std::fs::File::create_new(&path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        TomlFile(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TomlFile {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn from_file(text: &str) -> Result<Config, Refusals> {
+    let file = TomlFile::new(text);
+    load(&[("config", file.path())])
+}
+
+#[test]
+fn the_defaults_are_the_promised_ones() {
+    let config = safe(&[]).unwrap();
+    assert_eq!(config.listen, "127.0.0.1:3000".parse().unwrap());
+    let history = History::Memory {
+        max_events: 1_000_000,
+        max_bytes: 256 << 20,
+        max_age: None,
+    };
+    assert_eq!(config.history, history);
+    assert_eq!(config.tail_bytes, 64 << 20);
+    assert_eq!(config.heartbeat, Some(Duration::from_secs(25)));
+    assert_eq!(config.max_lifetime, Some(Duration::from_secs(3600)));
+    assert_eq!(config.write_timeout, Duration::from_secs(60));
+    assert_eq!(config.io, IoChoice::Auto);
+    assert_eq!(config.max_connections, None);
+    assert_eq!(config.hub_url.as_str(), RESOURCE);
+    assert_eq!(config.data, None);
+    assert!(!config.anonymous && !config.subscriptions && !config.dev);
+    assert!(config.shards >= 1);
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn flags_beat_variables_and_variables_beat_the_file() {
+    let file = TomlFile::new(
+        "heartbeat = '3s'\nmax_lifetime = '3h'\nwrite_timeout = '3m'\nanonymous = true",
+    );
+    let given = [
+        ("config", file.path()),
+        ("heartbeat", "1s"),
+        ("resource", RESOURCE),
+    ];
+    let variables = [
+        ("CINNABAR_HEARTBEAT", "2s"),
+        ("CINNABAR_MAX_LIFETIME", "2h"),
+    ];
+    let config = Config::load(
+        flags(given.map(|(name, word)| (name, vec![word.to_owned()]))),
+        variables.map(|(name, word)| (name.into(), word.into())),
+    )
+    .unwrap();
+    assert_eq!(config.heartbeat, Some(Duration::from_secs(1)));
+    assert_eq!(config.max_lifetime, Some(Duration::from_secs(7200)));
+    assert_eq!(config.write_timeout, Duration::from_secs(180));
+    assert_eq!(config.tail_bytes, 64 << 20);
+    let sources = ["heartbeat", "max-lifetime", "write-timeout", "tail-bytes"]
+        .map(|name| config.source(name).clone());
+    let expected = [
+        Source::Flag,
+        Source::Environment("CINNABAR_MAX_LIFETIME".to_owned()),
+        Source::File(file.0.clone()),
+        Source::Default,
+    ];
+    assert_eq!(sources, expected);
+}
+
+#[test]
+fn the_file_may_be_named_by_a_variable() {
+    let file = TomlFile::new(&format!("anonymous = true\nresource = '{RESOURCE}'"));
+    let config = Config::load(
+        Layer::new(),
+        [("CINNABAR_CONFIG".into(), file.path().into())],
+    )
+    .unwrap();
+    assert!(config.anonymous);
+}
+
+#[test]
+fn every_setting_can_stand_in_the_file() {
+    for setting in SETTINGS {
+        let Some(key) = setting.key() else { continue };
+        let value = match setting.kind {
+            Kind::Switch => "true",
+            Kind::One | Kind::Many => "'1'",
+        };
+        let found = file::read(Path::new("hub.toml"), &format!("{key} = {value}"));
+        assert!(found.layer.contains_key(setting.name), "{key}");
+        assert_eq!(found.refusals, [], "{key}");
+    }
+}
+
+#[test]
+fn development_mode_needs_nothing() {
+    let config = load(&[("dev", "true")]).unwrap();
+    assert_eq!(
+        config.hub_url.as_str(),
+        "http://localhost:3000/.well-known/mercure"
+    );
+    assert_eq!(config.resource, config.hub_url.as_str());
+    assert!(config.anonymous && config.dev);
+    assert_eq!(config.data.as_deref(), Some(Path::new("./cinnabar-data")));
+    let config = load(&[("dev", "true"), ("listen", "[::1]:80"), ("data", "d")]).unwrap();
+    assert_eq!(config.hub_url.as_str(), "http://[::1]/.well-known/mercure");
+    assert_eq!(config.data.as_deref(), Some(Path::new("d")));
+}
+
+#[test]
+fn the_public_url_is_asked_for_outside_development() {
+    assert_eq!(
+        sentence(load(&[("anonymous", "true")])),
+        "the hub must know its public URL, which tokens name as their audience: add \
+         `--resource https://hub.example/.well-known/mercure` with your own host name, or start with `--dev` to try \
+         things out on this machine"
+    );
+    let file = TomlFile::new("anonymous = true");
+    let sentence = sentence(load(&[("config", file.path())]));
+    let line = format!(
+        "(or `resource = \"https://hub.example/.well-known/mercure\"` to {})",
+        file.path()
+    );
+    assert!(sentence.contains(&line), "{sentence}");
+}
+
+#[test]
+fn development_mode_stays_on_this_machine() {
+    for listen in ["0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000"] {
+        let sentence = sentence(load(&[("dev", "true"), ("listen", listen)]));
+        let expected = format!(
+            "development mode listens on loopback only, and `--listen` is {listen}: use 127.0.0.1, or leave `--dev` \
+             out and add `--resource`"
+        );
+        assert_eq!(sentence, expected);
+    }
+}
+
+#[test]
+fn a_hub_nobody_could_use_is_refused() {
+    let sentence = sentence(load(&[("resource", RESOURCE)]));
+    assert!(
+        sentence.starts_with("nobody could use this hub"),
+        "{sentence}"
+    );
+    assert!(sentence.contains("add `--issuer ISS`"), "{sentence}");
+    let config = load(&[("resource", RESOURCE), ("anonymous", "true")]).unwrap();
+    assert_eq!(
+        config.warnings,
+        ["nobody can publish, as no issuer has a publisher key"]
+    );
+}
+
+#[test]
+fn every_origin_and_credentials_do_not_go_together() {
+    assert_eq!(
+        refused(&[
+            ("cors-origin", "*"),
+            ("publish-origin", "https://a.example")
+        ]),
+        "`--cors-origin` has `*`, which allows every page and so can't go with `--publish-origin`, which lets pages act \
+         with a user's cookie: list the origins instead of `*`"
+    );
+    assert!(
+        refused(&[("cors-origin", "*"), ("cookie-name", "c")])
+            .contains("can't go with `--cookie-name`")
+    );
+    assert_eq!(
+        refused(&[("cors-origin", "*"), ("cors-origin", "https://a.example")]),
+        "`--cors-origin` has `*` beside other origins: leave `*` alone (every page, without cookies) or list the origins only"
+    );
+    assert_eq!(
+        refused(&[("publish-origin", "*")]),
+        "`--publish-origin` is `*`, which would let every page publish with a user's cookie: list the origins"
+    );
+    assert_eq!(
+        safe(&[("cors-origin", "*")]).unwrap().cors_origins,
+        CorsOrigins::Any
+    );
+}
+
+#[test]
+fn an_origin_no_browser_would_send_is_refused() {
+    assert_eq!(
+        refused(&[("cors-origin", "https://a.example/")]),
+        "`--cors-origin` is `https://a.example/`, which isn't how a browser writes it: write https://a.example"
+    );
+    assert_eq!(
+        refused(&[("publish-origin", "a.example")]),
+        "`--publish-origin` is `a.example`, which isn't an origin: write scheme and host, such as https://app.example"
+    );
+}
+
+#[test]
+fn history_in_a_folder_and_key_sets_wait() {
+    assert_eq!(
+        refused(&[("history", "./events")]),
+        "`--history` is `./events`, but history in a folder isn't supported yet: use `memory`, which keeps events until the \
+         process ends"
+    );
+    let text = format!(
+        "resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ jwks_url = 'https://a/keys' }}"
+    );
+    assert_eq!(
+        sentence(from_file(&text)),
+        "the publisher of issuer `a` has `jwks_url`, but key sets aren't supported yet: use `key` or `key_file`"
+    );
+}
+
+#[test]
+fn amounts_that_make_no_sense_are_refused() {
+    assert_eq!(
+        refused(&[("heartbeat", "25")]),
+        "`--heartbeat` is `25`, which has no unit: write 25s for seconds, or another of ms, m, h, d"
+    );
+    assert_eq!(
+        refused(&[("tail-bytes", "64M")]),
+        "`--tail-bytes` is `64M`, which isn't a size: write bytes as a number, or with a unit such as 64KiB, 256MiB, 1GB"
+    );
+    assert_eq!(
+        refused(&[("history-max-events", "many")]),
+        "`--history-max-events` is `many`, which isn't a count: write a whole number, such as 1000000"
+    );
+    for (name, why) in [
+        (
+            "write-timeout",
+            "a stalled subscriber would be kept for ever",
+        ),
+        ("head-timeout", "a silent client would be kept for ever"),
+        ("body-timeout", "a silent client would be kept for ever"),
+        (
+            "max-connections",
+            "nobody could connect; leave it out for as many as the machine allows",
+        ),
+        (
+            "history-max-events",
+            "zero could mean no history or no limit; 1 keeps next to nothing",
+        ),
+        (
+            "history-max-bytes",
+            "zero could mean no history or no limit; 1 keeps next to nothing",
+        ),
+    ] {
+        assert_eq!(
+            refused(&[(name, "0")]),
+            format!("`--{name}` must be more than zero: {why}")
+        );
+    }
+    assert_eq!(
+        refused(&[("shards", "0")]),
+        "`--shards` is `0`, which isn't a number from 1 to 1024"
+    );
+}
+
+#[test]
+fn zero_switches_off_what_can_be_off() {
+    let config = safe(&[
+        ("heartbeat", "0"),
+        ("max-lifetime", "0"),
+        ("history-max-age", "0"),
+        ("shutdown-timeout", "0"),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(
+        (
+            config.heartbeat,
+            config.max_lifetime,
+            config.shutdown_timeout
+        ),
+        (None, None, Duration::ZERO)
+    );
+}
+
+#[test]
+fn words_of_a_fixed_choice_are_refused_otherwise() {
+    assert_eq!(
+        refused(&[("io", "kqueue")]),
+        "`--io` is `kqueue`, which isn't auto, uring or epoll"
+    );
+    assert_eq!(
+        refused(&[("anonymous", "maybe")]),
+        "`--anonymous` is `maybe`, which is neither true nor false"
+    );
+    assert_eq!(
+        refused(&[("cookie-name", "a b")]),
+        "`--cookie-name` is `a b`, which isn't a cookie name: use letters, digits, `-` and `_`"
+    );
+    assert_eq!(
+        refused(&[("listen", ":3000")]),
+        "`--listen` is `:3000`, which has no address: write 127.0.0.1:3000 for this machine only, 0.0.0.0:3000 for everybody"
+    );
+    assert!(refused(&[("listen", "hub.example:80")]).contains("isn't an address and port"));
+    assert!(
+        refused(&[("log", "a=b=c")]).starts_with("`--log` is `a=b=c`, which isn't a log filter")
+    );
+}
+
+#[test]
+fn the_resource_stays_as_it_was_written() {
+    assert!(
+        sentence(load(&[("anonymous", "true"), ("resource", "hub.example")]))
+            .contains("which isn't a URL")
+    );
+    assert!(
+        sentence(load(&[("anonymous", "true"), ("resource", "https://h/#f")]))
+            .contains("has a fragment")
+    );
+    let config = load(&[("anonymous", "true"), ("resource", "https://hub.example")]).unwrap();
+    assert_eq!(config.resource, "https://hub.example");
+    assert_eq!(
+        config.hub_url.as_str(),
+        "http://localhost:3000/.well-known/mercure"
+    );
+    assert!(
+        config
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("relative topics")),
+        "{:?}",
+        config.warnings
+    );
+}
+
+#[test]
+fn issuers_and_keys_come_together() {
+    let base = [("resource", RESOURCE)];
+    let with = |given: &[(&'static str, &str)]| sentence(load(&[&base, given].concat()));
+    assert_eq!(
+        with(&[("publisher-jwt-key", SECRET)]),
+        "`--publisher-jwt-key` is set, but it isn't said whose key it is: add `--issuer ISS` with the `iss` of those tokens"
+    );
+    assert_eq!(
+        with(&[("issuer", "https://a.example")]),
+        "the issuer `https://a.example` has no key: add `--publisher-jwt-key KEY`, `--subscriber-jwt-key KEY` or both"
+    );
+    assert_eq!(
+        with(&[
+            ("issuer", "a"),
+            ("issuer", "a"),
+            ("subscriber-jwt-key", SECRET)
+        ]),
+        "the issuer `a` is listed twice: leave one"
+    );
+}
+
+#[test]
+fn issuers_named_together_share_the_keys() {
+    let long = "a secret that is long enough for HS384, which asks for forty-eight bytes";
+    let config = load(&[
+        ("resource", RESOURCE),
+        ("issuer", "https://a.example https://b.example"),
+        ("publisher-jwt-key", long),
+        ("publisher-jwt-alg", "HS256 HS384"),
+        ("subscriber-jwt-key", SECRET),
+    ]);
+    let issuers = config.unwrap().issuers;
+    assert_eq!(ids(&issuers), ["https://a.example", "https://b.example"]);
+    for issuer in &issuers {
+        assert!(checks(&issuer.publisher, long) && !checks(&issuer.publisher, SECRET));
+        assert!(checks(&issuer.subscriber, SECRET));
+        let algorithms = issuer.publisher.as_ref().unwrap()[0].algorithms();
+        assert_eq!(algorithms, [Algorithm::HS256, Algorithm::HS384]);
+    }
+}
+
+#[test]
+fn keys_must_fit_their_algorithms() {
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+    assert_eq!(
+        refused(&[("subscriber-jwt-key", pem)]),
+        "the subscriber key of issuer `https://a.example` is a PEM key, and HS256 needs a shared secret: name the key's own \
+         algorithm, e.g. `--subscriber-jwt-alg EdDSA`"
+    );
+    assert!(safe(&[("subscriber-jwt-key", pem), ("subscriber-jwt-alg", "EdDSA")]).is_ok());
+    for algorithm in ["none", "hs256", "ES512", "ES256K"] {
+        assert!(
+            refused(&[("subscriber-jwt-key", SECRET), ("subscriber-jwt-alg", algorithm)])
+                .starts_with(&format!("the subscriber key of issuer `https://a.example` is allowed `{algorithm}`, which isn't an algorithm: use HS256")),
+            "{algorithm}"
+        );
+    }
+    let sentence = sentence(load(&[
+        ("resource", RESOURCE),
+        ("issuer", "a"),
+        ("publisher-jwt-key", "too-short-a-secret"),
+    ]));
+    assert!(
+        sentence.starts_with("the publisher key of issuer `a` can't be used: "),
+        "{sentence}"
+    );
+    assert!(!sentence.contains("too-short"), "{sentence}");
+}
+
+#[test]
+fn tables_of_issuers_have_one_key_a_role() {
+    let table = |rest: &str| format!("resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\n{rest}");
+    assert_eq!(
+        sentence(from_file(&table(""))),
+        "the issuer `a` has no key: add a `publisher` or `subscriber` table with `key` or `key_file`"
+    );
+    assert!(
+        sentence(from_file(&table("publisher = { }"))).starts_with("the issuer `a` has no key")
+    );
+    assert_eq!(
+        sentence(from_file(&table(&format!(
+            "publisher = {{ key = '{SECRET}', key_file = 'f' }}"
+        )))),
+        "the publisher of issuer `a` has both `key` and `key_file`: leave one"
+    );
+    let missing = sentence(from_file(&table(
+        "subscriber = { key_file = 'nowhere.pem' }",
+    )));
+    assert!(
+        missing.starts_with("the subscriber key of issuer `a` can't be read from "),
+        "{missing}"
+    );
+    assert!(missing.contains("nowhere.pem: No such file"), "{missing}");
+    let text = table(&format!("publisher = {{ key = '{SECRET}' }}"));
+    assert!(from_file(&text).is_ok());
+    let file = TomlFile::new(&text);
+    let beside = sentence(load(&[
+        ("config", file.path()),
+        ("publisher-jwt-key", SECRET),
+    ]));
+    assert!(
+        beside.starts_with(
+            "`--publisher-jwt-key` is set, but the issuers come from [[issuer]] tables in "
+        ),
+        "{beside}"
+    );
+}
+
+#[test]
+fn a_key_file_may_end_with_a_line_break() {
+    let key = TomlFile::new(&format!("{SECRET}\n"));
+    let config = from_file(&format!(
+        "resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ key_file = '{}' }}",
+        key.path()
+    ));
+    assert!(checks(&config.unwrap().issuers[0].publisher, SECRET));
+}
+
+#[test]
+fn flags_replace_the_tables_of_the_file() {
+    let file = TomlFile::new(&format!(
+        "resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ key = '{SECRET}' }}"
+    ));
+    let config = load(&[
+        ("config", file.path()),
+        ("issuer", "b"),
+        ("publisher-jwt-key", SECRET),
+    ])
+    .unwrap();
+    assert_eq!(
+        config
+            .issuers
+            .iter()
+            .map(|issuer| issuer.id.as_str())
+            .collect::<Vec<_>>(),
+        ["b"]
+    );
+    assert_eq!(
+        config.warnings,
+        ["`--issuer` replaces the [[issuer]] tables of the file"]
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_is_refused() {
+    let refusals = load(&[("config", "nowhere.toml")]).unwrap_err();
+    assert_eq!(
+        refusals.0.len(),
+        1,
+        "nothing is said about what the file may have held: {refusals}"
+    );
+    assert!(
+        refusals
+            .to_string()
+            .starts_with("the configuration file nowhere.toml can't be read: No such file")
+    );
+}
+
+#[test]
+fn all_refusals_come_at_once() {
+    let refusals = load(&[("heartbeat", "x"), ("io", "x")]).unwrap_err().0;
+    assert_eq!(
+        refusals.len(),
+        4,
+        "both values, the missing resource, nobody: {refusals:?}"
+    );
+}
+
+#[test]
+fn a_tail_smaller_than_an_event_is_warned_about() {
+    let config = safe(&[("tail-bytes", "64KiB")]).unwrap();
+    assert!(
+        config.warnings[0].contains("raise --tail-bytes or lower --max-body-bytes"),
+        "{:?}",
+        config.warnings
+    );
+}
+
+#[test]
+fn secrets_stay_out_of_debug_output() {
+    assert!(!format!("{:?}", safe(&[]).unwrap().issuers).contains(SECRET));
+    assert!(!format!("{:?}", safe(&[]).unwrap()).contains(SECRET));
+}

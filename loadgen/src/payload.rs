@@ -135,8 +135,7 @@ impl Scanner {
     pub(crate) fn scan(&mut self, mut piece: &[u8], mut found: impl FnMut(Found)) {
         while !piece.is_empty() {
             let used = if self.digits_left > 0 {
-                self.digit(piece[0], &mut found);
-                1
+                self.digits(piece, &mut found)
             } else {
                 self.seek(piece, &mut found)
             };
@@ -149,34 +148,44 @@ impl Scanner {
         }
     }
 
-    fn digit(&mut self, byte: u8, found: &mut impl FnMut(Found)) {
-        if !byte.is_ascii_digit() {
+    /// Reads the field's digits that are there. Answers the bytes passed.
+    fn digits(&mut self, piece: &[u8], found: &mut impl FnMut(Found)) -> usize {
+        // Local variables: this and the search for equals signs are all a delivery costs here.
+        let mut value = self.value;
+        let wanted = piece.len().min(self.digits_left.into());
+        let mut read = 0;
+        for &byte in &piece[..wanted] {
+            if !byte.is_ascii_digit() {
+                break;
+            }
+            value = value.wrapping_mul(10).wrapping_add((byte - b'0').into());
+            read += 1;
+        }
+        self.value = value;
+        if read < wanted {
             // Not one of our fields after all, or one that was cut.
             self.digits_left = 0;
             if self.inside {
                 self.inside = false;
                 found(Found::Torn);
             }
-            return;
+            return read + 1;
         }
-        self.value = self
-            .value
-            .wrapping_mul(10)
-            .wrapping_add((byte - b'0').into());
-        self.digits_left -= 1;
+        self.digits_left -= wanted as u8;
         if self.digits_left == 0 {
             match self.field {
-                b'n' => self.number = self.value,
-                b't' => self.time_ns = self.value,
-                _ => self.end(found),
+                b'n' => self.number = value,
+                b't' => self.time_ns = value,
+                _ => self.end(wanted, found),
             }
         }
+        wanted
     }
 
-    fn end(&mut self, found: &mut impl FnMut(Found)) {
+    /// The end of an event, whose last `fresh` bytes `since` lacks still; `n=` came before what it counts.
+    fn end(&mut self, fresh: usize, found: &mut impl FnMut(Found)) {
         self.inside = false;
-        // `since` lacks the last digit still, and `n=` came before it.
-        let size = u64::from(self.since) + 1 + 2;
+        let size = u64::from(self.since) + fresh as u64 + 2;
         found(if self.value == size {
             Found::Event {
                 number: Number(self.number),

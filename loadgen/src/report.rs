@@ -42,7 +42,10 @@ impl Report {
         value: f64,
         unit: &'static str,
     ) {
-        self.figures.push((key.into(), label.into(), value, unit));
+        // A mean of nothing is no figure.
+        if value.is_finite() {
+            self.figures.push((key.into(), label.into(), value, unit));
+        }
     }
 
     /// Server, own and machine CPU of a part of the run.

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::laggard::{Sipper, subscribe};
 use crate::options::Common;
 use crate::press::{Pace, Press};
-use crate::process;
+use crate::process::{self, Cpu};
 use crate::progress::Progress;
 use crate::report::{Report, median, number};
 use crate::scenario::stop;
@@ -80,6 +80,8 @@ impl Slow {
             &mut progress,
         )?;
         let start = private(&server);
+        let cpu = Cpu::now(server.pid());
+        let delivered = swarm.delivered();
         let (mut without, mut with) = (Vec::new(), Vec::new());
         let time = Duration::from_secs(self.seconds);
         for pair in 1..=self.pairs {
@@ -95,6 +97,8 @@ impl Slow {
         }
         let end = private(&server);
         self.figures(&without, &with, &mut report);
+        let cpu = Cpu::now(server.pid()).since(cpu);
+        report.cpu("all", "all runs", cpu, swarm.delivered() - delivered);
         if server.pid().is_some() {
             report.figure("start_bytes", "server's private memory before", start, "B");
             report.figure("end_bytes", "server's private memory after", end, "B");

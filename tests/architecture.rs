@@ -7,13 +7,55 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     (
         "protocol",
-        &["crate::hub", "crate::http", "crate::server", "crate::history", "crate::config", "std::net", "std::thread", "std::io", "Instant", "SystemTime", "monoio"],
+        &[
+            "crate::hub",
+            "crate::http",
+            "crate::server",
+            "crate::history",
+            "crate::config",
+            "std::net",
+            "std::thread",
+            "std::io",
+            "Instant",
+            "SystemTime",
+            "monoio",
+        ],
     ),
     (
         "hub",
-        &["crate::http", "crate::server", "crate::history", "crate::config", "std::net", "std::thread", "std::io", "Instant", "SystemTime", "SystemRandom", "monoio", "libc", "Mutex", "RwLock"],
+        &[
+            "crate::http",
+            "crate::server",
+            "crate::history",
+            "crate::config",
+            "std::net",
+            "std::thread",
+            "std::io",
+            "Instant",
+            "SystemTime",
+            "SystemRandom",
+            "monoio",
+            "libc",
+            "Mutex",
+            "RwLock",
+        ],
     ),
-    ("http", &["crate::hub", "crate::protocol", "crate::server", "crate::history", "crate::config", "std::net::Tcp", "std::thread", "Instant", "SystemTime", "monoio", "libc"]),
+    (
+        "http",
+        &[
+            "crate::hub",
+            "crate::protocol",
+            "crate::server",
+            "crate::history",
+            "crate::config",
+            "std::net::Tcp",
+            "std::thread",
+            "Instant",
+            "SystemTime",
+            "monoio",
+            "libc",
+        ],
+    ),
     ("history", &["crate::http", "crate::server", "crate::config", "std::net", "monoio", "libc"]),
     ("config", &["crate::server", "crate::hub", "crate::history", "monoio"]),
 ];
@@ -69,7 +111,8 @@ fn unsafe_is_confined_to_named_modules() {
     let mut files = rust_files(&root.join("src"));
     files.extend(rust_files(&root.join("loadgen/src")));
     let allows = |file: &&PathBuf| code(file).contains("allow(unsafe_code)");
-    let mut found: Vec<_> = files.iter().filter(allows).map(|file| file.strip_prefix(root).expect("below").display().to_string()).collect();
+    let mut found: Vec<_> =
+        files.iter().filter(allows).map(|file| file.strip_prefix(root).expect("below").display().to_string()).collect();
     found.retain(|file| !UNSAFE.contains(&file.as_str()));
     assert!(found.is_empty(), "unsafe code is allowed in {found:?}; see ARCHITECTURE.md, \"Invariants\"");
 }

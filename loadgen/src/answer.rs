@@ -21,27 +21,15 @@ pub(crate) fn take(inbox: &mut Vec<u8>) -> Result<Option<Answer>, String> {
     let head = String::from_utf8_lossy(&inbox[..end]).to_ascii_lowercase();
     let mut lines = head.split("\r\n");
     let status_line = lines.next().unwrap_or_default();
-    let status = status_line
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
+    let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| format!("not an HTTP answer: {status_line}"))?;
-    let mut answer = Answer {
-        status,
-        body: Vec::new(),
-        retry_after: None,
-        closes: false,
-    };
+    let mut answer = Answer { status, body: Vec::new(), retry_after: None, closes: false };
     let mut length = 0;
     let mut chunked = false;
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         match name {
-            "content-length" => {
-                length = value
-                    .parse()
-                    .map_err(|_| format!("Content-Length: {value}"))?
-            }
+            "content-length" => length = value.parse().map_err(|_| format!("Content-Length: {value}"))?,
             "transfer-encoding" => chunked = value.ends_with("chunked"),
             "retry-after" => answer.retry_after = value.parse().ok(),
             "connection" => answer.closes = value == "close",
@@ -68,10 +56,7 @@ fn read_chunks(inbox: &[u8], start: usize, body: &mut Vec<u8>) -> Result<Option<
     let mut piece = &inbox[start..];
     let mut chunks = Chunked::default();
     loop {
-        match chunks
-            .next(&mut piece)
-            .map_err(|_| "a badly chunked answer".to_owned())?
-        {
+        match chunks.next(&mut piece).map_err(|_| "a badly chunked answer".to_owned())? {
             Part::Content(content) => body.extend_from_slice(content),
             Part::End => return Ok(Some(inbox.len() - piece.len())),
             Part::More => return Ok(None),
@@ -96,18 +81,8 @@ mod tests {
                     answers.push(answer);
                 }
             }
-            let first = Answer {
-                status: 200,
-                body: b"id".to_vec(),
-                retry_after: None,
-                closes: false,
-            };
-            let second = Answer {
-                status: 503,
-                body: b"busy".to_vec(),
-                retry_after: Some(3),
-                closes: true,
-            };
+            let first = Answer { status: 200, body: b"id".to_vec(), retry_after: None, closes: false };
+            let second = Answer { status: 503, body: b"busy".to_vec(), retry_after: Some(3), closes: true };
             assert_eq!(answers, [first, second], "cut every {cut}");
             assert!(inbox.is_empty());
         }

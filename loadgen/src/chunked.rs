@@ -58,11 +58,7 @@ impl Chunked {
             }
             *piece = rest;
         }
-        Ok(if self.state == State::End {
-            Part::End
-        } else {
-            Part::More
-        })
+        Ok(if self.state == State::End { Part::End } else { Part::More })
     }
 
     fn framing(&mut self, byte: u8) -> Result<(), BadChunk> {
@@ -120,24 +116,14 @@ mod tests {
     fn content_comes_out_however_the_stream_is_cut() {
         let stream = b"5\r\nhello\r\nC;x=y\r\n, wide world\r\n0\r\nA: b\r\n\r\n";
         for size in 1..=stream.len() {
-            assert_eq!(
-                decode(stream, size),
-                Ok((b"hello, wide world".to_vec(), true))
-            );
+            assert_eq!(decode(stream, size), Ok((b"hello, wide world".to_vec(), true)));
             assert_eq!(decode(&stream[..8], size), Ok((b"hello".to_vec(), false)));
         }
     }
 
     #[test]
     fn broken_framing_is_refused() {
-        for stream in [
-            &b"\r\n"[..],
-            b"g\r\n",
-            b"5\r\nhelloX",
-            b"5\nhello",
-            b"11111111\r\n",
-            b"1\r\nab",
-        ] {
+        for stream in [&b"\r\n"[..], b"g\r\n", b"5\r\nhelloX", b"5\nhello", b"11111111\r\n", b"1\r\nab"] {
             assert_eq!(decode(stream, 1), Err(BadChunk), "{stream:?}");
         }
     }

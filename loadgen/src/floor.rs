@@ -28,8 +28,7 @@ use crate::sys;
 /// The name of the hidden subcommand that is the floor's process.
 pub(crate) const FLOOR_COMMAND: &str = "floor-server";
 const BACKLOG: i32 = 4096;
-const RESPONSE_HEAD: &[u8] =
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
+const RESPONSE_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
     Connection: close\r\n\r\n";
 /// How often an idle thread looks for new connections.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(1);
@@ -47,23 +46,13 @@ impl Floor {
     /// Starts one with so many sending threads and events of so many bytes of data.
     pub(crate) fn start(threads: usize, size: usize, verbose: bool) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(FLOOR_COMMAND).args([
-            "--threads",
-            &threads.to_string(),
-            "--size",
-            &size.to_string(),
-        ]);
+        command.arg(FLOOR_COMMAND).args(["--threads", &threads.to_string(), "--size", &size.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut server = Server::launch(command, verbose)?;
         let child = server.child_mut().context("the floor runs")?;
         let orders = child.stdin.take().context("a pipe to the floor")?;
         let answers = BufReader::new(child.stdout.take().context("a pipe from the floor")?);
-        Ok(Self {
-            server,
-            orders,
-            answers,
-            count: 0,
-        })
+        Ok(Self { server, orders, answers, count: 0 })
     }
 
     /// Has one event sent to everyone. Answers when.
@@ -84,14 +73,9 @@ impl Floor {
     /// Waits for the end of a flood.
     pub(crate) fn flood_end(&mut self) -> anyhow::Result<()> {
         let mut line = String::new();
-        self.answers
-            .read_line(&mut line)
-            .context("hear from the floor")?;
-        self.count = line
-            .trim()
-            .strip_prefix("done ")
-            .and_then(|count| count.parse().ok())
-            .context("the floor's count")?;
+        self.answers.read_line(&mut line).context("hear from the floor")?;
+        self.count =
+            line.trim().strip_prefix("done ").and_then(|count| count.parse().ok()).context("the floor's count")?;
         Ok(())
     }
 
@@ -137,10 +121,7 @@ impl FloorServer {
     /// Runs until standard input ends.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         anyhow::ensure!(self.threads > 0, "at least one thread");
-        anyhow::ensure!(
-            self.size >= SIZE_BYTES_MIN,
-            "events are at least {SIZE_BYTES_MIN} bytes"
-        );
+        anyhow::ensure!(self.size >= SIZE_BYTES_MIN, "events are at least {SIZE_BYTES_MIN} bytes");
         let shared: &'static Shared = Box::leak(Box::new(Shared {
             port: AtomicU64::new(0),
             order: Mutex::new((0, Order::One { time_ns: 0 })),
@@ -151,31 +132,24 @@ impl FloorServer {
         }));
         let size = self.size;
         for index in 0..self.threads {
-            std::thread::Builder::new()
-                .name(format!("floor-{index}"))
-                .spawn(move || {
-                    if let Err(error) = Sender::start(shared, index, size).and_then(Sender::run) {
-                        eprintln!("floor: {error:#}");
-                        std::process::exit(1);
-                    }
-                })?;
+            std::thread::Builder::new().name(format!("floor-{index}")).spawn(move || {
+                if let Err(error) = Sender::start(shared, index, size).and_then(Sender::run) {
+                    eprintln!("floor: {error:#}");
+                    std::process::exit(1);
+                }
+            })?;
         }
         // Once for the first listener, which finds the port, once for the others.
         shared.meeting.wait();
         shared.meeting.wait();
-        eprintln!(
-            "listening on http://127.0.0.1:{}/",
-            shared.port.load(Ordering::Acquire)
-        );
+        eprintln!("listening on http://127.0.0.1:{}/", shared.port.load(Ordering::Acquire));
         for line in io::stdin().lock().lines() {
             let line = line?;
             let (what, value) = line.split_once(' ').context("an order has two words")?;
             let value: u64 = value.parse().context("a number")?;
             let order = match what {
                 "one" => Order::One { time_ns: value },
-                _ => Order::Flood {
-                    end_ns: sys::now_ns() + value * 1_000_000,
-                },
+                _ => Order::Flood { end_ns: sys::now_ns() + value * 1_000_000 },
             };
             {
                 let mut slot = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,9 +184,7 @@ impl Sender {
         let mut listener = None;
         if index == 0 {
             let first = listen(0)?;
-            shared
-                .port
-                .store(first.local_addr()?.port().into(), Ordering::Release);
+            shared.port.store(first.local_addr()?.port().into(), Ordering::Release);
             listener = Some(first);
         }
         shared.meeting.wait();
@@ -222,15 +194,7 @@ impl Sender {
         };
         shared.meeting.wait();
         let chunk = stream_chunk(size);
-        Ok(Self {
-            shared,
-            listener,
-            heads: Vec::new(),
-            streams: Vec::new(),
-            chunk,
-            sent: 0,
-            orders_done: 0,
-        })
+        Ok(Self { shared, listener, heads: Vec::new(), streams: Vec::new(), chunk, sent: 0, orders_done: 0 })
     }
 
     fn run(mut self) -> anyhow::Result<()> {
@@ -273,10 +237,7 @@ impl Sender {
             }
             if !head.ends_with(b"\r\n\r\n") {
                 waiting.push((stream, head));
-            } else if stream
-                .write(RESPONSE_HEAD)
-                .is_ok_and(|written| written == RESPONSE_HEAD.len())
-            {
+            } else if stream.write(RESPONSE_HEAD).is_ok_and(|written| written == RESPONSE_HEAD.len()) {
                 self.streams.push(stream);
             }
         }
@@ -285,16 +246,9 @@ impl Sender {
     }
 
     fn next_order(&mut self) -> Option<Order> {
-        let order = self
-            .shared
-            .order
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
         let done = self.orders_done;
-        let wait = self
-            .shared
-            .ordered
-            .wait_timeout_while(order, ACCEPT_INTERVAL, |(count, _)| *count == done);
+        let wait = self.shared.ordered.wait_timeout_while(order, ACCEPT_INTERVAL, |(count, _)| *count == done);
         let (order, _) = wait.unwrap_or_else(PoisonError::into_inner);
         (order.0 > done).then(|| {
             self.orders_done = order.0;
@@ -328,9 +282,7 @@ fn send_all(stream: &mut TcpStream, mut frame: &[u8]) -> bool {
         match stream.write(frame) {
             Ok(written) if written == frame.len() => return true,
             Ok(written) => frame = &frame[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_micros(50))
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_micros(50)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return false,
         }
@@ -341,9 +293,7 @@ fn listen(port: u16) -> anyhow::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    socket
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())
-        .context("bind the floor's port")?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).context("bind the floor's port")?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -73,12 +73,7 @@ impl Lane {
         progress.part("hub");
         let swarm = Swarm::open(&common.plan(server, connections, 1), progress)?;
         let publisher = Publisher::connect(&common.post(server, &[size]), 0)?;
-        Ok(Self {
-            name: "hub",
-            source: Source::Hub(Box::new(publisher)),
-            swarm,
-            trouble: None,
-        })
+        Ok(Self { name: "hub", source: Source::Hub(Box::new(publisher)), swarm, trouble: None })
     }
 
     /// Subscribers at a floor.
@@ -98,12 +93,7 @@ impl Lane {
         progress.part("floor");
         let floor = Floor::start(threads, size, common.verbose)?;
         let swarm = Swarm::open(&common.plan(&floor.server, connections, 1), progress)?;
-        Ok(Self {
-            name: "floor",
-            source: Source::Floor(Box::new(floor)),
-            swarm,
-            trouble: None,
-        })
+        Ok(Self { name: "floor", source: Source::Floor(Box::new(floor)), swarm, trouble: None })
     }
 
     /// The subscribers.
@@ -132,10 +122,7 @@ impl Lane {
             Source::Floor(floor) => floor.server.pid(),
         };
         let connections = self.swarm.connections();
-        let mut round = Round {
-            connections,
-            ..Round::default()
-        };
+        let mut round = Round { connections, ..Round::default() };
         self.swarm.rest(false);
         let before = Cpu::now(pid);
         for event in 0..events {
@@ -170,9 +157,7 @@ impl Lane {
                 self.trouble = Some(trouble);
                 break;
             }
-            round
-                .spans
-                .push(self.swarm.last_ns().saturating_sub(sent_ns) as f64 / 1e9);
+            round.spans.push(self.swarm.last_ns().saturating_sub(sent_ns) as f64 / 1e9);
         }
         round.cpu = Cpu::now(pid).since(before);
         self.swarm.rest(true);

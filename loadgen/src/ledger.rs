@@ -26,10 +26,7 @@ impl Ledger {
 
     /// Both together.
     pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            count: self.count + other.count,
-            sum: self.sum.wrapping_add(other.sum),
-        }
+        Self { count: self.count + other.count, sum: self.sum.wrapping_add(other.sum) }
     }
 }
 
@@ -92,9 +89,7 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Holds every receipt against what was published and against the others.
     pub(crate) fn judge(receipts: &[Receipt], published: Ledger) -> Self {
-        let count = |wrong: &dyn Fn(&Receipt) -> bool| {
-            receipts.iter().filter(|receipt| wrong(receipt)).count()
-        };
+        let count = |wrong: &dyn Fn(&Receipt) -> bool| receipts.iter().filter(|receipt| wrong(receipt)).count();
         let mut orders: Vec<u64> = receipts.iter().map(|receipt| receipt.order).collect();
         orders.sort_unstable();
         orders.dedup();
@@ -169,19 +164,8 @@ mod tests {
     fn loss_repetition_disorder_and_closing_are_seen() {
         let ledger = published(&[1, 2, 3]);
         let good = receipt(&[1, 2, 3]);
-        for bad in [
-            &[1, 2][..],
-            &[2, 3],
-            &[1, 3],
-            &[1, 2, 2, 3],
-            &[1, 3, 2],
-            &[],
-            &[1, 2, 4],
-        ] {
-            assert!(
-                !Verdict::judge(&[good, receipt(bad)], ledger).is_good(),
-                "{bad:?}"
-            );
+        for bad in [&[1, 2][..], &[2, 3], &[1, 3], &[1, 2, 2, 3], &[1, 3, 2], &[], &[1, 2, 4]] {
+            assert!(!Verdict::judge(&[good, receipt(bad)], ledger).is_good(), "{bad:?}");
         }
         let mut closed = good;
         closed.close();

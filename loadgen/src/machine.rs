@@ -6,23 +6,12 @@ use serde_json::{Value, json};
 
 /// What ran the measurement.
 pub(crate) fn facts() -> Value {
-    let line = |path: &str| {
-        fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
+    let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map(|(_, name)| name);
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory_kb = meminfo
-        .split_whitespace()
-        .nth(1)
-        .and_then(|kb| kb.parse::<u64>().ok())
-        .unwrap_or(0);
+    let memory_kb = meminfo.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0);
     json!({
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
         "processor": model,

@@ -37,30 +37,16 @@ pub(crate) struct Common {
     #[arg(long, help_heading = "Hub")]
     pub(crate) resource: Option<String>,
     /// The topic of all events
-    #[arg(
-        long,
-        default_value = "https://loadgen.example/events",
-        help_heading = "Hub"
-    )]
+    #[arg(long, default_value = "https://loadgen.example/events", help_heading = "Hub")]
     pub(crate) topic: String,
     /// Client threads, each with its own descriptor table (as many as cores; more if the connections need them)
     #[arg(long, value_name = "N", help_heading = "Client")]
     pub(crate) client_threads: Option<usize>,
     /// Cores for the client threads, as in 0,1 (all)
-    #[arg(
-        long,
-        value_name = "CORES",
-        value_delimiter = ',',
-        help_heading = "Client"
-    )]
+    #[arg(long, value_name = "CORES", value_delimiter = ',', help_heading = "Client")]
     pub(crate) client_cpus: Vec<usize>,
     /// Microseconds between two looks of a client thread at its sockets
-    #[arg(
-        long,
-        value_name = "US",
-        default_value_t = 1000,
-        help_heading = "Client"
-    )]
+    #[arg(long, value_name = "US", default_value_t = 1000, help_heading = "Client")]
     pub(crate) poll_us: u64,
     /// Append the result with the machine's facts to this file, as one line of JSON
     #[arg(long, value_name = "FILE", help_heading = "Result")]

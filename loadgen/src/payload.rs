@@ -53,10 +53,7 @@ impl Template {
     /// Puts the data of an event of `size` bytes between two texts. `space` and `equals` are how the surroundings
     /// write these two characters: plainly in a stream, `+` and `%3D` in a form.
     pub(crate) fn new(before: &[u8], size: usize, after: &[u8], space: &str, equals: &str) -> Self {
-        assert!(
-            size >= SIZE_BYTES_MIN,
-            "events are at least {SIZE_BYTES_MIN} bytes"
-        );
+        assert!(size >= SIZE_BYTES_MIN, "events are at least {SIZE_BYTES_MIN} bytes");
         let mut bytes = before.to_vec();
         let zeros = |bytes: &mut Vec<u8>, digits: u8| {
             let at = bytes.len();
@@ -72,11 +69,7 @@ impl Template {
         bytes.extend(std::iter::repeat_n(b'x', size - fixed));
         bytes.extend_from_slice(format!("{space}e{equals}{size:08}").as_bytes());
         bytes.extend_from_slice(after);
-        Self {
-            bytes,
-            number_at,
-            time_at,
-        }
+        Self { bytes, number_at, time_at }
     }
 
     /// The bytes for one event.
@@ -134,11 +127,7 @@ impl Scanner {
     /// Looks at the next piece of the stream and hands over each event at its last byte.
     pub(crate) fn scan(&mut self, mut piece: &[u8], mut found: impl FnMut(Found)) {
         while !piece.is_empty() {
-            let used = if self.digits_left > 0 {
-                self.digits(piece, &mut found)
-            } else {
-                self.seek(piece, &mut found)
-            };
+            let used = if self.digits_left > 0 { self.digits(piece, &mut found) } else { self.seek(piece, &mut found) };
             self.since = self.since.saturating_add(used as u32);
             if self.field == b'n' && self.digits_left == NUMBER_DIGITS {
                 self.since = 0;
@@ -187,10 +176,7 @@ impl Scanner {
         self.inside = false;
         let size = u64::from(self.since) + fresh as u64 + 2;
         found(if self.value == size {
-            Found::Event {
-                number: Number(self.number),
-                time_ns: self.time_ns,
-            }
+            Found::Event { number: Number(self.number), time_ns: self.time_ns }
         } else {
             Found::Torn
         });
@@ -201,11 +187,7 @@ impl Scanner {
         let Some(at) = memchr::memchr(b'=', piece) else {
             return piece.len();
         };
-        let letter = if at == 0 {
-            self.previous
-        } else {
-            piece[at - 1]
-        };
+        let letter = if at == 0 { self.previous } else { piece[at - 1] };
         let digits = match letter {
             b'n' => NUMBER_DIGITS,
             b't' if self.inside => TIME_DIGITS,
@@ -239,10 +221,7 @@ mod tests {
     }
 
     fn event(publisher: usize, sequence: u64, time_ns: u64) -> Found {
-        Found::Event {
-            number: Number::new(publisher, sequence),
-            time_ns,
-        }
+        Found::Event { number: Number::new(publisher, sequence), time_ns }
     }
 
     #[test]
@@ -255,11 +234,7 @@ mod tests {
         }
         let expected = [event(5, 1, 78), event(5, 2, 79), event(5, 3, 80)];
         for piece in (1..100).chain([5000]) {
-            assert_eq!(
-                scan_in_pieces(&stream, piece),
-                expected,
-                "pieces of {piece}"
-            );
+            assert_eq!(scan_in_pieces(&stream, piece), expected, "pieces of {piece}");
         }
     }
 

@@ -28,27 +28,18 @@ pub(crate) struct Press {
 impl Press {
     /// Connects them.
     pub(crate) fn connect(post: &Post, publishers: usize) -> anyhow::Result<Self> {
-        let publishers = (0..publishers)
-            .map(|index| Publisher::connect(post, index))
-            .collect::<anyhow::Result<_>>()?;
+        let publishers = (0..publishers).map(|index| Publisher::connect(post, index)).collect::<anyhow::Result<_>>()?;
         Ok(Self { publishers })
     }
 
     /// What was accepted of all.
     pub(crate) fn ledger(&self) -> Ledger {
-        self.publishers
-            .iter()
-            .fold(Ledger::default(), |sum, publisher| {
-                sum.plus(publisher.accepted)
-            })
+        self.publishers.iter().fold(Ledger::default(), |sum, publisher| sum.plus(publisher.accepted))
     }
 
     /// Answers that said 503.
     pub(crate) fn refusals(&self) -> u64 {
-        self.publishers
-            .iter()
-            .map(|publisher| publisher.refusals)
-            .sum()
+        self.publishers.iter().map(|publisher| publisher.refusals).sum()
     }
 
     /// Publishes for the given time, then waits for the answers. Answers when it started. `meanwhile` is called in
@@ -79,19 +70,10 @@ impl Press {
                     scheduled += 1;
                 }
             } else if now_ns < end_ns {
-                let reached =
-                    (swarm.delivered() - delivered_before) / swarm.connections().max(1) as u64;
-                let unanswered: u64 = self
-                    .publishers
-                    .iter()
-                    .map(|publisher| publisher.unanswered() as u64)
-                    .sum();
+                let reached = (swarm.delivered() - delivered_before) / swarm.connections().max(1) as u64;
+                let unanswered: u64 = self.publishers.iter().map(|publisher| publisher.unanswered() as u64).sum();
                 let sent = self.ledger().count - before + unanswered;
-                let mut room = if pace.ahead == 0 {
-                    u64::MAX
-                } else {
-                    (pace.ahead + reached).saturating_sub(sent)
-                };
+                let mut room = if pace.ahead == 0 { u64::MAX } else { (pace.ahead + reached).saturating_sub(sent) };
                 for publisher in &mut self.publishers {
                     while room > 0 && publisher.is_ready(pace.pipeline, now_ns) {
                         publisher.publish(now_ns);
@@ -103,12 +85,7 @@ impl Press {
                 moved |= publisher.drive(now_ns)?;
             }
             meanwhile(self)?;
-            if now_ns >= end_ns
-                && self
-                    .publishers
-                    .iter()
-                    .all(|publisher| publisher.unanswered() == 0)
-            {
+            if now_ns >= end_ns && self.publishers.iter().all(|publisher| publisher.unanswered() == 0) {
                 return Ok(start_ns);
             }
             if !moved {

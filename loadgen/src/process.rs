@@ -12,14 +12,8 @@ fn read(path: &str) -> anyhow::Result<String> {
 
 /// The value of a `Name:  1234 kB` line, in bytes.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split_whitespace()
-        .next()?
-        .parse::<u64>()
-        .ok()
-        .map(|kb| kb * 1024)
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kb| kb * 1024)
 }
 
 /// Bytes of memory only this process has: what it would give back by ending.
@@ -33,22 +27,9 @@ pub(crate) fn private_bytes(pid: u32) -> anyhow::Result<u64> {
 pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<(f64, f64)> {
     let text = read(&format!("/proc/{pid}/stat"))?;
     // The name in brackets may hold anything; fields are counted after it.
-    let fields: Vec<&str> = text
-        .rsplit_once(')')
-        .context("no name in stat")?
-        .1
-        .split_whitespace()
-        .collect();
-    let ticks = |at: usize| {
-        fields
-            .get(at)
-            .and_then(|field| field.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
-    Ok((
-        ticks(11) / sys::ticks_per_second(),
-        ticks(12) / sys::ticks_per_second(),
-    ))
+    let fields: Vec<&str> = text.rsplit_once(')').context("no name in stat")?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((ticks(11) / sys::ticks_per_second(), ticks(12) / sys::ticks_per_second()))
 }
 
 /// Threads of a process.
@@ -58,19 +39,10 @@ pub(crate) fn threads(pid: u32) -> anyhow::Result<usize> {
 
 /// Open descriptors of a process and its soft limit.
 pub(crate) fn descriptors(pid: u32) -> anyhow::Result<(u64, u64)> {
-    let open = fs::read_dir(format!("/proc/{pid}/fd"))
-        .context("list descriptors")?
-        .count();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).context("list descriptors")?.count();
     let limits = read(&format!("/proc/{pid}/limits"))?;
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"))
-        .context("no limit on open files")?;
-    let soft = line
-        .split_whitespace()
-        .nth(3)
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(u64::MAX);
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).context("no limit on open files")?;
+    let soft = line.split_whitespace().nth(3).and_then(|word| word.parse().ok()).unwrap_or(u64::MAX);
     Ok((open as u64, soft))
 }
 
@@ -86,17 +58,11 @@ pub(crate) struct Cpu {
 impl Cpu {
     /// Reads all clocks.
     pub(crate) fn now(server: Option<u32>) -> Self {
-        let both = |pid| {
-            cpu_seconds(pid)
-                .map(|(user, system)| user + system)
-                .unwrap_or(0.0)
-        };
+        let both = |pid| cpu_seconds(pid).map(|(user, system)| user + system).unwrap_or(0.0);
         Self {
             server_s: server.map_or(0.0, both),
             own_s: both(std::process::id()),
-            machine_s: read("/proc/stat")
-                .map(|text| machine_busy(&text))
-                .unwrap_or(0.0),
+            machine_s: read("/proc/stat").map(|text| machine_busy(&text)).unwrap_or(0.0),
         }
     }
 
@@ -120,22 +86,11 @@ impl Cpu {
 }
 
 fn machine_busy(stat: &str) -> f64 {
-    let total: Vec<f64> = stat
-        .lines()
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|word| word.parse().ok())
-        .collect();
+    let total: Vec<f64> =
+        stat.lines().next().unwrap_or("").split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
     // user nice system idle iowait irq softirq steal; guest time is part of user.
-    let busy: f64 = total
-        .iter()
-        .take(8)
-        .enumerate()
-        .filter(|(at, _)| *at != 3 && *at != 4)
-        .map(|(_, ticks)| ticks)
-        .sum();
+    let busy: f64 =
+        total.iter().take(8).enumerate().filter(|(at, _)| *at != 3 && *at != 4).map(|(_, ticks)| ticks).sum();
     busy / sys::ticks_per_second()
 }
 
@@ -152,27 +107,14 @@ impl Kernel {
     /// Reads what is readable.
     pub(crate) fn now() -> Self {
         let slabs = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
-        Self {
-            slabs: parse_slabs(&slabs),
-            tcp_sockets: sockstat("inuse"),
-            tcp_buffer_bytes: tcp_buffer_bytes(),
-        }
+        Self { slabs: parse_slabs(&slabs), tcp_sockets: sockstat("inuse"), tcp_buffer_bytes: tcp_buffer_bytes() }
     }
 
     /// Caches that grew by more than `bytes`, most first, and the sum over all caches.
     pub(crate) fn growth(&self, before: &Self, bytes: i64) -> (Vec<(String, i64)>, i64) {
-        let was = |name: &str| {
-            before
-                .slabs
-                .iter()
-                .find(|(n, _)| n == name)
-                .map_or(0, |(_, bytes)| *bytes)
-        };
-        let mut grown: Vec<(String, i64)> = self
-            .slabs
-            .iter()
-            .map(|(name, now)| (name.clone(), *now as i64 - was(name) as i64))
-            .collect();
+        let was = |name: &str| before.slabs.iter().find(|(n, _)| n == name).map_or(0, |(_, bytes)| *bytes);
+        let mut grown: Vec<(String, i64)> =
+            self.slabs.iter().map(|(name, now)| (name.clone(), *now as i64 - was(name) as i64)).collect();
         let sum = grown.iter().map(|(_, bytes)| bytes).sum();
         grown.retain(|(_, grown)| *grown > bytes);
         grown.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
@@ -189,14 +131,8 @@ pub(crate) fn tcp_buffer_bytes() -> u64 {
 /// A field of the TCP line of the socket statistics.
 fn sockstat(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let tcp = text
-        .lines()
-        .find(|line| line.starts_with("TCP:"))
-        .unwrap_or_default();
-    let mut words = tcp
-        .split_whitespace()
-        .skip_while(|word| *word != name)
-        .skip(1);
+    let tcp = text.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
+    let mut words = tcp.split_whitespace().skip_while(|word| *word != name).skip(1);
     words.next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
@@ -227,8 +163,7 @@ mod tests {
 
     #[test]
     fn slab_lines_are_objects_times_size() {
-        let text =
-            "slabinfo - version: 2.1\n# name <active_objs>\nTCP 10 26 2368 13 8 : tunables 0\n";
+        let text = "slabinfo - version: 2.1\n# name <active_objs>\nTCP 10 26 2368 13 8 : tunables 0\n";
         assert_eq!(parse_slabs(text), [("TCP".to_owned(), 23_680)]);
     }
 

@@ -18,12 +18,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Shows on standard error.
     pub(crate) fn new() -> Self {
-        Self {
-            terminal: std::io::stderr().is_terminal(),
-            shown_ns: sys::now_ns(),
-            dirty: false,
-            prefix: String::new(),
-        }
+        Self { terminal: std::io::stderr().is_terminal(), shown_ns: sys::now_ns(), dirty: false, prefix: String::new() }
     }
 
     /// Names the part of the run that comes now.
@@ -33,11 +28,7 @@ impl Progress {
 
     /// Shows the state, not more often than makes sense.
     pub(crate) fn show(&mut self, state: impl FnOnce() -> String) {
-        let interval = if self.terminal {
-            TERMINAL_INTERVAL_NS
-        } else {
-            PLAIN_INTERVAL_NS
-        };
+        let interval = if self.terminal { TERMINAL_INTERVAL_NS } else { PLAIN_INTERVAL_NS };
         let now = sys::now_ns();
         if now - self.shown_ns < interval {
             return;

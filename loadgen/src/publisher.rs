@@ -54,11 +54,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Connects.
     pub(crate) fn connect(post: &Post, index: usize) -> anyhow::Result<Self> {
-        let templates = post
-            .sizes
-            .iter()
-            .map(|&size| template(post, size))
-            .collect();
+        let templates = post.sizes.iter().map(|&size| template(post, size)).collect();
         Ok(Self {
             post: post.clone(),
             index,
@@ -91,12 +87,8 @@ impl Publisher {
         self.sequence += 1;
         let number = Number::new(self.index, self.sequence);
         let template = self.sequence as usize % self.templates.len();
-        self.outbox
-            .extend_from_slice(self.templates[template].fill(number, intended_ns));
-        self.in_flight.push_back(InFlight {
-            number,
-            intended_ns,
-        });
+        self.outbox.extend_from_slice(self.templates[template].fill(number, intended_ns));
+        self.in_flight.push_back(InFlight { number, intended_ns });
     }
 
     /// Sends and reads what the socket allows. Answers whether anything moved.
@@ -148,10 +140,7 @@ impl Publisher {
                 self.refused.push_back(asked.intended_ns);
                 self.pause_until_ns = now_ns + answer.retry_after.unwrap_or(1) * 1_000_000_000;
             }
-            status => bail!(
-                "a publish was answered {status}: {}",
-                String::from_utf8_lossy(&answer.body)
-            ),
+            status => bail!("a publish was answered {status}: {}", String::from_utf8_lossy(&answer.body)),
         }
         self.closing |= answer.closes;
         Ok(())
@@ -159,10 +148,7 @@ impl Publisher {
 
     fn reconnect(&mut self) -> anyhow::Result<()> {
         if !self.in_flight.is_empty() {
-            bail!(
-                "the server closed a publishing connection with {} publishes unanswered",
-                self.in_flight.len()
-            );
+            bail!("the server closed a publishing connection with {} publishes unanswered", self.in_flight.len());
         }
         self.inbox.clear();
         self.stream = connect(&self.post.target)?;
@@ -190,8 +176,7 @@ impl Publisher {
 }
 
 fn connect(target: &Target) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect(target.address)
-        .with_context(|| format!("connect to {}", target.authority))?;
+    let stream = TcpStream::connect(target.address).with_context(|| format!("connect to {}", target.authority))?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
@@ -238,10 +223,7 @@ mod tests {
                     reader.read_exact(&mut body).expect("a whole body");
                     bodies.push(String::from_utf8(body).expect("text"));
                     let answer = answers.next().expect("no more publishes than answers");
-                    reader
-                        .get_mut()
-                        .write_all(answer.as_bytes())
-                        .expect("writes");
+                    reader.get_mut().write_all(answer.as_bytes()).expect("writes");
                     if answer.contains("close") || answers.len() == 0 {
                         break;
                     }
@@ -250,27 +232,14 @@ mod tests {
             bodies
         });
         let target = Target::parse(&url).expect("parses");
-        (
-            Post {
-                target,
-                topic: "urn:x".to_owned(),
-                token: None,
-                sizes: vec![64],
-            },
-            hub,
-        )
+        (Post { target, topic: "urn:x".to_owned(), token: None, sizes: vec![64] }, hub)
     }
 
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nid";
 
     #[test]
     fn a_refused_event_comes_again_under_a_new_number() {
-        let (post, hub) = fake_hub(&[
-            OK,
-            "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n",
-            OK,
-            OK,
-        ]);
+        let (post, hub) = fake_hub(&[OK, "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n", OK, OK]);
         let mut publisher = Publisher::connect(&post, 3).expect("connects");
         for time in 1..=3 {
             publisher.publish(time);
@@ -284,20 +253,14 @@ mod tests {
         let bodies = hub.join().expect("ran");
         let event = |sequence, time| {
             let number = Number::new(3, sequence).0;
-            format!(
-                "topic=urn%3Ax&data=n%3D{number:016}+t%3D{time:020}+{}+e%3D00000064",
-                "x".repeat(11)
-            )
+            format!("topic=urn%3Ax&data=n%3D{number:016}+t%3D{time:020}+{}+e%3D00000064", "x".repeat(11))
         };
         assert_eq!(bodies, [event(1, 1), event(2, 2), event(3, 3), event(4, 2)]);
     }
 
     #[test]
     fn a_connection_the_server_ends_is_opened_again() {
-        let (post, hub) = fake_hub(&[
-            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-            OK,
-        ]);
+        let (post, hub) = fake_hub(&["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", OK]);
         let mut publisher = Publisher::connect(&post, 0).expect("connects");
         for _ in 0..2 {
             publisher.publish_one().expect("sent");

@@ -35,13 +35,7 @@ impl Report {
     }
 
     /// A number under a key for machines and a label for people.
-    pub(crate) fn figure(
-        &mut self,
-        key: impl Into<String>,
-        label: impl Into<String>,
-        value: f64,
-        unit: &'static str,
-    ) {
+    pub(crate) fn figure(&mut self, key: impl Into<String>, label: impl Into<String>, value: f64, unit: &'static str) {
         // A mean of nothing is no figure.
         if value.is_finite() {
             self.figures.push((key.into(), label.into(), value, unit));
@@ -59,24 +53,9 @@ impl Report {
                 "us",
             );
         }
-        self.figure(
-            format!("{key}_cpu_server_s"),
-            format!("{label}: CPU of the server"),
-            cpu.server_s,
-            "s",
-        );
-        self.figure(
-            format!("{key}_cpu_client_s"),
-            format!("{label}: CPU of this program"),
-            cpu.own_s,
-            "s",
-        );
-        self.figure(
-            format!("{key}_cpu_machine_s"),
-            format!("{label}: CPU of the whole machine"),
-            cpu.machine_s,
-            "s",
-        );
+        self.figure(format!("{key}_cpu_server_s"), format!("{label}: CPU of the server"), cpu.server_s, "s");
+        self.figure(format!("{key}_cpu_client_s"), format!("{label}: CPU of this program"), cpu.own_s, "s");
+        self.figure(format!("{key}_cpu_machine_s"), format!("{label}: CPU of the whole machine"), cpu.machine_s, "s");
     }
 
     /// A line of text for people.
@@ -85,12 +64,7 @@ impl Report {
     }
 
     /// Something that must hold, or the exit status is 1.
-    pub(crate) fn check(
-        &mut self,
-        what: impl Into<String>,
-        holds: bool,
-        detail: impl Into<String>,
-    ) {
+    pub(crate) fn check(&mut self, what: impl Into<String>, holds: bool, detail: impl Into<String>) {
         self.checks.push((what.into(), holds, detail.into()));
     }
 
@@ -114,12 +88,7 @@ impl Report {
     /// Prints the table on standard output.
     pub(crate) fn print(&self) {
         println!("{}: {}", self.scenario, self.title);
-        let width = self
-            .figures
-            .iter()
-            .map(|(_, label, ..)| label.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = self.figures.iter().map(|(_, label, ..)| label.chars().count()).max().unwrap_or(0);
         for (_, label, value, unit) in &self.figures {
             println!("  {label:<width$}  {:>14} {unit}", number(*value));
         }
@@ -127,36 +96,20 @@ impl Report {
             println!("  {note}");
         }
         for (what, met) in &self.goals {
-            println!(
-                "  {}  {what}",
-                if *met { "goal met   " } else { "goal MISSED" }
-            );
+            println!("  {}  {what}", if *met { "goal met   " } else { "goal MISSED" });
         }
         for (what, holds, detail) in &self.checks {
-            println!(
-                "  {}  {what} ({detail})",
-                if *holds {
-                    "check ok    "
-                } else {
-                    "check FAILED"
-                }
-            );
+            println!("  {}  {what} ({detail})", if *holds { "check ok    " } else { "check FAILED" });
         }
     }
 
     /// Appends the result as one line of JSON.
     pub(crate) fn append_to(&self, path: &Path) -> anyhow::Result<()> {
-        let figures: Map<String, Value> = self
-            .figures
-            .iter()
-            .map(|(key, _, value, _)| (key.clone(), json!(value)))
-            .collect();
-        let goals: Vec<Value> = self
-            .goals
-            .iter()
-            .map(|(what, met)| json!({"goal": what, "met": met}))
-            .collect();
-        let check = |(what, holds, detail): &(String, bool, String)| json!({"check": what, "ok": holds, "detail": detail});
+        let figures: Map<String, Value> =
+            self.figures.iter().map(|(key, _, value, _)| (key.clone(), json!(value))).collect();
+        let goals: Vec<Value> = self.goals.iter().map(|(what, met)| json!({"goal": what, "met": met})).collect();
+        let check =
+            |(what, holds, detail): &(String, bool, String)| json!({"check": what, "ok": holds, "detail": detail});
         let line = json!({
             "scenario": self.scenario,
             "title": self.title,
@@ -187,14 +140,9 @@ pub(crate) fn number(value: f64) -> String {
         _ => 3,
     };
     let text = format!("{value:.digits$}");
-    let (whole, fraction) = text
-        .split_once('.')
-        .map_or((text.as_str(), ""), |(whole, _)| {
-            (whole, &text[whole.len()..])
-        });
-    let (sign, whole) = whole
-        .strip_prefix('-')
-        .map_or(("", whole), |whole| ("-", whole));
+    let (whole, fraction) =
+        text.split_once('.').map_or((text.as_str(), ""), |(whole, _)| (whole, &text[whole.len()..]));
+    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
     let mut grouped = String::new();
     for (at, digit) in whole.chars().enumerate() {
         if at > 0 && (whole.len() - at).is_multiple_of(3) {
@@ -223,10 +171,7 @@ mod tests {
     #[test]
     fn numbers_are_short_and_grouped() {
         let texts = [0.0, 0.1234, 3.456, 42.42, 123.4, 1_234_567.8, -9_876.0].map(number);
-        assert_eq!(
-            texts,
-            ["0", "0.123", "3.46", "42.4", "123", "1,234,568", "-9,876"]
-        );
+        assert_eq!(texts, ["0", "0.123", "3.46", "42.4", "123", "1,234,568", "-9,876"]);
     }
 
     #[test]

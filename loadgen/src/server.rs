@@ -46,16 +46,10 @@ impl Server {
         }
         let mut server = if let Some(command) = &common.spawn {
             let mut shell = Command::new("sh");
-            shell
-                .arg("-c")
-                .arg(format!("exec {command}"))
-                .stdin(Stdio::null());
+            shell.arg("-c").arg(format!("exec {command}")).stdin(Stdio::null());
             Self::launch(shell, common.verbose)?
         } else {
-            let url = common
-                .url
-                .as_deref()
-                .context("say which hub: --hub, --spawn or --url")?;
+            let url = common.url.as_deref().context("say which hub: --hub, --spawn or --url")?;
             Self {
                 child: None,
                 pid: None,
@@ -71,10 +65,7 @@ impl Server {
         server.pid = common.server_pid.or(server.pid);
         server.token = common.token.clone();
         if let (None, Some(secret)) = (&server.token, &common.publisher_jwt_key) {
-            let audience = common
-                .resource
-                .clone()
-                .unwrap_or_else(|| server.target.url());
+            let audience = common.resource.clone().unwrap_or_else(|| server.target.url());
             server.token = Some(mint(&common.issuer, secret, audience));
         }
         Ok(server)
@@ -84,31 +75,11 @@ impl Server {
         // A free port; nobody else is likely to take it in the moment until the hub does.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let resource = format!("http://127.0.0.1:{port}{HUB_PATH}");
-        let data =
-            std::env::temp_dir().join(format!("cinnabar-loadgen-{}-{port}", std::process::id()));
+        let data = std::env::temp_dir().join(format!("cinnabar-loadgen-{}-{port}", std::process::id()));
         let mut command = Command::new(binary);
-        command.args([
-            "serve",
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--resource",
-            &resource,
-        ]);
-        command.args([
-            "--issuer",
-            ISSUER,
-            "--publisher-jwt-key",
-            SECRET,
-            "--subscriber-jwt-key",
-            SECRET,
-        ]);
-        command
-            .arg("--anonymous")
-            .arg("--data")
-            .arg(&data)
-            .args(extra)
-            .args(&common.hub_args)
-            .stdin(Stdio::null());
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--resource", &resource]);
+        command.args(["--issuer", ISSUER, "--publisher-jwt-key", SECRET, "--subscriber-jwt-key", SECRET]);
+        command.arg("--anonymous").arg("--data").arg(&data).args(extra).args(&common.hub_args).stdin(Stdio::null());
         let mut server = Self::launch(command, common.verbose)?;
         server.data = Some(data);
         server.token = Some(mint(ISSUER, SECRET, resource));
@@ -117,29 +88,16 @@ impl Server {
 
     /// Starts a command and waits for its `listening on http://…` line on standard error.
     pub(crate) fn launch(mut command: Command, verbose: bool) -> anyhow::Result<Self> {
-        sys::prepare_child(
-            &mut command,
-            *crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&u64::MAX),
-        );
-        let mut child = command
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start {command:?}"))?;
+        sys::prepare_child(&mut command, *crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&u64::MAX));
+        let mut child = command.stderr(Stdio::piped()).spawn().with_context(|| format!("start {command:?}"))?;
         let pid = child.id();
         let last_lines = Arc::default();
-        let found = child
-            .stderr
-            .take()
-            .map(|stderr| watch(stderr, Arc::clone(&last_lines), verbose));
+        let found = child.stderr.take().map(|stderr| watch(stderr, Arc::clone(&last_lines), verbose));
         let url = found.and_then(|found| found.recv_timeout(START_TIMEOUT).ok());
         let mut server = Self {
             child: Some(child),
             pid: Some(pid),
-            target: Target {
-                address: ([127, 0, 0, 1], 0).into(),
-                authority: String::new(),
-                path: String::new(),
-            },
+            target: Target { address: ([127, 0, 0, 1], 0).into(), authority: String::new(), path: String::new() },
             token: None,
             last_lines,
             data: None,
@@ -164,20 +122,13 @@ impl Server {
 
     /// The last lines it wrote to standard error.
     pub(crate) fn last_words(&self) -> String {
-        let lines = self
-            .last_lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        lines
-            .iter()
-            .fold(String::new(), |all, line| all + "  " + line + "\n")
+        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().fold(String::new(), |all, line| all + "  " + line + "\n")
     }
 
     /// Has the started server ended by itself?
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child
-            .as_mut()
-            .and_then(|child| child.try_wait().ok().flatten())
+        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
     }
 
     /// Stops a server this program started, by SIGTERM. Answers how it ended; nothing for one that isn't ours.
@@ -209,30 +160,18 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(status) = self.ended() {
-            eprintln!(
-                "the server ended by itself ({status}); it said:\n{}",
-                self.last_words()
-            );
+            eprintln!("the server ended by itself ({status}); it said:\n{}", self.last_words());
         }
         let _ = self.stop();
     }
 }
 
 fn mint(issuer: &str, secret: &str, audience: String) -> String {
-    Issuer {
-        name: issuer.to_owned(),
-        secret: secret.to_owned(),
-        audience,
-    }
-    .mint("publish", sys::unix_seconds())
+    Issuer { name: issuer.to_owned(), secret: secret.to_owned(), audience }.mint("publish", sys::unix_seconds())
 }
 
 /// Reads a server's standard error for as long as it lives; hands over the URL once it is said.
-fn watch(
-    stderr: impl Read + Send + 'static,
-    last: Arc<Mutex<VecDeque<String>>>,
-    verbose: bool,
-) -> Receiver<String> {
+fn watch(stderr: impl Read + Send + 'static, last: Arc<Mutex<VecDeque<String>>>, verbose: bool) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
@@ -256,11 +195,7 @@ fn watch(
 fn listening_url(line: &str) -> Option<&str> {
     let rest = &line[line.find("listening on ")?..];
     let url = &rest[rest.find("http://")?..];
-    Some(
-        url.split(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == ',')
-            .next()
-            .unwrap_or(url),
-    )
+    Some(url.split(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == ',').next().unwrap_or(url))
 }
 
 #[cfg(test)]
@@ -270,36 +205,27 @@ mod tests {
     #[test]
     fn the_url_is_found_in_a_log_line() {
         let line = "\x1b[2m12:00\x1b[0m INFO listening on http://127.0.0.1:3000/.well-known/mercure\x1b[0m shards=2";
-        assert_eq!(
-            listening_url(line),
-            Some("http://127.0.0.1:3000/.well-known/mercure")
-        );
+        assert_eq!(listening_url(line), Some("http://127.0.0.1:3000/.well-known/mercure"));
         assert_eq!(listening_url("see http://x, then listen"), None);
     }
 
     #[test]
     fn a_started_server_is_stopped_by_sigterm() {
         let mut command = Command::new("sh");
-        command.args(["-c", "trap 'exit 3' TERM; echo listening on http://127.0.0.1:9/x >&2; while :; do sleep 0.05; done"]);
+        command.args([
+            "-c",
+            "trap 'exit 3' TERM; echo listening on http://127.0.0.1:9/x >&2; while :; do sleep 0.05; done",
+        ]);
         let mut server = Server::launch(command, false).expect("starts");
         assert_eq!(server.target.url(), "http://127.0.0.1:9/x");
-        assert_eq!(
-            server
-                .stop()
-                .expect("stops")
-                .and_then(|status| status.code()),
-            Some(3)
-        );
+        assert_eq!(server.stop().expect("stops").and_then(|status| status.code()), Some(3));
     }
 
     #[test]
     fn a_server_that_dies_at_once_is_quoted() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo no such option >&2; exit 1"]);
-        let error = Server::launch(command, false)
-            .err()
-            .expect("fails")
-            .to_string();
+        let error = Server::launch(command, false).err().expect("fails").to_string();
         assert!(error.contains("no such option"), "{error}");
     }
 }

@@ -47,12 +47,7 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     /// A subscriber on a non-blocking socket whose connection may be under way still.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self {
-            stream: Some(stream),
-            phase: Phase::Opening,
-            scanner: Scanner::default(),
-            receipt: Receipt::default(),
-        }
+        Self { stream: Some(stream), phase: Phase::Opening, scanner: Scanner::default(), receipt: Receipt::default() }
     }
 
     /// Does what the socket allows. `hung_up` says that the end of the stream was reported too, so that a short read
@@ -148,12 +143,7 @@ impl Subscriber {
     }
 
     /// Answers the number of events, or nothing when the stream ended.
-    fn content(
-        &mut self,
-        mut piece: &[u8],
-        last: &mut [u32],
-        latency: &mut impl FnMut(u64),
-    ) -> Option<u64> {
+    fn content(&mut self, mut piece: &[u8], last: &mut [u32], latency: &mut impl FnMut(u64)) -> Option<u64> {
         let mut count = 0;
         let receipt = &mut self.receipt;
         let mut enter = |found| match found {
@@ -186,19 +176,14 @@ impl Subscriber {
 }
 
 fn is_not_yet(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected | io::ErrorKind::Interrupted)
 }
 
 /// Once the head is complete: whether the stream is chunked, and what came after the head.
 fn take_head(head: &[u8]) -> Result<Option<(bool, Vec<u8>)>, String> {
     let Some(end) = memchr::memmem::find(head, b"\r\n\r\n") else {
         if head.len() > HEAD_BYTES_MAX {
-            return Err(format!(
-                "a response head of more than {HEAD_BYTES_MAX} bytes"
-            ));
+            return Err(format!("a response head of more than {HEAD_BYTES_MAX} bytes"));
         }
         return Ok(None);
     };
@@ -207,13 +192,9 @@ fn take_head(head: &[u8]) -> Result<Option<(bool, Vec<u8>)>, String> {
     let status = lines.next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
         let body = String::from_utf8_lossy(&head[end + 4..]);
-        return Err(format!(
-            "{status}: {}",
-            body.chars().take(200).collect::<String>()
-        ));
+        return Err(format!("{status}: {}", body.chars().take(200).collect::<String>()));
     }
-    let chunked =
-        lines.any(|line| line.starts_with("transfer-encoding:") && line.ends_with("chunked"));
+    let chunked = lines.any(|line| line.starts_with("transfer-encoding:") && line.ends_with("chunked"));
     Ok(Some((chunked, head[end + 4..].to_vec())))
 }
 
@@ -230,21 +211,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
         client.set_nonblocking(true).expect("non-blocking");
-        (
-            Subscriber::new(client),
-            listener.accept().expect("accepts").0,
-        )
+        (Subscriber::new(client), listener.accept().expect("accepts").0)
     }
 
     fn visit(subscriber: &mut Subscriber, last: &mut [u32]) -> Visit {
         std::thread::sleep(Duration::from_millis(20));
-        subscriber.visit(
-            false,
-            b"GET / HTTP/1.1\r\n\r\n",
-            &mut [0; 512],
-            last,
-            &mut |_| (),
-        )
+        subscriber.visit(false, b"GET / HTTP/1.1\r\n\r\n", &mut [0; 512], last, &mut |_| ())
     }
 
     #[test]
@@ -254,14 +226,10 @@ mod tests {
         assert_eq!(visit(&mut subscriber, &mut last), Visit::Pending);
         let mut request = [0; 18];
         server.read_exact(&mut request).expect("reads");
-        server
-            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n")
-            .expect("writes");
+        server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n").expect("writes");
         assert_eq!(visit(&mut subscriber, &mut last), Visit::Opened(0));
         let mut chunk = stream_chunk(700);
-        server
-            .write_all(chunk.fill(Number::new(1, 1), 5))
-            .expect("writes");
+        server.write_all(chunk.fill(Number::new(1, 1), 5)).expect("writes");
         let second = chunk.fill(Number::new(1, 2), 6).to_vec();
         server.write_all(&second[..400]).expect("writes");
         assert_eq!(visit(&mut subscriber, &mut last), Visit::Delivered(1));
@@ -276,12 +244,8 @@ mod tests {
     #[test]
     fn an_end_reported_together_with_the_last_event_is_seen() {
         let (mut subscriber, mut server) = pair();
-        server
-            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            .expect("writes");
-        server
-            .write_all(stream_chunk(100).fill(Number::new(0, 1), 5))
-            .expect("writes");
+        server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("writes");
+        server.write_all(stream_chunk(100).fill(Number::new(0, 1), 5)).expect("writes");
         drop(server);
         std::thread::sleep(Duration::from_millis(20));
         let visit = subscriber.visit(true, b"", &mut [0; 4096], &mut [0], &mut |_| ());
@@ -291,11 +255,8 @@ mod tests {
     #[test]
     fn a_refusal_says_what_the_server_said() {
         let (mut subscriber, mut server) = pair();
-        server
-            .write_all(b"HTTP/1.1 401 Unauthorized\r\n\r\nno anonymous subscribers")
-            .expect("writes");
-        let refused =
-            Visit::Refused("http/1.1 401 unauthorized: no anonymous subscribers".to_owned());
+        server.write_all(b"HTTP/1.1 401 Unauthorized\r\n\r\nno anonymous subscribers").expect("writes");
+        let refused = Visit::Refused("http/1.1 401 unauthorized: no anonymous subscribers".to_owned());
         assert_eq!(visit(&mut subscriber, &mut [0]), refused);
     }
 }

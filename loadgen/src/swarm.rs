@@ -72,13 +72,8 @@ impl Swarm {
     pub(crate) fn open(plan: &Plan, progress: &mut Progress) -> anyhow::Result<Self> {
         let needed = plan.connections.div_ceil(CONNECTIONS_PER_THREAD_MAX);
         let count = plan.threads.max(needed).min(plan.connections.max(1));
-        let threads = (0..count)
-            .map(|index| spawn(plan, index, count))
-            .collect::<anyhow::Result<_>>()?;
-        let swarm = Self {
-            threads,
-            connections: plan.connections,
-        };
+        let threads = (0..count).map(|index| spawn(plan, index, count)).collect::<anyhow::Result<_>>()?;
+        let swarm = Self { threads, connections: plan.connections };
         let mut before = (0, sys::now_ns());
         loop {
             let opened = swarm.sum(|shared| &shared.opened);
@@ -88,10 +83,7 @@ impl Swarm {
                 return Ok(swarm);
             }
             if refused > 0 {
-                bail!(
-                    "{refused} subscribers were refused; the first: {}",
-                    swarm.trouble()
-                );
+                bail!("{refused} subscribers were refused; the first: {}", swarm.trouble());
             }
             if swarm.threads.iter().any(|(_, thread)| thread.is_finished()) {
                 bail!("a client thread stopped: {}", swarm.trouble());
@@ -99,28 +91,19 @@ impl Swarm {
             if opened > before.0 {
                 before = (opened, sys::now_ns());
             } else if sys::now_ns() - before.1 > OPEN_STALL_NS {
-                bail!(
-                    "only {opened} of {} subscribers got an answer",
-                    plan.connections
-                );
+                bail!("only {opened} of {} subscribers got an answer", plan.connections);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     fn sum(&self, counter: impl Fn(&Shared) -> &AtomicU64) -> u64 {
-        self.threads
-            .iter()
-            .map(|(shared, _)| counter(shared).load(Ordering::Acquire))
-            .sum()
+        self.threads.iter().map(|(shared, _)| counter(shared).load(Ordering::Acquire)).sum()
     }
 
     fn trouble(&self) -> String {
         let said = |shared: &Shared| lock(&shared.trouble).clone();
-        self.threads
-            .iter()
-            .find_map(|(shared, _)| said(shared))
-            .unwrap_or_else(|| "no reason given".to_owned())
+        self.threads.iter().find_map(|(shared, _)| said(shared)).unwrap_or_else(|| "no reason given".to_owned())
     }
 
     /// Subscribers it was opened with.
@@ -140,21 +123,12 @@ impl Swarm {
 
     /// When the newest event came in.
     pub(crate) fn last_ns(&self) -> u64 {
-        self.threads
-            .iter()
-            .map(|(shared, _)| shared.last_ns.load(Ordering::Acquire))
-            .max()
-            .unwrap_or_default()
+        self.threads.iter().map(|(shared, _)| shared.last_ns.load(Ordering::Acquire)).max().unwrap_or_default()
     }
 
     /// Waits until all subscribers together received so many events. Answers false when nothing more came for
     /// `patience`.
-    pub(crate) fn wait_for(
-        &self,
-        delivered: u64,
-        patience: Duration,
-        mut meanwhile: impl FnMut(u64),
-    ) -> bool {
+    pub(crate) fn wait_for(&self, delivered: u64, patience: Duration, mut meanwhile: impl FnMut(u64)) -> bool {
         let mut before = (self.delivered(), sys::now_ns());
         loop {
             let now = self.delivered();
@@ -198,10 +172,7 @@ impl Swarm {
         for (shared, _) in &self.threads {
             shared.stop.store(true, Ordering::Release);
         }
-        self.threads
-            .into_iter()
-            .flat_map(|(_, thread)| thread.join().unwrap_or_default())
-            .collect()
+        self.threads.into_iter().flat_map(|(_, thread)| thread.join().unwrap_or_default()).collect()
     }
 }
 
@@ -213,11 +184,7 @@ fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("bounds are in order")
 }
 
-fn spawn(
-    plan: &Plan,
-    index: usize,
-    count: usize,
-) -> anyhow::Result<(Arc<Shared>, JoinHandle<Vec<Receipt>>)> {
+fn spawn(plan: &Plan, index: usize, count: usize) -> anyhow::Result<(Arc<Shared>, JoinHandle<Vec<Receipt>>)> {
     let shared = Arc::new(Shared {
         opened: AtomicU64::new(0),
         refused: AtomicU64::new(0),
@@ -231,25 +198,19 @@ fn spawn(
     });
     let plan = plan.clone();
     let own = Arc::clone(&shared);
-    let thread = std::thread::Builder::new()
-        .name(format!("client-{index}"))
-        .spawn(move || {
-            let mut worker = match Worker::new(plan, index, count, own.clone()) {
-                Ok(worker) => worker,
-                Err(error) => {
-                    *lock(&own.trouble) = Some(format!("{error:#}"));
-                    return Vec::new();
-                }
-            };
-            if let Err(error) = worker.run() {
+    let thread = std::thread::Builder::new().name(format!("client-{index}")).spawn(move || {
+        let mut worker = match Worker::new(plan, index, count, own.clone()) {
+            Ok(worker) => worker,
+            Err(error) => {
                 *lock(&own.trouble) = Some(format!("{error:#}"));
+                return Vec::new();
             }
-            worker
-                .subscribers
-                .iter()
-                .map(|subscriber| subscriber.receipt)
-                .collect()
-        })?;
+        };
+        if let Err(error) = worker.run() {
+            *lock(&own.trouble) = Some(format!("{error:#}"));
+        }
+        worker.subscribers.iter().map(|subscriber| subscriber.receipt).collect()
+    })?;
     Ok((shared, thread))
 }
 
@@ -273,15 +234,7 @@ impl Worker {
         let places = (index..plan.connections).step_by(count);
         let subscribers = Vec::with_capacity(places.len());
         let last = vec![0; places.len() * plan.publishers];
-        Ok(Self {
-            epoll: Epoll::new()?,
-            plan,
-            shared,
-            places,
-            subscribers,
-            last,
-            opening: 0,
-        })
+        Ok(Self { epoll: Epoll::new()?, plan, shared, places, subscribers, last, opening: 0 })
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
@@ -305,8 +258,7 @@ impl Worker {
 
     fn connect(&mut self, place: usize) -> anyhow::Result<()> {
         let address = self.plan.address;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
-            .context("open a socket")?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).context("open a socket")?;
         socket.set_nonblocking(true)?;
         if let IpAddr::V4(ip) = address.ip()
             && ip.is_loopback()
@@ -343,13 +295,7 @@ impl Worker {
                 }
                 latency.saturating_record(now_ns.saturating_sub(sent_ns) / 1000);
             };
-            match self.subscribers[token].visit(
-                ready.hung_up(),
-                &self.plan.request,
-                buffer,
-                last,
-                &mut record,
-            ) {
+            match self.subscribers[token].visit(ready.hung_up(), &self.plan.request, buffer, last, &mut record) {
                 Visit::Pending => {}
                 Visit::Opened(count) => {
                     self.opening -= 1;

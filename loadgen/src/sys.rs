@@ -32,11 +32,7 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
 }
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Gives the calling thread a descriptor table of its own, empty but for the three standard streams, so that its
@@ -45,17 +41,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 pub(crate) fn own_descriptor_table() -> anyhow::Result<()> {
     // SAFETY: no memory is passed; with CLOSE_RANGE_UNSHARE the table is copied before anything is closed, so other
     // threads keep theirs.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3_u32,
-            u32::MAX,
-            libc::CLOSE_RANGE_UNSHARE,
-        )
-    };
-    checked(result as libc::c_int)
-        .map(drop)
-        .context("close_range with CLOSE_RANGE_UNSHARE (Linux 5.9 or later)")
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
+    checked(result as libc::c_int).map(drop).context("close_range with CLOSE_RANGE_UNSHARE (Linux 5.9 or later)")
 }
 
 /// Pins the calling thread to these cores; an empty list leaves it where it is.
@@ -68,25 +55,17 @@ pub(crate) fn pin_to(cpus: &[usize]) -> anyhow::Result<()> {
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         for &cpu in cpus {
-            anyhow::ensure!(
-                cpu < libc::CPU_SETSIZE as usize,
-                "no core has the number {cpu}"
-            );
+            anyhow::ensure!(cpu < libc::CPU_SETSIZE as usize, "no core has the number {cpu}");
             libc::CPU_SET(cpu, &mut set);
         }
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
-    checked(result)
-        .map(drop)
-        .with_context(|| format!("pin to cores {cpus:?}"))
+    checked(result).map(drop).with_context(|| format!("pin to cores {cpus:?}"))
 }
 
 /// Raises the soft descriptor limit to the hard one. Answers (soft before, hard).
 pub(crate) fn raise_descriptor_limit() -> io::Result<(u64, u64)> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to an rlimit of ours.
     checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     let before = limit.rlim_cur;
@@ -103,10 +82,7 @@ pub(crate) fn prepare_child(command: &mut Command, soft_limit: u64) {
     unsafe {
         command.pre_exec(move || {
             checked(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM))?;
-            let mut limit = libc::rlimit {
-                rlim_cur: 0,
-                rlim_max: 0,
-            };
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             checked(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))?;
             limit.rlim_cur = soft_limit.min(limit.rlim_max);
             checked(libc::setrlimit(libc::RLIMIT_NOFILE, &limit)).map(drop)
@@ -134,9 +110,7 @@ pub(crate) fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     };
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     if pid <= 0 {
-        return Err(io::Error::other(
-            "zero and negative numbers name process groups",
-        ));
+        return Err(io::Error::other("zero and negative numbers name process groups"));
     }
     // SAFETY: no memory is passed.
     checked(unsafe { libc::kill(pid, number) }).map(drop)
@@ -193,29 +167,16 @@ impl Epoll {
     /// A new one in the calling thread's descriptor table.
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: no memory is passed; a non-negative answer is a descriptor nobody else owns.
-        unsafe {
-            checked(libc::epoll_create1(libc::EPOLL_CLOEXEC))
-                .map(|fd| Self(OwnedFd::from_raw_fd(fd)))
-        }
+        unsafe { checked(libc::epoll_create1(libc::EPOLL_CLOEXEC)).map(|fd| Self(OwnedFd::from_raw_fd(fd))) }
     }
 
     /// Registers a socket once for everything, edge-triggered.
     pub(crate) fn add(&self, socket: &impl AsRawFd, token: usize) -> io::Result<()> {
         let events = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
-        let mut event = libc::epoll_event {
-            events,
-            u64: token as u64,
-        };
+        let mut event = libc::epoll_event { events, u64: token as u64 };
         // SAFETY: the event is ours and only read during the call.
-        checked(unsafe {
-            libc::epoll_ctl(
-                self.0.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                socket.as_raw_fd(),
-                &mut event,
-            )
-        })
-        .map(drop)
+        checked(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &mut event) })
+            .map(drop)
     }
 
     /// What is ready now, without waiting.
@@ -223,8 +184,7 @@ impl Epoll {
         let length = libc::c_int::try_from(room.len()).unwrap_or(libc::c_int::MAX);
         // SAFETY: `Ready` is a transparent newtype over epoll_event, and no more than `length` entries
         // are written.
-        let count =
-            unsafe { libc::epoll_wait(self.0.as_raw_fd(), room.as_mut_ptr().cast(), length, 0) };
+        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), room.as_mut_ptr().cast(), length, 0) };
         match checked(count) {
             Ok(count) => Ok(&room[..count as usize]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(&[]),

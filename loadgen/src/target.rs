@@ -24,14 +24,9 @@ impl Target {
         let Some(rest) = url.strip_prefix("http://") else {
             bail!("{url} doesn't start with http:// (TLS isn't spoken here)");
         };
-        let (authority, path) = rest
-            .find('/')
-            .map_or((rest, ""), |slash| rest.split_at(slash));
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let path = if path.len() <= 1 { HUB_PATH } else { path };
-        let with_port = if authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
-        {
+        let with_port = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
             authority.to_owned()
         } else {
             format!("{authority}:80")
@@ -41,11 +36,7 @@ impl Target {
             .with_context(|| format!("resolve {authority}"))?
             .next()
             .with_context(|| format!("{authority} has no address"))?;
-        Ok(Self {
-            address,
-            authority: authority.to_owned(),
-            path: path.to_owned(),
-        })
+        Ok(Self { address, authority: authority.to_owned(), path: path.to_owned() })
     }
 
     /// The whole URL.
@@ -55,9 +46,7 @@ impl Target {
 
     /// The request that subscribes to a topic.
     pub(crate) fn subscribe_request(&self, topic: &str, token: Option<&str>) -> Vec<u8> {
-        let authorization = token
-            .map(|token| format!("Authorization: Bearer {token}\r\n"))
-            .unwrap_or_default();
+        let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         format!(
             "GET {}?match={} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n{authorization}\r\n",
             self.path,
@@ -69,9 +58,7 @@ impl Target {
 
     /// The head of a publish whose form body is `length` bytes.
     pub(crate) fn publish_head(&self, token: Option<&str>, length: usize) -> Vec<u8> {
-        let authorization = token
-            .map(|token| format!("Authorization: Bearer {token}\r\n"))
-            .unwrap_or_default();
+        let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {length}\r\n\r\n",
@@ -101,10 +88,7 @@ mod tests {
     #[test]
     fn a_url_without_a_path_means_the_usual_one() {
         for url in ["http://127.0.0.1:3000", "http://127.0.0.1:3000/"] {
-            assert_eq!(
-                Target::parse(url).expect("parses").url(),
-                "http://127.0.0.1:3000/.well-known/mercure"
-            );
+            assert_eq!(Target::parse(url).expect("parses").url(), "http://127.0.0.1:3000/.well-known/mercure");
         }
         let other = Target::parse("http://127.0.0.1:81/events").expect("parses");
         assert_eq!((other.path.as_str(), other.address.port()), ("/events", 81));
@@ -113,9 +97,6 @@ mod tests {
 
     #[test]
     fn topics_are_encoded() {
-        assert_eq!(
-            percent_encoded("https://a.b/c d"),
-            "https%3A%2F%2Fa.b%2Fc%20d"
-        );
+        assert_eq!(percent_encoded("https://a.b/c d"), "https%3A%2F%2Fa.b%2Fc%20d");
     }
 }

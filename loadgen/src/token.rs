@@ -34,11 +34,7 @@ impl Issuer {
                 "topics": [{"match": "*"}],
             }],
         });
-        let signed = format!(
-            "{}.{}",
-            encoded(header.to_string()),
-            encoded(claims.to_string())
-        );
+        let signed = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
         let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()));
         format!("{signed}.{signature}")
@@ -55,29 +51,16 @@ mod tests {
 
     #[test]
     fn a_token_has_the_signed_claims() {
-        let issuer = Issuer {
-            name: "https://a".into(),
-            secret: "s".into(),
-            audience: "http://h/m".into(),
-        };
+        let issuer = Issuer { name: "https://a".into(), secret: "s".into(), audience: "http://h/m".into() };
         let token = issuer.mint("publish", 1000);
         let parts: Vec<&str> = token.split('.').collect();
         let claims: serde_json::Value =
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).expect("base64"))
-                .expect("JSON");
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).expect("base64")).expect("JSON");
         assert_eq!(claims["aud"], "http://h/m");
-        assert_eq!(
-            claims["authorization_details"][0]["actions"],
-            json!(["publish"])
-        );
+        assert_eq!(claims["authorization_details"][0]["actions"], json!(["publish"]));
         assert_eq!(claims["exp"], 1000 + LIFETIME_S);
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"s");
         let signature = URL_SAFE_NO_PAD.decode(parts[2]).expect("base64");
-        hmac::verify(
-            &key,
-            format!("{}.{}", parts[0], parts[1]).as_bytes(),
-            &signature,
-        )
-        .expect("signed");
+        hmac::verify(&key, format!("{}.{}", parts[0], parts[1]).as_bytes(), &signature).expect("signed");
     }
 }

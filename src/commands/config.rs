@@ -50,11 +50,7 @@ impl ConfigCommand {
         for warning in &config.warnings {
             say(&format!("cinnabar: warning: {warning}"));
         }
-        let shown = if print {
-            config.table()
-        } else {
-            "ok\n".to_owned()
-        };
+        let shown = if print { config.table() } else { "ok\n".to_owned() };
         std::io::stdout().lock().write_all(shown.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }

@@ -76,8 +76,7 @@ impl Signing {
             },
             None => return Ok(None),
         };
-        let key = SigningKey::from_text(&text, self.alg)
-            .map_err(|why| anyhow!("the key can't be used: {why}"))?;
+        let key = SigningKey::from_text(&text, self.alg).map_err(|why| anyhow!("the key can't be used: {why}"))?;
         let url = local_name(url);
         Ok(Some(Signer {
             key,
@@ -110,8 +109,7 @@ impl Signing {
 
 /// The file's text as `serve` reads it: the line break an editor adds isn't part of a secret.
 fn read_key(path: &Path) -> Result<String> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("the key file {}", path.display()))?;
+    let text = fs::read_to_string(path).with_context(|| format!("the key file {}", path.display()))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -124,8 +122,7 @@ fn variable(name: &str) -> Option<String> {
 fn local_name(url: &Url) -> String {
     let mut url = url.clone();
     if url.host_str() == Some("127.0.0.1") {
-        url.set_host(Some("localhost"))
-            .expect("`localhost` is a host");
+        url.set_host(Some("localhost")).expect("`localhost` is a host");
     }
     url.into()
 }
@@ -145,37 +142,19 @@ pub(super) struct Credentials {
 pub(super) enum Shown {
     Nothing,
     Given(String),
-    Signed {
-        signer: Box<Signer>,
-        publish: Vec<Grant>,
-        subscribe: Vec<Grant>,
-        last: Option<(String, Duration)>,
-    },
+    Signed { signer: Box<Signer>, publish: Vec<Grant>, subscribe: Vec<Grant>, last: Option<(String, Duration)> },
 }
 
 impl Credentials {
     /// Decides what is shown to this hub; a signed token gets these grants and no more.
-    pub(super) fn shown(
-        self,
-        url: &Url,
-        publish: Vec<Grant>,
-        subscribe: Vec<Grant>,
-    ) -> Result<Shown> {
+    pub(super) fn shown(self, url: &Url, publish: Vec<Grant>, subscribe: Vec<Grant>) -> Result<Shown> {
         // Flags beat variables: a key on the command line is meant, whatever token the shell exports.
         let keyed = self.signing.key.is_some() || self.signing.key_file.is_some();
-        if let Some(token) = self
-            .token
-            .or_else(|| variable("CINNABAR_TOKEN").filter(|_| !keyed))
-        {
+        if let Some(token) = self.token.or_else(|| variable("CINNABAR_TOKEN").filter(|_| !keyed)) {
             return Ok(Shown::Given(token));
         }
         Ok(match self.signing.signer(url)? {
-            Some(signer) => Shown::Signed {
-                signer: Box::new(signer),
-                publish,
-                subscribe,
-                last: None,
-            },
+            Some(signer) => Shown::Signed { signer: Box::new(signer), publish, subscribe, last: None },
             None => Shown::Nothing,
         })
     }
@@ -187,12 +166,7 @@ impl Shown {
         let (signer, publish, subscribe, last) = match self {
             Shown::Nothing => return Ok(None),
             Shown::Given(token) => return Ok(Some(token.clone())),
-            Shown::Signed {
-                signer,
-                publish,
-                subscribe,
-                last,
-            } => (signer, publish, subscribe, last),
+            Shown::Signed { signer, publish, subscribe, last } => (signer, publish, subscribe, last),
         };
         let now = now();
         if let Some((token, at)) = last
@@ -245,10 +219,7 @@ mod tests {
     #[test]
     fn names_in_the_token_follow_the_url() {
         let url = Url::parse("http://127.0.0.1:3000/.well-known/mercure").unwrap();
-        let signer = signing(Some("a secret of more than thirty-two bytes"))
-            .signer(&url)
-            .unwrap()
-            .unwrap();
+        let signer = signing(Some("a secret of more than thirty-two bytes")).signer(&url).unwrap().unwrap();
         assert_eq!(signer.issuer, "http://localhost:3000");
         assert_eq!(signer.audience, "http://localhost:3000/.well-known/mercure");
         assert!(!signer.found);
@@ -264,31 +235,17 @@ mod tests {
     fn a_key_that_can_not_sign_is_refused() {
         let url = Url::parse("http://localhost:3000/").unwrap();
         let why = signing(Some("short")).signer(&url).unwrap_err().to_string();
-        assert!(
-            why.starts_with("the key can't be used: the secret has 5 bytes"),
-            "{why}"
-        );
+        assert!(why.starts_with("the key can't be used: the secret has 5 bytes"), "{why}");
     }
 
     #[test]
     fn a_signed_token_is_shown_again() {
         let url = Url::parse("http://localhost:3000/").unwrap();
-        let signer = signing(Some("a secret of more than thirty-two bytes"))
-            .signer(&url)
-            .unwrap()
-            .unwrap();
+        let signer = signing(Some("a secret of more than thirty-two bytes")).signer(&url).unwrap().unwrap();
         let publish = vec![(MatchType::Exact, "a".to_owned())];
-        let mut shown = Shown::Signed {
-            signer: Box::new(signer),
-            publish,
-            subscribe: Vec::new(),
-            last: None,
-        };
+        let mut shown = Shown::Signed { signer: Box::new(signer), publish, subscribe: Vec::new(), last: None };
         let first = shown.token().unwrap();
         assert_eq!(shown.token().unwrap(), first);
-        assert!(
-            !shown.forget_found(),
-            "a key that was given is never given up"
-        );
+        assert!(!shown.forget_found(), "a key that was given is never given up");
     }
 }

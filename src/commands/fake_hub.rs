@@ -37,10 +37,7 @@ pub(super) struct FakeHub {
 impl FakeHub {
     pub(super) fn new(script: Vec<String>) -> FakeHub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!(
-            "http://{}/.well-known/mercure",
-            listener.local_addr().unwrap()
-        );
+        let url = format!("http://{}/.well-known/mercure", listener.local_addr().unwrap());
         let (asking, asked) = channel();
         let thread = std::thread::spawn(move || {
             let mut script = script.into_iter().peekable();
@@ -48,8 +45,7 @@ impl FakeHub {
             while script.peek().is_some() {
                 let (stream, _) = listener.accept().unwrap();
                 let mut reader = BufReader::new(stream);
-                while let Some(request) = script.peek().and_then(|_| read(&mut reader, connection))
-                {
+                while let Some(request) = script.peek().and_then(|_| read(&mut reader, connection)) {
                     asking.send(request).unwrap();
                     let answer = script.next().expect("it was just looked at");
                     write(reader.get_mut(), &answer);
@@ -60,11 +56,7 @@ impl FakeHub {
                 connection += 1;
             }
         });
-        FakeHub {
-            url: Url::parse(&url).unwrap(),
-            asked,
-            thread,
-        }
+        FakeHub { url: Url::parse(&url).unwrap(), asked, thread }
     }
 
     /// Everything it was asked, once the script is over.
@@ -76,10 +68,7 @@ impl FakeHub {
 
 /// An answer with a length, after which the connection goes on.
 pub(super) fn answer(status: &str, kind: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// A stream that ends after these events.
@@ -98,14 +87,8 @@ fn read(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Asked> {
             return None;
         }
     }
-    let mut asked = Asked {
-        connection,
-        head,
-        body: String::new(),
-    };
-    let length = asked
-        .header("content-length")
-        .map_or(0, |length| length.parse().unwrap());
+    let mut asked = Asked { connection, head, body: String::new() };
+    let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     asked.body = String::from_utf8(body).unwrap();

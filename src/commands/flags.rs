@@ -33,9 +33,7 @@ impl SettingFlags {
 impl Args for SettingFlags {
     fn augment_args(command: clap::Command) -> clap::Command {
         // Said twice, the last one holds: scripts append to what others wrote.
-        command
-            .args(SETTINGS.iter().map(flag))
-            .args_override_self(true)
+        command.args(SETTINGS.iter().map(flag)).args_override_self(true)
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -49,9 +47,7 @@ impl FromArgMatches for SettingFlags {
             let words = matches.get_many::<String>(setting.name)?.cloned().collect();
             Some((setting.name, words))
         });
-        Ok(SettingFlags {
-            layer: flags(given),
-        })
+        Ok(SettingFlags { layer: flags(given) })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -61,10 +57,7 @@ impl FromArgMatches for SettingFlags {
 }
 
 fn flag(setting: &'static Setting) -> Arg {
-    let flag = Arg::new(setting.name)
-        .long(setting.name)
-        .help_heading(setting.group)
-        .help(help(setting));
+    let flag = Arg::new(setting.name).long(setting.name).help_heading(setting.group).help(help(setting));
     match setting.kind {
         Kind::Switch => flag
             .num_args(0..=1)
@@ -81,11 +74,7 @@ fn flag(setting: &'static Setting) -> Arg {
 
 fn help(setting: &Setting) -> String {
     let mut help = setting.doc.to_owned();
-    let repeatable = if setting.kind == Kind::Many {
-        " (repeatable)"
-    } else {
-        ""
-    };
+    let repeatable = if setting.kind == Kind::Many { " (repeatable)" } else { "" };
     help.push_str(&format!("{repeatable}\n[env: {}", setting.env()));
     if let Some(name) = setting.mercure_env {
         help.push_str(&format!(", {name}"));
@@ -94,10 +83,7 @@ fn help(setting: &Setting) -> String {
     if let Some(dev) = setting.dev_default {
         help.push_str(&format!("; with --dev: {}", dev.text()));
     }
-    if setting.kind != Kind::Switch
-        || setting.default != Fallback::Value("false")
-        || setting.dev_default.is_some()
-    {
+    if setting.kind != Kind::Switch || setting.default != Fallback::Value("false") || setting.dev_default.is_some() {
         help.push(']');
     } else {
         // "default: false" says nothing about a switch.
@@ -113,38 +99,21 @@ mod tests {
 
     fn parse(args: &[&str]) -> Layer {
         let command = SettingFlags::augment_args(clap::Command::new("serve"));
-        let matches = command
-            .try_get_matches_from([&["serve"], args].concat())
-            .unwrap();
+        let matches = command.try_get_matches_from([&["serve"], args].concat()).unwrap();
         SettingFlags::from_arg_matches(&matches).unwrap().layer
     }
 
     #[test]
     fn every_setting_is_in_help_with_its_names_and_default() {
-        let help = SettingFlags::augment_args(clap::Command::new("serve"))
-            .term_width(0)
-            .render_long_help()
-            .to_string();
+        let help = SettingFlags::augment_args(clap::Command::new("serve")).term_width(0).render_long_help().to_string();
         for setting in SETTINGS {
-            assert!(
-                help.contains(&format!("      {}", setting.flag())),
-                "{}",
-                setting.name
-            );
-            assert!(
-                help.contains(&format!("[env: {}", setting.env())),
-                "{}",
-                setting.name
-            );
+            assert!(help.contains(&format!("      {}", setting.flag())), "{}", setting.name);
+            assert!(help.contains(&format!("[env: {}", setting.env())), "{}", setting.name);
             assert!(help.contains(setting.doc), "{}", setting.name);
             if let Fallback::Value(text) = setting.default
                 && setting.kind != Kind::Switch
             {
-                assert!(
-                    help.contains(&format!("[default: {text}")),
-                    "{}",
-                    setting.name
-                );
+                assert!(help.contains(&format!("[default: {text}")), "{}", setting.name);
             }
         }
         for group in GROUPS {
@@ -164,28 +133,14 @@ mod tests {
 
     #[test]
     fn repeatable_flags_add_up_and_others_take_the_last() {
-        let layer = parse(&[
-            "--cors-origin",
-            "https://a.example",
-            "--cors-origin",
-            "https://b.example",
-        ]);
-        assert_eq!(
-            layer["cors-origin"].words,
-            ["https://a.example", "https://b.example"]
-        );
-        assert_eq!(
-            parse(&["--shards", "1", "--shards", "2"])["shards"].words,
-            ["2"]
-        );
+        let layer = parse(&["--cors-origin", "https://a.example", "--cors-origin", "https://b.example"]);
+        assert_eq!(layer["cors-origin"].words, ["https://a.example", "https://b.example"]);
+        assert_eq!(parse(&["--shards", "1", "--shards", "2"])["shards"].words, ["2"]);
     }
 
     #[test]
     fn a_pem_key_is_a_value_though_it_begins_with_dashes() {
         let pem = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----";
-        assert_eq!(
-            parse(&["--publisher-jwt-key", pem])["publisher-jwt-key"].words,
-            [pem]
-        );
+        assert_eq!(parse(&["--publisher-jwt-key", pem])["publisher-jwt-key"].words, [pem]);
     }
 }

@@ -77,9 +77,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// No command means a hub to try things out with; so do bare flags, such as `cinnabar --data ./here`.
 fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
-    let first = args
-        .get(1)
-        .map(|first| first.to_string_lossy().into_owned());
+    let first = args.get(1).map(|first| first.to_string_lossy().into_owned());
     let own = ["-h", "--help", "-V", "--version"];
     if first.is_none_or(|first| first.starts_with('-') && !own.contains(&first.as_str())) {
         args.truncate(args.len().max(1));
@@ -92,9 +90,7 @@ fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
 /// The reader of our output went away, as `head` does: nothing is wrong.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let is_broken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref().is_some_and(is_broken))
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_broken))
 }
 
 #[cfg(test)]
@@ -104,10 +100,7 @@ mod tests {
 
     fn defaulted(args: &[&str]) -> Vec<String> {
         let args = args.iter().map(OsString::from).collect();
-        with_default_command(args)
-            .into_iter()
-            .map(|arg| arg.into_string().unwrap())
-            .collect()
+        with_default_command(args).into_iter().map(|arg| arg.into_string().unwrap()).collect()
     }
 
     #[test]
@@ -118,26 +111,17 @@ mod tests {
     #[test]
     fn no_command_means_a_hub_to_try_things_out_with() {
         assert_eq!(defaulted(&["cinnabar"]), ["cinnabar", "serve", "--dev"]);
-        assert_eq!(
-            defaulted(&["cinnabar", "--data", "d"]),
-            ["cinnabar", "serve", "--dev", "--data", "d"]
-        );
+        assert_eq!(defaulted(&["cinnabar", "--data", "d"]), ["cinnabar", "serve", "--dev", "--data", "d"]);
         assert_eq!(defaulted(&["cinnabar", "--help"]), ["cinnabar", "--help"]);
         assert_eq!(defaulted(&["cinnabar", "serve"]), ["cinnabar", "serve"]);
-        assert!(
-            Cli::try_parse_from(defaulted(&["cinnabar", "--dev"])).is_ok(),
-            "saying it twice is no misuse"
-        );
+        assert!(Cli::try_parse_from(defaulted(&["cinnabar", "--dev"])).is_ok(), "saying it twice is no misuse");
     }
 
     #[test]
     fn help_shows_the_commands() {
         let help = Cli::command().render_long_help().to_string();
         for command in ["serve", "config", "pub", "sub", "token"] {
-            assert!(
-                help.contains(&format!("\n  {command} ")),
-                "{command}\n{help}"
-            );
+            assert!(help.contains(&format!("\n  {command} ")), "{command}\n{help}");
         }
     }
 
@@ -149,10 +133,7 @@ mod tests {
                 if command.has_subcommands() {
                     check(command, &path);
                 } else {
-                    let examples = command
-                        .get_after_help()
-                        .map(ToString::to_string)
-                        .unwrap_or_default();
+                    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
                     assert!(examples.contains(&path), "{path} has no example");
                 }
             }

@@ -4,14 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
 /// The time of day, since 1970.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the commands are the I/O shell: tokens need the time of day"
-)]
+#[allow(clippy::disallowed_methods, reason = "the commands are the I/O shell: tokens need the time of day")]
 pub(super) fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A number from 0 to 1.
@@ -59,11 +54,7 @@ impl Paint {
     }
 
     fn style(self, code: &str, text: &str) -> String {
-        if self.0 {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 

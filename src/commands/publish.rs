@@ -71,19 +71,10 @@ impl Publish {
             event_type: self.event_type,
             retry: self.retry,
         };
-        let grants = update
-            .topics
-            .iter()
-            .map(|topic| (MatchType::Exact, topic.clone()))
-            .collect();
+        let grants = update.topics.iter().map(|topic| (MatchType::Exact, topic.clone())).collect();
         let mut shown = self.credentials.shown(&self.url, grants, Vec::new())?;
         let mut send = |data: Option<&str>| -> Result<()> {
-            let id = publish(
-                &agent,
-                &self.url,
-                shown.token()?.as_deref(),
-                &update.form(data),
-            )?;
+            let id = publish(&agent, &self.url, shown.token()?.as_deref(), &update.form(data))?;
             writeln!(std::io::stdout().lock(), "{id}")?;
             Ok(())
         };
@@ -122,11 +113,7 @@ impl Update {
             ("retry", retry.as_deref()),
             ("data", data),
         ];
-        form.extend_pairs(
-            fields
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
+        form.extend_pairs(fields.into_iter().filter_map(|(name, value)| Some((name, value?))));
         form.finish()
     }
 }
@@ -135,9 +122,7 @@ impl Update {
 fn read_all(mut input: impl Read) -> Result<String> {
     let mut text = String::new();
     input.read_to_string(&mut text).context("standard input")?;
-    let end = text.strip_suffix('\n').map_or(text.len(), |text| {
-        text.strip_suffix('\r').unwrap_or(text).len()
-    });
+    let end = text.strip_suffix('\n').map_or(text.len(), |text| text.strip_suffix('\r').unwrap_or(text).len());
     text.truncate(end);
     Ok(text)
 }
@@ -159,26 +144,13 @@ mod tests {
             update.form(Some("1\n2")),
             "topic=https%3A%2F%2Fexample.com%2Fa&topic=%C3%A9%26b&private=on&id=x+y&type=t&retry=0&data=1%0A2"
         );
-        let bare = Update {
-            topics: vec!["a".to_owned()],
-            private: false,
-            id: None,
-            event_type: None,
-            retry: None,
-        };
+        let bare = Update { topics: vec!["a".to_owned()], private: false, id: None, event_type: None, retry: None };
         assert_eq!(bare.form(None), "topic=a");
     }
 
     #[test]
     fn the_last_line_break_is_not_data() {
-        for (input, data) in [
-            ("a\n", "a"),
-            ("a\r\n", "a"),
-            ("a\n\n", "a\n"),
-            ("a", "a"),
-            ("", ""),
-            ("\n", ""),
-        ] {
+        for (input, data) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("", ""), ("\n", "")] {
             assert_eq!(read_all(input.as_bytes()).unwrap(), data, "{input:?}");
         }
     }

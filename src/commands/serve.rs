@@ -43,9 +43,7 @@ impl Serve {
             tracing::warn!("{warning}");
         }
         if config.subscriptions {
-            tracing::warn!(
-                "--subscriptions is accepted, but subscriptions are neither announced nor listed yet"
-            );
+            tracing::warn!("--subscriptions is accepted, but subscriptions are neither announced nor listed yet");
         }
         config.open_data_folder()?;
         hub(config)

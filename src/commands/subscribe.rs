@@ -67,26 +67,17 @@ pub(super) struct Subscribe {
 
 impl Subscribe {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let mut matchers: Vec<_> = self
-            .matches
-            .into_iter()
-            .map(|text| (MatchType::Exact, text))
-            .collect();
-        matchers.extend(
-            self.pattern
-                .into_iter()
-                .map(|text| (MatchType::UrlPattern, text)),
-        );
+        let mut matchers: Vec<_> = self.matches.into_iter().map(|text| (MatchType::Exact, text)).collect();
+        matchers.extend(self.pattern.into_iter().map(|text| (MatchType::UrlPattern, text)));
         if matchers.is_empty() {
             matchers.push((MatchType::Exact, "*".to_owned()));
         }
         let mut url = self.url;
         let shown = self.credentials.shown(&url, Vec::new(), matchers.clone())?;
-        url.query_pairs_mut()
-            .extend_pairs(matchers.iter().map(|(kind, text)| match kind {
-                MatchType::Exact => ("match", text),
-                MatchType::UrlPattern => ("match_urlpattern", text),
-            }));
+        url.query_pairs_mut().extend_pairs(matchers.iter().map(|(kind, text)| match kind {
+            MatchType::Exact => ("match", text),
+            MatchType::UrlPattern => ("match_urlpattern", text),
+        }));
         let silence = Some(self.silence).filter(|silence| !silence.is_zero());
         let mut follower = Follower {
             agent: agent(&url, silence),
@@ -121,11 +112,7 @@ enum End {
     /// Nothing more is wanted or to be had.
     Done,
     /// It may be tried again; the words say what happened.
-    Again {
-        why: String,
-        opened: bool,
-        wait: Option<Duration>,
-    },
+    Again { why: String, opened: bool, wait: Option<Duration> },
 }
 
 impl Follower<'_> {
@@ -142,36 +129,23 @@ impl Follower<'_> {
                 "" => String::new(),
                 id => format!(" after {}", printable(id)),
             };
-            say(&format!(
-                "{why}; reconnecting{after} in {}",
-                format_duration(wait)
-            ));
+            say(&format!("{why}; reconnecting{after} in {}", format_duration(wait)));
             std::thread::sleep(wait);
         }
     }
 
     fn connect(&mut self) -> Result<End> {
         let token = self.shown.token()?;
-        let mut request = self
-            .agent
-            .get(self.url.as_str())
-            .header(header::ACCEPT, "text/event-stream");
+        let mut request = self.agent.get(self.url.as_str()).header(header::ACCEPT, "text/event-stream");
         if let Some(token) = &token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         if !self.last_event_id.is_empty() {
             // Not every id is ASCII; header values may hold its UTF-8 bytes.
-            let id = HeaderValue::from_bytes(self.last_event_id.as_bytes())
-                .context("the last event id")?;
+            let id = HeaderValue::from_bytes(self.last_event_id.as_bytes()).context("the last event id")?;
             request = request.header("last-event-id", id);
         }
-        let again = |why: String, wait| {
-            Ok(End::Again {
-                why,
-                opened: false,
-                wait,
-            })
-        };
+        let again = |why: String, wait| Ok(End::Again { why, opened: false, wait });
         let response = match request.call() {
             Ok(response) => response,
             Err(why) => return again(unreachable(&self.url, &why).to_string(), None),
@@ -182,18 +156,11 @@ impl Follower<'_> {
                 say("the hub has nothing more for this subscription (204)");
                 Ok(End::Done)
             }
-            401 if self.shown.forget_found() => {
-                again("trying again".to_owned(), Some(Duration::ZERO))
-            }
+            401 if self.shown.forget_found() => again("trying again".to_owned(), Some(Duration::ZERO)),
             429 | 500..=599 => {
-                let wait = response
-                    .headers()
-                    .get(header::RETRY_AFTER)
-                    .and_then(|value| value.to_str().ok()?.parse().ok());
-                again(
-                    refusal(&self.url, response, token.is_some()).to_string(),
-                    wait.map(Duration::from_secs),
-                )
+                let wait =
+                    response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                again(refusal(&self.url, response, token.is_some()).to_string(), wait.map(Duration::from_secs))
             }
             _ => Err(refusal(&self.url, response, token.is_some())),
         }
@@ -201,10 +168,7 @@ impl Follower<'_> {
 
     fn read(&mut self, response: Response<Body>) -> Result<End> {
         let headers = response.headers();
-        let kind = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .unwrap_or_default();
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("text/event-stream") {
             bail!(
                 "{} answered {}, not an event stream: is this a hub?",
@@ -222,19 +186,11 @@ impl Follower<'_> {
         loop {
             let read = match reader.read(&mut buffer) {
                 Ok(0) => {
-                    return Ok(End::Again {
-                        why: "the stream ended".to_owned(),
-                        opened: true,
-                        wait: None,
-                    });
+                    return Ok(End::Again { why: "the stream ended".to_owned(), opened: true, wait: None });
                 }
                 Ok(read) => read,
                 Err(why) => {
-                    return Ok(End::Again {
-                        why: format!("the stream broke off: {why}"),
-                        opened: true,
-                        wait: None,
-                    });
+                    return Ok(End::Again { why: format!("the stream broke off: {why}"), opened: true, wait: None });
                 }
             };
             let mut events = Vec::new();
@@ -268,32 +224,14 @@ impl Follower<'_> {
 /// The wait before the next try: doubled with each failure up to a limit, and spread over its upper half, so that
 /// clients that were cut off together don't come back together.
 fn backoff(retry: Duration, failures: u32, chance: f64) -> Duration {
-    let grown = retry
-        .saturating_mul(1 << failures.min(16))
-        .clamp(Duration::ZERO, RETRY_MAX.max(retry));
-    Duration::from_millis(
-        grown
-            .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
-            .as_millis()
-            .try_into()
-            .unwrap_or(u64::MAX),
-    )
+    let grown = retry.saturating_mul(1 << failures.min(16)).clamp(Duration::ZERO, RETRY_MAX.max(retry));
+    Duration::from_millis(grown.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0).as_millis().try_into().unwrap_or(u64::MAX))
 }
 
 fn print_text(out: &mut dyn Write, event: &Event, paint: Paint) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "{} {}",
-        paint.dim("id:"),
-        paint.dim(&printable(&event.id))
-    )?;
+    writeln!(out, "{} {}", paint.dim("id:"), paint.dim(&printable(&event.id)))?;
     if let Some(event_type) = &event.event_type {
-        writeln!(
-            out,
-            "{} {}",
-            paint.dim("type:"),
-            paint.bold(&printable(event_type))
-        )?;
+        writeln!(out, "{} {}", paint.dim("type:"), paint.bold(&printable(event_type)))?;
     }
     for line in event.data.split('\n') {
         writeln!(out, "{}", printable(line))?;
@@ -303,11 +241,7 @@ fn print_text(out: &mut dyn Write, event: &Event, paint: Paint) -> std::io::Resu
 
 fn print_json(out: &mut dyn Write, event: &Event, _: Paint) -> std::io::Result<()> {
     let event_type = event.event_type.as_deref().unwrap_or("message");
-    writeln!(
-        out,
-        "{}",
-        serde_json::json!({"id": event.id, "type": event_type, "data": event.data})
-    )
+    writeln!(out, "{}", serde_json::json!({"id": event.id, "type": event_type, "data": event.data}))
 }
 
 #[cfg(test)]
@@ -323,18 +257,11 @@ mod tests {
         assert_eq!(backoff(second, 3, 1.0), second * 8);
         assert_eq!(backoff(second, 40, 1.0), RETRY_MAX);
         assert_eq!(backoff(Duration::ZERO, 5, 1.0), Duration::ZERO);
-        assert_eq!(
-            backoff(second * 60, 1, 1.0),
-            second * 60,
-            "a hub that asks for more gets more"
-        );
+        assert_eq!(backoff(second * 60, 1, 1.0), second * 60, "a hub that asks for more gets more");
         assert!(backoff(Duration::from_millis(u64::MAX), 40, 1.0) > RETRY_MAX);
     }
 
-    fn printed(
-        print: fn(&mut dyn Write, &Event, Paint) -> std::io::Result<()>,
-        event_type: Option<&str>,
-    ) -> String {
+    fn printed(print: fn(&mut dyn Write, &Event, Paint) -> std::io::Result<()>, event_type: Option<&str>) -> String {
         let event = Event {
             event_type: event_type.map(str::to_owned),
             data: "a\n\"b\"\x1b[2J".to_owned(),
@@ -347,14 +274,8 @@ mod tests {
 
     #[test]
     fn events_are_printed_for_people_and_for_programs() {
-        assert_eq!(
-            printed(print_text, Some("t")),
-            "id: urn:1\ntype: t\na\n\"b\"\\u{1b}[2J\n\n"
-        );
-        assert_eq!(
-            printed(print_text, None),
-            "id: urn:1\na\n\"b\"\\u{1b}[2J\n\n"
-        );
+        assert_eq!(printed(print_text, Some("t")), "id: urn:1\ntype: t\na\n\"b\"\\u{1b}[2J\n\n");
+        assert_eq!(printed(print_text, None), "id: urn:1\na\n\"b\"\\u{1b}[2J\n\n");
         assert_eq!(
             printed(print_json, None),
             "{\"data\":\"a\\n\\\"b\\\"\\u001b[2J\",\"id\":\"urn:1\",\"type\":\"message\"}\n"
@@ -380,10 +301,7 @@ mod tests {
 
     fn ids(printed: &str) -> Vec<String> {
         let json = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
-        printed
-            .lines()
-            .map(|line| json(line)["id"].as_str().unwrap().to_owned())
-            .collect()
+        printed.lines().map(|line| json(line)["id"].as_str().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -398,20 +316,14 @@ mod tests {
         done.unwrap();
         assert_eq!(ids(&printed), ["é1", "é2", "é3"]);
         let asked: Vec<_> = hub.asked();
-        let presented: Vec<_> = asked
-            .iter()
-            .map(|asked| asked.header("last-event-id"))
-            .collect();
+        let presented: Vec<_> = asked.iter().map(|asked| asked.header("last-event-id")).collect();
         assert_eq!(presented, [None, Some("é2"), Some("é2"), Some("é3")]);
         assert_eq!(asked[0].header("accept"), Some("text/event-stream"));
     }
 
     #[test]
     fn it_stops_after_so_many_events() {
-        let hub = FakeHub::new(vec![stream(
-            "",
-            "id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: c\n\n",
-        )]);
+        let hub = FakeHub::new(vec![stream("", "id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: c\n\n")]);
         let (done, printed) = follow(&hub, "0", Some(2));
         done.unwrap();
         assert_eq!(ids(&printed), ["1", "2"]);
@@ -421,21 +333,11 @@ mod tests {
     #[test]
     fn a_refusal_ends_it_with_the_reason() {
         let problem = r#"{"title":"Bad Request","detail":"`match_foo` is reserved"}"#;
-        let hub = FakeHub::new(vec![answer(
-            "400 Bad Request",
-            "application/problem+json",
-            problem,
-        )]);
+        let hub = FakeHub::new(vec![answer("400 Bad Request", "application/problem+json", problem)]);
         let why = follow(&hub, "", None).0.unwrap_err().to_string();
-        assert!(
-            why.ends_with("answered 400 Bad Request: Bad Request: `match_foo` is reserved"),
-            "{why}"
-        );
+        assert!(why.ends_with("answered 400 Bad Request: Bad Request: `match_foo` is reserved"), "{why}");
         let hub = FakeHub::new(vec![answer("200 OK", "text/html", "<html>")]);
         let why = follow(&hub, "", None).0.unwrap_err().to_string();
-        assert!(
-            why.ends_with("answered text/html, not an event stream: is this a hub?"),
-            "{why}"
-        );
+        assert!(why.ends_with("answered text/html, not an event stream: is this a hub?"), "{why}");
     }
 }

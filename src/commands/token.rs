@@ -98,13 +98,7 @@ fn parse_json(text: &str) -> Result<serde_json::Value, String> {
 
 fn grants(exact: Vec<String>, patterns: Vec<String>) -> Vec<Grant> {
     let exact = exact.into_iter().map(|text| (MatchType::Exact, text));
-    exact
-        .chain(
-            patterns
-                .into_iter()
-                .map(|text| (MatchType::UrlPattern, text)),
-        )
-        .collect()
+    exact.chain(patterns.into_iter().map(|text| (MatchType::UrlPattern, text))).collect()
 }
 
 impl MintCommand {
@@ -169,33 +163,19 @@ impl Explain {
         let mut token = std::mem::take(&mut self.token);
         if token == "-" {
             token.clear();
-            std::io::stdin()
-                .lock()
-                .read_to_string(&mut token)
-                .context("standard input")?;
+            std::io::stdin().lock().read_to_string(&mut token).context("standard input")?;
         }
         // Pasted with its scheme, or over several lines of a terminal.
-        let token: String = token
-            .trim()
-            .trim_start_matches("Bearer ")
-            .split_whitespace()
-            .collect();
+        let token: String = token.trim().trim_start_matches("Bearer ").split_whitespace().collect();
         let config = judge(self.flags)?;
         let mut out = std::io::stdout().lock();
         let paint = Paint::stdout();
         let decoded = decode_unverified(&token);
         if let Ok((header, claims)) = &decoded {
             // Pretty JSON escapes control characters by itself.
-            writeln!(
-                out,
-                "{}\n{header:#}\n\n{}\n{claims:#}\n",
-                paint.bold("header"),
-                paint.bold("claims")
-            )?;
+            writeln!(out, "{}\n{header:#}\n\n{}\n{claims:#}\n", paint.bold("header"), paint.bold("claims"))?;
         }
-        let actions = decoded
-            .map(|(_, claims)| granted_actions(&claims))
-            .unwrap_or_default();
+        let actions = decoded.map(|(_, claims)| granted_actions(&claims)).unwrap_or_default();
         let intents = match self.action {
             Some(intent) => vec![intent],
             None if actions.is_empty() => vec![Intent::Publish, Intent::Subscribe],
@@ -204,19 +184,10 @@ impl Explain {
         let verifier = TokenVerifier::new(config.token_rules());
         let mut accepted = true;
         for intent in intents {
-            let mut judged = Judgement {
-                out: &mut out,
-                paint,
-                verifier: &verifier,
-                config: &config,
-            };
+            let mut judged = Judgement { out: &mut out, paint, verifier: &verifier, config: &config };
             accepted &= judged.write(&token, intent, &self.topic)?;
         }
-        Ok(if accepted {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -231,15 +202,10 @@ fn judge(flags: SettingFlags) -> Result<Config> {
         named || flags.layer.contains_key(name)
     };
     let mut layer = flags.layer.clone();
-    if !["config", "dev", "issuer", "resource"]
-        .into_iter()
-        .any(said)
-    {
+    if !["config", "dev", "issuer", "resource"].into_iter().any(said) {
         layer.extend(cinnabar::config::flags([("dev", vec!["true".to_owned()])]));
     }
-    let mut config = SettingFlags { layer }
-        .load()
-        .map_err(|refusals| anyhow!("{refusals}"))?;
+    let mut config = SettingFlags { layer }.load().map_err(|refusals| anyhow!("{refusals}"))?;
     config.trust_existing_dev_secret()?;
     if config.issuers.is_empty() {
         say(
@@ -251,25 +217,14 @@ fn judge(flags: SettingFlags) -> Result<Config> {
 
 /// What the claims speak of, before anybody believes them.
 fn granted_actions(claims: &serde_json::Value) -> Vec<Intent> {
-    let details = claims
-        .get("authorization_details")
-        .and_then(|details| details.as_array())
-        .map_or(&[][..], Vec::as_slice);
+    let details =
+        claims.get("authorization_details").and_then(|details| details.as_array()).map_or(&[][..], Vec::as_slice);
     let speaks_of = |name: &str| {
-        let actions = details
-            .iter()
-            .filter_map(|detail| detail.get("actions")?.as_array())
-            .flatten();
+        let actions = details.iter().filter_map(|detail| detail.get("actions")?.as_array()).flatten();
         actions.into_iter().any(|action| action == name)
     };
-    let all = [
-        (Intent::Publish, "publish"),
-        (Intent::Subscribe, "subscribe"),
-    ];
-    all.into_iter()
-        .filter(|(_, name)| speaks_of(name))
-        .map(|(intent, _)| intent)
-        .collect()
+    let all = [(Intent::Publish, "publish"), (Intent::Subscribe, "subscribe")];
+    all.into_iter().filter(|(_, name)| speaks_of(name)).map(|(intent, _)| intent).collect()
 }
 
 struct Judgement<'a> {
@@ -282,11 +237,7 @@ struct Judgement<'a> {
 impl Judgement<'_> {
     /// Writes what holds and what doesn't for one use; true if the hub would accept it.
     fn write(&mut self, token: &str, intent: Intent, topics: &[String]) -> Result<bool> {
-        let name = if intent == Intent::Publish {
-            "to publish"
-        } else {
-            "to subscribe"
-        };
+        let name = if intent == Intent::Publish { "to publish" } else { "to subscribe" };
         writeln!(self.out, "{}", self.paint.bold(name))?;
         for check in self.verifier.explain(token, intent.role(), millis(now())) {
             let (mark, words) = match &check.outcome {
@@ -294,12 +245,7 @@ impl Judgement<'_> {
                 Outcome::Fail(why) => (self.paint.red("FAIL"), why.clone()),
                 Outcome::Skipped => (self.paint.dim("-   "), "not looked at".to_owned()),
             };
-            writeln!(
-                self.out,
-                "  {mark}  {:21}  {}",
-                check.rule,
-                printable(&words)
-            )?;
+            writeln!(self.out, "  {mark}  {:21}  {}", check.rule, printable(&words))?;
         }
         let verdict = match self.verifier.verify(token, intent.role(), millis(now())) {
             Ok(access) => self.topics(intent, topics, |topic| match intent {
@@ -313,15 +259,7 @@ impl Judgement<'_> {
             (true, false) => "the hub allows this".to_owned(),
             (false, _) => "the hub refuses this".to_owned(),
         };
-        writeln!(
-            self.out,
-            "  {}\n",
-            if verdict {
-                self.paint.green(&words)
-            } else {
-                self.paint.red(&words)
-            }
-        )?;
+        writeln!(self.out, "  {}\n", if verdict { self.paint.green(&words) } else { self.paint.red(&words) })?;
         Ok(verdict)
     }
 
@@ -335,9 +273,7 @@ impl Judgement<'_> {
         let mut allowed = Vec::new();
         for topic in topics {
             let publishable = match intent {
-                Intent::Publish => Topic::parse(topic, hub)
-                    .map(|_| ())
-                    .map_err(|why| why.to_string()),
+                Intent::Publish => Topic::parse(topic, hub).map(|_| ()).map_err(|why| why.to_string()),
                 Intent::Subscribe => Ok(()),
             };
             let why = match (publishable, granted(&ParsedTopic::new(topic, hub))) {
@@ -349,12 +285,7 @@ impl Judgement<'_> {
                 Ok(words) => (self.paint.green("ok  "), *words),
                 Err(why) => (self.paint.red("FAIL"), why.as_str()),
             };
-            writeln!(
-                self.out,
-                "  {mark}  {}: {}",
-                printable(topic),
-                printable(words)
-            )?;
+            writeln!(self.out, "  {mark}  {}: {}", printable(topic), printable(words))?;
             allowed.push(why.is_ok());
         }
         Ok(match intent {
@@ -382,11 +313,7 @@ mod tests {
             ("publisher-jwt-key", SECRET),
             ("subscriber-jwt-key", SECRET),
         ];
-        Config::load(
-            cinnabar::config::flags(given.map(|(name, word)| (name, vec![word.to_owned()]))),
-            [],
-        )
-        .unwrap()
+        Config::load(cinnabar::config::flags(given.map(|(name, word)| (name, vec![word.to_owned()]))), []).unwrap()
     }
 
     fn token(audience: &str) -> String {
@@ -395,10 +322,7 @@ mod tests {
             audience: audience.to_owned(),
             issued_at_s: now().as_secs(),
             expires_at_s: now().as_secs() + 60,
-            publish: grants(
-                vec!["https://example.com/a".to_owned()],
-                vec!["https://example.com/b/:id".to_owned()],
-            ),
+            publish: grants(vec!["https://example.com/a".to_owned()], vec!["https://example.com/b/:id".to_owned()]),
             ..Mint::default()
         };
         mint(&token, &SigningKey::from_text(SECRET, None).unwrap()).unwrap()
@@ -409,12 +333,7 @@ mod tests {
         let mut out = Vec::new();
         let verifier = TokenVerifier::new(config.token_rules());
         let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        let mut judgement = Judgement {
-            out: &mut out,
-            paint: Paint::plain(),
-            verifier: &verifier,
-            config: &config,
-        };
+        let mut judgement = Judgement { out: &mut out, paint: Paint::plain(), verifier: &verifier, config: &config };
         let accepted = judgement.write(token, intent, &topics).unwrap();
         (accepted, String::from_utf8(out).unwrap())
     }
@@ -425,28 +344,11 @@ mod tests {
         let (accepted, text) = judged(&token, Intent::Publish, &[]);
         assert!(accepted, "{text}");
         assert!(text.contains("the hub accepts the token"), "{text}");
-        assert!(
-            judged(
-                &token,
-                Intent::Publish,
-                &["https://example.com/a", "https://example.com/b/1"]
-            )
-            .0
-        );
-        let (accepted, text) = judged(
-            &token,
-            Intent::Publish,
-            &["https://example.com/a", "https://example.com/c"],
-        );
+        assert!(judged(&token, Intent::Publish, &["https://example.com/a", "https://example.com/b/1"]).0);
+        let (accepted, text) = judged(&token, Intent::Publish, &["https://example.com/a", "https://example.com/c"]);
         assert!(!accepted, "{text}");
-        assert!(
-            text.contains("FAIL  https://example.com/c: no grant of the token covers it"),
-            "{text}"
-        );
-        assert!(
-            !judged(&token, Intent::Subscribe, &["https://example.com/a"]).0,
-            "it grants publishing only"
-        );
+        assert!(text.contains("FAIL  https://example.com/c: no grant of the token covers it"), "{text}");
+        assert!(!judged(&token, Intent::Subscribe, &["https://example.com/a"]).0, "it grants publishing only");
         let (accepted, text) = judged(&token, Intent::Publish, &["/.well-known/mercure/x"]);
         assert!(!accepted, "reserved: {text}");
     }

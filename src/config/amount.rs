@@ -6,13 +6,7 @@ use std::time::Duration;
 /// The longest duration that can be said; beyond it deadlines could overflow.
 const DURATION_DAYS_MAX: u64 = 100 * 366;
 
-const DURATION_UNITS: &[(&str, u64)] = &[
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const DURATION_UNITS: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 const SIZE_UNITS: &[(&str, u64)] = &[
     ("GiB", 1 << 30),
@@ -64,19 +58,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, AmountError> {
     while !rest.is_empty() {
         let number_len = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, tail) = rest.split_at(number_len);
-        let unit_len = tail
-            .bytes()
-            .take_while(|byte| !byte.is_ascii_digit())
-            .count();
-        let (unit, tail) = tail
-            .split_at_checked(unit_len)
-            .ok_or(AmountError::Duration)?;
+        let unit_len = tail.bytes().take_while(|byte| !byte.is_ascii_digit()).count();
+        let (unit, tail) = tail.split_at_checked(unit_len).ok_or(AmountError::Duration)?;
         let number = digits(number).ok_or(AmountError::Duration)?;
-        let unit = DURATION_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .ok_or(AmountError::Duration)?
-            .1;
+        let unit = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or(AmountError::Duration)?.1;
         // From large to small, each once: `30m1h` is more likely a slip than an intention.
         if unit >= last_unit {
             return Err(AmountError::Duration);
@@ -89,11 +74,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, AmountError> {
             .ok_or(AmountError::DurationTooLong)?;
         rest = tail;
     }
-    if last_unit == u64::MAX {
-        Err(AmountError::Duration)
-    } else {
-        Ok(Duration::from_millis(millis))
-    }
+    if last_unit == u64::MAX { Err(AmountError::Duration) } else { Ok(Duration::from_millis(millis)) }
 }
 
 /// The shortest text `parse_duration` reads back, to the millisecond.
@@ -117,26 +98,16 @@ pub fn format_duration(duration: Duration) -> String {
 /// # Errors
 /// When the text isn't a size, or more than `usize` holds.
 pub fn parse_size(text: &str) -> Result<usize, AmountError> {
-    let number_len = text
-        .bytes()
-        .take_while(|byte| byte.is_ascii_digit() || *byte == b'_')
-        .count();
+    let number_len = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'_').count();
     let (number, unit) = text.split_at(number_len);
     let number = digits(number).ok_or(AmountError::Size)?;
     let unit = unit.trim_start();
     let factor = if unit.is_empty() {
         1
     } else {
-        SIZE_UNITS
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
-            .ok_or(AmountError::Size)?
-            .1
+        SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or(AmountError::Size)?.1
     };
-    number
-        .checked_mul(factor)
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .ok_or(AmountError::TooLarge)
+    number.checked_mul(factor).and_then(|bytes| usize::try_from(bytes).ok()).ok_or(AmountError::TooLarge)
 }
 
 /// A whole number; `_` may stand between digits.
@@ -152,10 +123,7 @@ fn digits(text: &str) -> Option<u64> {
     if !text.starts_with(|first: char| first.is_ascii_digit()) || text.ends_with('_') {
         return None;
     }
-    if !text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'_')
-    {
+    if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_') {
         return None;
     }
     text.replace('_', "").parse().ok()
@@ -177,29 +145,17 @@ mod tests {
             ("1h30m", 5_400_000),
             ("1d1h1m1s1ms", 90_061_001),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(millis)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_duration_is_told_how_to_be_one() {
-        assert_eq!(
-            parse_duration("25"),
-            Err(AmountError::DurationWithoutUnit(25))
-        );
-        for text in [
-            "", "s", "25x", "1h 30m", "-1s", "1.5h", "30m1h", "1s1s", "25S", "²s", "1é",
-        ] {
+        assert_eq!(parse_duration("25"), Err(AmountError::DurationWithoutUnit(25)));
+        for text in ["", "s", "25x", "1h 30m", "-1s", "1.5h", "30m1h", "1s1s", "25S", "²s", "1é"] {
             assert_eq!(parse_duration(text), Err(AmountError::Duration), "{text}");
         }
-        assert_eq!(
-            parse_duration("99999999999d"),
-            Err(AmountError::DurationTooLong)
-        );
+        assert_eq!(parse_duration("99999999999d"), Err(AmountError::DurationTooLong));
     }
 
     #[test]

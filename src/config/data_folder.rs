@@ -77,26 +77,15 @@ impl DataFolder {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         match made {
             Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(DataFolderError::NotAFolder {
-                    path: path.to_owned(),
-                });
+                return Err(DataFolderError::NotAFolder { path: path.to_owned() });
             }
             made => made.map_err(|why| io_error(path, &why))?,
         }
-        let mode = fs::metadata(path)
-            .map_err(|why| io_error(path, &why))?
-            .permissions()
-            .mode()
-            & 0o777;
+        let mode = fs::metadata(path).map_err(|why| io_error(path, &why))?.permissions().mode() & 0o777;
         if mode & OTHERS != 0 {
-            return Err(DataFolderError::FolderOpenToOthers {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(DataFolderError::FolderOpenToOthers { path: path.to_owned(), mode });
         }
-        Ok(DataFolder {
-            path: path.to_owned(),
-        })
+        Ok(DataFolder { path: path.to_owned() })
     }
 
     /// The folder if it is there; commands that only look make none.
@@ -104,11 +93,7 @@ impl DataFolder {
     /// # Errors
     /// When others can enter it, or it can't be looked at.
     pub fn existing(path: &Path) -> Result<Option<DataFolder>, DataFolderError> {
-        if path.try_exists().map_err(|why| io_error(path, &why))? {
-            DataFolder::open(path).map(Some)
-        } else {
-            Ok(None)
-        }
+        if path.try_exists().map_err(|why| io_error(path, &why))? { DataFolder::open(path).map(Some) } else { Ok(None) }
     }
 
     /// The key of this name if it is there.
@@ -134,8 +119,7 @@ impl DataFolder {
         }
         self.write_key(&path)?;
         // Read back, since another process may have been first.
-        self.existing_key(name)?
-            .ok_or_else(|| io_error(&path, &io::ErrorKind::NotFound.into()))
+        self.existing_key(name)?.ok_or_else(|| io_error(&path, &io::ErrorKind::NotFound.into()))
     }
 
     /// Writes a new key whole or not at all: a crash must not leave half a key under its name.
@@ -152,19 +136,12 @@ impl DataFolder {
         });
         named.map_err(|why| io_error(path, &why))?;
         // Make the name itself durable.
-        File::open(&self.path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|why| io_error(&self.path, &why))
+        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(|why| io_error(&self.path, &why))
     }
 }
 
 fn write_draft(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -200,44 +177,27 @@ fn read_key(path: &Path) -> Result<[u8; KEY_BYTES], KeyError> {
     let metadata = file.metadata().map_err(|why| refused(&why))?;
     let mode = metadata.mode() & 0o777;
     if mode & OTHERS != 0 {
-        return Err(KeyError::Refused(DataFolderError::KeyOpenToOthers {
-            path: path.to_owned(),
-            mode,
-        }));
+        return Err(KeyError::Refused(DataFolderError::KeyOpenToOthers { path: path.to_owned(), mode }));
     }
     let mut bytes = Vec::new();
-    file.take(HEX_DIGITS as u64 + 2)
-        .read_to_end(&mut bytes)
-        .map_err(|why| refused(&why))?;
+    file.take(HEX_DIGITS as u64 + 2).read_to_end(&mut bytes).map_err(|why| refused(&why))?;
     let key = std::str::from_utf8(&bytes).ok().and_then(from_hex);
-    key.ok_or_else(|| {
-        KeyError::Refused(DataFolderError::NotAKey {
-            path: path.to_owned(),
-        })
-    })
+    key.ok_or_else(|| KeyError::Refused(DataFolderError::NotAKey { path: path.to_owned() }))
 }
 
 /// A key nobody has seen.
 ///
 /// # Panics
 /// When the system has no randomness: nothing safe can be done then.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "configuration belongs to the I/O shell and makes the keys"
-)]
+#[allow(clippy::disallowed_methods, reason = "configuration belongs to the I/O shell and makes the keys")]
 pub fn random_key() -> [u8; KEY_BYTES] {
     let mut key = [0; KEY_BYTES];
-    SystemRandom::new()
-        .fill(&mut key)
-        .expect("the system gives random bytes");
+    SystemRandom::new().fill(&mut key).expect("the system gives random bytes");
     key
 }
 
 fn io_error(path: &Path, why: &io::Error) -> DataFolderError {
-    DataFolderError::Io {
-        path: path.to_owned(),
-        why: why.to_string(),
-    }
+    DataFolderError::Io { path: path.to_owned(), why: why.to_string() }
 }
 
 /// A fresh path below the system's folder for temporary files, for tests.
@@ -266,11 +226,7 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("id.key")), 0o600);
         assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "the draft is gone");
-        assert_eq!(
-            DataFolder::open(&path).unwrap().key("id.key").unwrap(),
-            key,
-            "the same key next time"
-        );
+        assert_eq!(DataFolder::open(&path).unwrap().key("id.key").unwrap(), key, "the same key next time");
         assert_ne!(folder.key("other.key").unwrap(), key);
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
@@ -281,18 +237,8 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let why = DataFolder::open(&path).unwrap_err();
-        assert_eq!(
-            why,
-            DataFolderError::FolderOpenToOthers {
-                path: path.clone(),
-                mode: 0o755
-            }
-        );
-        assert!(
-            why.to_string()
-                .contains(&format!("run `chmod 700 {}`", path.display())),
-            "{why}"
-        );
+        assert_eq!(why, DataFolderError::FolderOpenToOthers { path: path.clone(), mode: 0o755 });
+        assert!(why.to_string().contains(&format!("run `chmod 700 {}`", path.display())), "{why}");
         fs::remove_dir(&path).unwrap();
     }
 
@@ -303,31 +249,15 @@ mod tests {
         folder.key("id.key").unwrap();
         fs::set_permissions(path.join("id.key"), fs::Permissions::from_mode(0o644)).unwrap();
         let why = folder.key("id.key").unwrap_err();
-        assert_eq!(
-            why,
-            DataFolderError::KeyOpenToOthers {
-                path: path.join("id.key"),
-                mode: 0o644
-            }
-        );
+        assert_eq!(why, DataFolderError::KeyOpenToOthers { path: path.join("id.key"), mode: 0o644 });
         fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]
     fn keys_are_hexadecimal_digits_on_disk() {
         assert_eq!(from_hex(&to_hex(&[0xab; 32])), Some([0xab; 32]));
-        assert_eq!(
-            from_hex(&format!("{}\n", "0f".repeat(32))),
-            Some([0x0f; 32])
-        );
-        for text in [
-            "",
-            "0f",
-            &"0g".repeat(32),
-            &"+f".repeat(32),
-            &"é".repeat(32),
-            &"0f".repeat(33),
-        ] {
+        assert_eq!(from_hex(&format!("{}\n", "0f".repeat(32))), Some([0x0f; 32]));
+        for text in ["", "0f", &"0g".repeat(32), &"+f".repeat(32), &"é".repeat(32), &"0f".repeat(33)] {
             assert_eq!(from_hex(text), None, "{text}");
         }
     }
@@ -337,17 +267,9 @@ mod tests {
         let path = scratch("odd");
         let folder = DataFolder::open(&path).unwrap();
         write_draft(&path.join("id.key"), "short").unwrap();
-        assert_eq!(
-            folder.key("id.key"),
-            Err(DataFolderError::NotAKey {
-                path: path.join("id.key")
-            })
-        );
+        assert_eq!(folder.key("id.key"), Err(DataFolderError::NotAKey { path: path.join("id.key") }));
         let file = path.join("id.key");
-        assert_eq!(
-            DataFolder::open(&file).unwrap_err(),
-            DataFolderError::NotAFolder { path: file }
-        );
+        assert_eq!(DataFolder::open(&file).unwrap_err(), DataFolderError::NotAFolder { path: file });
         fs::remove_dir_all(&path).unwrap();
     }
 }

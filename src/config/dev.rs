@@ -50,9 +50,7 @@ impl DevSecrets {
         let Some(folder) = DataFolder::existing(folder)? else {
             return Ok(None);
         };
-        Ok(folder
-            .existing_key(SECRET_FILE)?
-            .map(|key| Secret::new(to_hex(&key))))
+        Ok(folder.existing_key(SECRET_FILE)?.map(|key| Secret::new(to_hex(&key))))
     }
 }
 
@@ -112,26 +110,9 @@ impl Config {
             expires_at_s: (now + DEV_TOKEN_TTL).as_secs(),
             ..Mint::default()
         };
-        let publisher = mint(
-            &Mint {
-                publish: everything(),
-                ..token.clone()
-            },
-            key,
-        )?;
-        let subscriber = mint(
-            &Mint {
-                subscribe: everything(),
-                ..token
-            },
-            key,
-        )?;
-        Ok(Some(banner(
-            self,
-            self.local_url().as_str(),
-            &publisher,
-            &subscriber,
-        )))
+        let publisher = mint(&Mint { publish: everything(), ..token.clone() }, key)?;
+        let subscriber = mint(&Mint { subscribe: everything(), ..token }, key)?;
+        Ok(Some(banner(self, self.local_url().as_str(), &publisher, &subscriber)))
     }
 
     /// Adds the secret to the issuer of the ready-made tokens, beside keys it may have already.
@@ -140,18 +121,10 @@ impl Config {
         let key = VerificationKey::from_text(secret.expose(), &[Algorithm::HS256])
             .expect("64 hexadecimal digits are enough for HS256");
         self.dev_key = SigningKey::from_text(secret.expose(), Some(Algorithm::HS256)).ok();
-        let at = self
-            .issuers
-            .iter()
-            .position(|issuer| issuer.id == id)
-            .unwrap_or_else(|| {
-                self.issuers.push(Issuer {
-                    id,
-                    publisher: None,
-                    subscriber: None,
-                });
-                self.issuers.len() - 1
-            });
+        let at = self.issuers.iter().position(|issuer| issuer.id == id).unwrap_or_else(|| {
+            self.issuers.push(Issuer { id, publisher: None, subscriber: None });
+            self.issuers.len() - 1
+        });
         let issuer = &mut self.issuers[at];
         for role in [&mut issuer.publisher, &mut issuer.subscriber] {
             role.get_or_insert_default().push(key.clone());
@@ -165,12 +138,7 @@ pub fn dev_issuer(hub_url: &str) -> String {
 }
 
 /// What development mode prints at start.
-pub fn banner(
-    config: &Config,
-    hub_url: &str,
-    publisher_token: &str,
-    subscriber_token: &str,
-) -> String {
+pub fn banner(config: &Config, hub_url: &str, publisher_token: &str, subscriber_token: &str) -> String {
     let data = config.data.as_deref().unwrap_or(Path::new(".")).display();
     let anonymous = if config.anonymous {
         "subscribers need no token (private updates still do)"
@@ -210,9 +178,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn dev(given: &[(&'static str, &str)]) -> Config {
-        let given = given
-            .iter()
-            .map(|(name, word)| (*name, vec![(*word).to_owned()]));
+        let given = given.iter().map(|(name, word)| (*name, vec![(*word).to_owned()]));
         Config::load(flags(given.chain([("dev", vec!["true".to_owned()])])), []).unwrap()
     }
 
@@ -222,17 +188,10 @@ mod tests {
         assert_eq!(DevSecrets::existing_jwt_secret(&path), Ok(None));
         let first = DevSecrets::load_or_create(&path).unwrap();
         assert_eq!(DevSecrets::load_or_create(&path).unwrap(), first);
-        assert_eq!(
-            DevSecrets::existing_jwt_secret(&path).unwrap(),
-            Some(first.jwt_secret.clone())
-        );
+        assert_eq!(DevSecrets::existing_jwt_secret(&path).unwrap(), Some(first.jwt_secret.clone()));
         assert_eq!(first.jwt_secret.expose().len(), 64);
         for file in [SECRET_FILE, ID_KEY_FILE] {
-            assert_eq!(
-                fs::metadata(path.join(file)).unwrap().permissions().mode() & 0o777,
-                0o600,
-                "{file}"
-            );
+            assert_eq!(fs::metadata(path.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
         }
         assert!(!format!("{first:?}").contains(&first.jwt_secret.expose()[..8]));
         fs::remove_dir_all(&path).unwrap();
@@ -251,30 +210,12 @@ mod tests {
 
         let now = Duration::from_secs(1_800_000_000);
         let text = config.dev_banner(now).unwrap().unwrap();
-        let token = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap()
-                .trim()
-                .to_owned()
-        };
+        let token = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
         let verifier = TokenVerifier::new(config.token_rules());
         let topic = ParsedTopic::new("https://example.com/books/1", &config.hub_url);
-        let publisher = verifier
-            .verify(
-                &token("publisher token "),
-                Role::Publisher,
-                1_800_000_001_000,
-            )
-            .unwrap();
+        let publisher = verifier.verify(&token("publisher token "), Role::Publisher, 1_800_000_001_000).unwrap();
         assert!(publisher.grants.may_publish(&topic) && !publisher.grants.may_subscribe(&topic));
-        let subscriber = verifier
-            .verify(
-                &token("subscriber token"),
-                Role::Subscriber,
-                1_800_000_001_000,
-            )
-            .unwrap();
+        let subscriber = verifier.verify(&token("subscriber token"), Role::Subscriber, 1_800_000_001_000).unwrap();
         assert!(subscriber.grants.may_subscribe(&topic) && !subscriber.grants.may_publish(&topic));
         fs::remove_dir_all(&path).unwrap();
     }
@@ -285,10 +226,7 @@ mod tests {
         let mut config = dev(&[
             ("data", path.to_str().unwrap()),
             ("issuer", "http://localhost:3000"),
-            (
-                "publisher-jwt-key",
-                "a secret of more than thirty-two bytes",
-            ),
+            ("publisher-jwt-key", "a secret of more than thirty-two bytes"),
         ]);
         config.open_data_folder().unwrap();
         assert_eq!(config.issuers.len(), 1);
@@ -317,11 +255,7 @@ mod tests {
             ("resource", "https://hub.example/.well-known/mercure"),
             ("data", path.to_str().unwrap()),
         ];
-        let mut config = Config::load(
-            flags(given.map(|(name, word)| (name, vec![word.to_owned()]))),
-            [],
-        )
-        .unwrap();
+        let mut config = Config::load(flags(given.map(|(name, word)| (name, vec![word.to_owned()]))), []).unwrap();
         config.open_data_folder().unwrap();
         assert!(config.id_key.is_some());
         assert!(config.issuers.is_empty());

@@ -45,15 +45,8 @@ subscriber = { key_file = \"login.pem\", algorithms = [\"EdDSA\"] }
 pub fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     for group in GROUPS {
-        page.push_str(&format!(
-            "\n## {group}\n\n| setting | default | meaning |\n|---|---|---|\n"
-        ));
-        page.extend(
-            SETTINGS
-                .iter()
-                .filter(|setting| setting.group == *group)
-                .map(row),
-        );
+        page.push_str(&format!("\n## {group}\n\n| setting | default | meaning |\n|---|---|---|\n"));
+        page.extend(SETTINGS.iter().filter(|setting| setting.group == *group).map(row));
     }
     page.push_str(ISSUERS);
     page
@@ -64,29 +57,14 @@ fn row(setting: &Setting) -> String {
         Kind::Switch => String::new(),
         Kind::One | Kind::Many => format!(" {}", setting.value),
     };
-    let repeatable = if setting.kind == Kind::Many {
-        ", *repeatable*"
-    } else {
-        ""
-    };
-    let name = format!(
-        "`{}{value}`{repeatable}<br>`{}`",
-        setting.flag(),
-        setting.env()
-    );
-    let theirs = setting
-        .mercure_env
-        .map(|name| format!(", `{name}`"))
-        .unwrap_or_default();
+    let repeatable = if setting.kind == Kind::Many { ", *repeatable*" } else { "" };
+    let name = format!("`{}{value}`{repeatable}<br>`{}`", setting.flag(), setting.env());
+    let theirs = setting.mercure_env.map(|name| format!(", `{name}`")).unwrap_or_default();
     let mut default = default_text(setting.default);
     if let Some(dev) = setting.dev_default {
         default.push_str(&format!("; in development {}", default_text(dev)));
     }
-    format!(
-        "| {}{theirs} | {default} | {} |\n",
-        name.replace('|', "\\|"),
-        setting.doc.replace('|', "\\|")
-    )
+    format!("| {}{theirs} | {default} | {} |\n", name.replace('|', "\\|"), setting.doc.replace('|', "\\|"))
 }
 
 fn default_text(default: Fallback) -> String {
@@ -109,10 +87,7 @@ mod tests {
             std::fs::write(path, page()).unwrap();
         }
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == page(),
-            "docs/configuration.md differs: run UPDATE_DOCS=1 cargo test --lib config::docs"
-        );
+        assert!(written == page(), "docs/configuration.md differs: run UPDATE_DOCS=1 cargo test --lib config::docs");
     }
 
     #[test]

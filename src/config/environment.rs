@@ -8,12 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 /// Variables of the client commands; a hub started from the same shell must not stumble over them.
-const CLIENT_VARIABLES: &[&str] = &[
-    "CINNABAR_URL",
-    "CINNABAR_TOKEN",
-    "CINNABAR_KEY",
-    "CINNABAR_KEY_FILE",
-];
+const CLIENT_VARIABLES: &[&str] = &["CINNABAR_URL", "CINNABAR_TOKEN", "CINNABAR_KEY", "CINNABAR_KEY_FILE"];
 
 /// What was found in the environment.
 #[derive(Debug, Default, PartialEq)]
@@ -31,9 +26,7 @@ pub(super) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>) ->
     let mut found = Environment::default();
     let mut texts = BTreeMap::new();
     for (name, value) in variables {
-        let Some(name) = name
-            .to_str()
-            .filter(|name| name.starts_with(ENV_PREFIX) || name.starts_with("MERCURE_"))
+        let Some(name) = name.to_str().filter(|name| name.starts_with(ENV_PREFIX) || name.starts_with("MERCURE_"))
         else {
             continue;
         };
@@ -42,39 +35,25 @@ pub(super) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>) ->
         }
         match value.into_string() {
             Ok(value) => _ = texts.insert(name.to_owned(), value),
-            Err(_) => found.refusals.push(Refusal::VariableNotUtf8 {
-                name: name.to_owned(),
-            }),
+            Err(_) => found.refusals.push(Refusal::VariableNotUtf8 { name: name.to_owned() }),
         }
     }
     // Ours beats the reference's where both are set.
     for setting in SETTINGS {
         let own = texts.remove_entry(&setting.env());
-        let theirs = setting
-            .mercure_env
-            .and_then(|name| texts.remove_entry(name));
+        let theirs = setting.mercure_env.and_then(|name| texts.remove_entry(name));
         if let Some((name, value)) = own.or(theirs) {
             let words = layer::words(setting, &value);
-            found.layer.insert(
-                setting.name,
-                Said {
-                    words,
-                    source: Source::Environment(name),
-                },
-            );
+            found.layer.insert(setting.name, Said { words, source: Source::Environment(name) });
         }
     }
     for (name, value) in texts {
         if name.starts_with("MERCURE_") {
-            found
-                .warnings
-                .push(format!("{name} has no meaning here and is ignored"));
+            found.warnings.push(format!("{name} has no meaning here and is ignored"));
         } else if !CLIENT_VARIABLES.contains(&name.as_str()) && !is_service_link(&name, &value) {
             let known: Vec<String> = SETTINGS.iter().map(|setting| setting.env()).collect();
             let nearest = nearest(&name, known.iter().map(String::as_str));
-            found
-                .refusals
-                .push(Refusal::UnknownVariable { name, nearest });
+            found.refusals.push(Refusal::UnknownVariable { name, nearest });
         }
     }
     found
@@ -83,17 +62,11 @@ pub(super) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>) ->
 /// Kubernetes gives every container variables named after the services beside it; with a service called `cinnabar`
 /// (or `cinnabar-…`) they begin with our prefix and nobody wrote them.
 fn is_service_link(name: &str, value: &str) -> bool {
-    let is_url = ["tcp://", "udp://", "sctp://"]
-        .iter()
-        .any(|scheme| value.starts_with(scheme));
+    let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     let port_part = name.split_once("_PORT_").is_some_and(|(_, rest)| {
         let mut parts = rest.split('_');
-        let port = parts
-            .next()
-            .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-        port && parts
-            .next()
-            .is_some_and(|protocol| matches!(protocol, "TCP" | "UDP" | "SCTP"))
+        let port = parts.next().is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+        port && parts.next().is_some_and(|protocol| matches!(protocol, "TCP" | "UDP" | "SCTP"))
     });
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
@@ -107,11 +80,7 @@ mod tests {
     use super::*;
 
     fn read_pairs(pairs: &[(&str, &str)]) -> Environment {
-        read(
-            pairs
-                .iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        )
+        read(pairs.iter().map(|(name, value)| (name.into(), value.into())))
     }
 
     fn words<'a>(found: &'a Environment, name: &str) -> &'a [String] {
@@ -120,10 +89,7 @@ mod tests {
 
     #[test]
     fn own_names_beat_those_of_the_reference() {
-        let pairs = [
-            ("MERCURE_PUBLISHER_JWT_KEY", "theirs"),
-            ("CINNABAR_PUBLISHER_JWT_KEY", "ours"),
-        ];
+        let pairs = [("MERCURE_PUBLISHER_JWT_KEY", "theirs"), ("CINNABAR_PUBLISHER_JWT_KEY", "ours")];
         let found = read_pairs(&pairs);
         assert_eq!(words(&found, "publisher-jwt-key"), ["ours"]);
         let found = read_pairs(&pairs[..1]);
@@ -137,40 +103,25 @@ mod tests {
     #[test]
     fn every_name_of_the_reference_that_has_a_meaning_is_read() {
         let found = read_pairs(&[
-            (
-                "MERCURE_TRUSTED_ISSUERS",
-                "https://a.example  https://b.example",
-            ),
+            ("MERCURE_TRUSTED_ISSUERS", "https://a.example  https://b.example"),
             ("MERCURE_PUBLISHER_JWT_KEY", "p"),
             ("MERCURE_PUBLISHER_JWT_ALG", "HS512"),
             ("MERCURE_SUBSCRIBER_JWT_KEY", "s"),
             ("MERCURE_SUBSCRIBER_JWT_ALG", "HS384"),
             ("MERCURE_EXTRA_DIRECTIVES", "anonymous"),
         ]);
-        assert_eq!(
-            words(&found, "issuer"),
-            ["https://a.example", "https://b.example"]
-        );
+        assert_eq!(words(&found, "issuer"), ["https://a.example", "https://b.example"]);
         assert_eq!(words(&found, "publisher-jwt-alg"), ["HS512"]);
         assert_eq!(words(&found, "subscriber-jwt-key"), ["s"]);
         assert_eq!(words(&found, "subscriber-jwt-alg"), ["HS384"]);
-        assert_eq!(
-            found.warnings,
-            ["MERCURE_EXTRA_DIRECTIVES has no meaning here and is ignored"]
-        );
+        assert_eq!(found.warnings, ["MERCURE_EXTRA_DIRECTIVES has no meaning here and is ignored"]);
         assert_eq!(found.refusals, []);
     }
 
     #[test]
     fn repeatable_settings_are_separated_by_spaces() {
-        let found = read_pairs(&[(
-            "CINNABAR_CORS_ORIGIN",
-            "https://a.example https://b.example",
-        )]);
-        assert_eq!(
-            words(&found, "cors-origin"),
-            ["https://a.example", "https://b.example"]
-        );
+        let found = read_pairs(&[("CINNABAR_CORS_ORIGIN", "https://a.example https://b.example")]);
+        assert_eq!(words(&found, "cors-origin"), ["https://a.example", "https://b.example"]);
     }
 
     #[test]

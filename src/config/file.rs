@@ -54,26 +54,16 @@ impl std::fmt::Debug for RoleTable {
 
 /// Reads the file's text; relative paths in it are relative to its folder.
 pub(super) fn read(path: &Path, text: &str) -> File {
-    let mut reader = Reader {
-        path,
-        found: File::default(),
-    };
+    let mut reader = Reader { path, found: File::default() };
     match text.parse::<Table>() {
         Ok(table) => reader.settings(table),
         // Only the message and the line: the parser's own text quotes the line, and that may hold a key.
         Err(error) => {
             let before = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.as_bytes()[..before]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-                + 1;
+            let line = text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
             let why = format!("line {line}: {}", error.message());
             reader.found.unread = true;
-            reader.refuse(Refusal::NotToml {
-                path: path.to_owned(),
-                why,
-            });
+            reader.refuse(Refusal::NotToml { path: path.to_owned(), why });
         }
     }
     reader.found
@@ -91,9 +81,7 @@ impl Reader<'_> {
 
     fn settings(&mut self, table: Table) {
         for (key, value) in table {
-            let setting = SETTINGS
-                .iter()
-                .find(|setting| setting.key().is_some_and(|known| known == key));
+            let setting = SETTINGS.iter().find(|setting| setting.key().is_some_and(|known| known == key));
             match (setting, value) {
                 (Some(setting), Value::Array(items))
                     if setting.name == "issuer" && items.iter().any(Value::is_table) =>
@@ -135,45 +123,21 @@ impl Reader<'_> {
         };
         // `data` is the only setting that is a path; `history` may become one.
         let words = match setting.name {
-            "data" => words
-                .iter()
-                .map(|word| self.beside(word).to_string_lossy().into_owned())
-                .collect(),
+            "data" => words.iter().map(|word| self.beside(word).to_string_lossy().into_owned()).collect(),
             _ => words,
         };
-        self.found.layer.insert(
-            setting.name,
-            Said {
-                words,
-                source: Source::File(self.path.to_owned()),
-            },
-        );
+        self.found.layer.insert(setting.name, Said { words, source: Source::File(self.path.to_owned()) });
     }
 
     fn issuers(&mut self, items: Vec<Value>) {
         for item in items {
             match item {
                 Value::Table(table) => self.issuer(table),
-                other => self.wrong_kind(
-                    "issuer",
-                    kind_of(&other),
-                    "either texts or [[issuer]] tables, not both",
-                ),
+                other => self.wrong_kind("issuer", kind_of(&other), "either texts or [[issuer]] tables, not both"),
             }
         }
-        let words = self
-            .found
-            .issuers
-            .iter()
-            .map(|issuer| issuer.id.clone())
-            .collect();
-        self.found.layer.insert(
-            "issuer",
-            Said {
-                words,
-                source: Source::File(self.path.to_owned()),
-            },
-        );
+        let words = self.found.issuers.iter().map(|issuer| issuer.id.clone()).collect();
+        self.found.layer.insert("issuer", Said { words, source: Source::File(self.path.to_owned()) });
     }
 
     fn issuer(&mut self, table: Table) {
@@ -184,32 +148,18 @@ impl Reader<'_> {
                 ("id", Value::String(text)) if !text.is_empty() => id = Some(text),
                 ("id", Value::String(_)) => {}
                 ("id", other) => self.wrong_kind("issuer.id", kind_of(&other), "a text"),
-                ("publisher", Value::Table(table)) => {
-                    roles[0] = Some(self.role(Role::Publisher, table))
-                }
-                ("subscriber", Value::Table(table)) => {
-                    roles[1] = Some(self.role(Role::Subscriber, table))
-                }
+                ("publisher", Value::Table(table)) => roles[0] = Some(self.role(Role::Publisher, table)),
+                ("subscriber", Value::Table(table)) => roles[1] = Some(self.role(Role::Subscriber, table)),
                 ("publisher" | "subscriber", other) => {
-                    self.wrong_kind(
-                        &format!("issuer.{key}"),
-                        kind_of(&other),
-                        "a table, such as { key = \"…\" }",
-                    );
+                    self.wrong_kind(&format!("issuer.{key}"), kind_of(&other), "a table, such as { key = \"…\" }");
                 }
                 _ => self.unknown(format!("issuer.{key}"), ISSUER_KEYS.iter().copied()),
             }
         }
         let [publisher, subscriber] = roles;
         match id {
-            Some(id) => self.found.issuers.push(IssuerTable {
-                id,
-                publisher,
-                subscriber,
-            }),
-            None => self.refuse(Refusal::IssuerWithoutId {
-                path: self.path.to_owned(),
-            }),
+            Some(id) => self.found.issuers.push(IssuerTable { id, publisher, subscriber }),
+            None => self.refuse(Refusal::IssuerWithoutId { path: self.path.to_owned() }),
         }
     }
 
@@ -224,12 +174,8 @@ impl Reader<'_> {
                 ("algorithms", Value::Array(items)) if items.iter().all(Value::is_str) => {
                     found.algorithms = items.into_iter().filter_map(word).collect();
                 }
-                ("algorithms", other) => {
-                    self.wrong_kind(&name, kind_of(&other), "an array of texts")
-                }
-                ("key" | "key_file" | "jwks_url", other) => {
-                    self.wrong_kind(&name, kind_of(&other), "a text")
-                }
+                ("algorithms", other) => self.wrong_kind(&name, kind_of(&other), "an array of texts"),
+                ("key" | "key_file" | "jwks_url", other) => self.wrong_kind(&name, kind_of(&other), "a text"),
                 _ => self.unknown(name, ROLE_KEYS.iter().copied()),
             }
         }
@@ -237,31 +183,17 @@ impl Reader<'_> {
     }
 
     fn beside(&self, path: &str) -> PathBuf {
-        self.path
-            .parent()
-            .map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
+        self.path.parent().map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
     }
 
     fn unknown<'a>(&mut self, key: String, known: impl Iterator<Item = &'a str>) {
-        let last = key
-            .rsplit('.')
-            .next()
-            .expect("splitting yields at least one piece");
+        let last = key.rsplit('.').next().expect("splitting yields at least one piece");
         let nearest = nearest(last, known);
-        self.refuse(Refusal::UnknownKey {
-            path: self.path.to_owned(),
-            key,
-            nearest,
-        });
+        self.refuse(Refusal::UnknownKey { path: self.path.to_owned(), key, nearest });
     }
 
     fn wrong_kind(&mut self, key: &str, found: &'static str, expected: &'static str) {
-        self.refuse(Refusal::WrongKind {
-            path: self.path.to_owned(),
-            key: key.to_owned(),
-            found,
-            expected,
-        });
+        self.refuse(Refusal::WrongKind { path: self.path.to_owned(), key: key.to_owned(), found, expected });
     }
 }
 
@@ -311,10 +243,7 @@ mod tests {
         assert_eq!(found.layer["anonymous"].words, ["true"]);
         assert_eq!(found.layer["cors-origin"].words, ["https://a.example"]);
         assert_eq!(found.layer["data"].words, ["etc/d"]);
-        assert_eq!(
-            found.layer["listen"].source,
-            Source::File("etc/hub.toml".into())
-        );
+        assert_eq!(found.layer["listen"].source, Source::File("etc/hub.toml".into()));
     }
 
     #[test]
@@ -324,10 +253,7 @@ mod tests {
              [[issuer]]\nid = 'https://b.example'\n[issuer.subscriber]\nkey_file = 'b.pem'\nalgorithms = ['EdDSA']\n",
         );
         assert_eq!(found.refusals, []);
-        assert_eq!(
-            found.layer["issuer"].words,
-            ["https://a.example", "https://b.example"]
-        );
+        assert_eq!(found.layer["issuer"].words, ["https://a.example", "https://b.example"]);
         let publisher = found.issuers[0].publisher.as_ref().unwrap();
         assert_eq!(publisher.key.as_deref(), Some("k"));
         assert_eq!(publisher.algorithms, ["HS512"]);
@@ -349,10 +275,7 @@ mod tests {
             sentence("max-lifetime = '1h'"),
             "etc/hub.toml has the key `max-lifetime`, which isn't known; did you mean `max_lifetime`?"
         );
-        assert_eq!(
-            sentence("quux = 1"),
-            "etc/hub.toml has the key `quux`, which isn't known"
-        );
+        assert_eq!(sentence("quux = 1"), "etc/hub.toml has the key `quux`, which isn't known");
         assert_eq!(
             sentence("[[issuer]]\nid = 'a'\npublisher = { keyfile = 'x' }"),
             "etc/hub.toml has the key `issuer.publisher.keyfile`, which isn't known; did you mean `key_file`?"
@@ -365,22 +288,13 @@ mod tests {
 
     #[test]
     fn values_of_the_wrong_kind_are_refused() {
-        assert_eq!(
-            sentence("anonymous = 'yes'"),
-            "etc/hub.toml has `anonymous` as a text; write true or false"
-        );
-        assert_eq!(
-            sentence("heartbeat = [1]"),
-            "etc/hub.toml has `heartbeat` as an array; write one text or number"
-        );
+        assert_eq!(sentence("anonymous = 'yes'"), "etc/hub.toml has `anonymous` as a text; write true or false");
+        assert_eq!(sentence("heartbeat = [1]"), "etc/hub.toml has `heartbeat` as an array; write one text or number");
         assert_eq!(
             sentence("heartbeat = true"),
             "etc/hub.toml has `heartbeat` as true or false; write one text or number"
         );
-        assert_eq!(
-            sentence("cors_origin = 5"),
-            "etc/hub.toml has `cors_origin` as a number; write an array of texts"
-        );
+        assert_eq!(sentence("cors_origin = 5"), "etc/hub.toml has `cors_origin` as a number; write an array of texts");
         assert_eq!(
             sentence("[[issuer]]\nid = 'a'\npublisher = 'key'"),
             "etc/hub.toml has `issuer.publisher` as a text; write a table, such as { key = \"…\" }"
@@ -394,15 +308,9 @@ mod tests {
     #[test]
     fn what_is_no_toml_is_refused_with_the_line() {
         let sentence = sentence("listen = 'a'\nlisten = \n");
-        assert!(
-            sentence.starts_with("etc/hub.toml isn't valid TOML: "),
-            "{sentence}"
-        );
+        assert!(sentence.starts_with("etc/hub.toml isn't valid TOML: "), "{sentence}");
         assert!(sentence.contains("line 2: "), "{sentence}");
-        assert!(
-            !super::tests::sentence("data = 'a'\npublisher_jwt_key = 'hunter2\n")
-                .contains("hunter2")
-        );
+        assert!(!super::tests::sentence("data = 'a'\npublisher_jwt_key = 'hunter2\n").contains("hunter2"));
     }
 
     #[test]

@@ -32,36 +32,21 @@ impl fmt::Debug for Secret {
 }
 
 /// Builds the issuers from what was said; refusals are added to the list.
-pub(super) fn build(
-    resolved: &Resolved,
-    tables: &[IssuerTable],
-    refusals: &mut Vec<Refusal>,
-) -> Vec<Issuer> {
+pub(super) fn build(resolved: &Resolved, tables: &[IssuerTable], refusals: &mut Vec<Refusal>) -> Vec<Issuer> {
     let issuers = match &resolved.said("issuer").source {
         Source::File(path) if !tables.is_empty() => {
             for name in ["publisher-jwt-key", "subscriber-jwt-key"] {
                 if resolved.is_set(name) {
-                    refusals.push(Refusal::KeyBesideTables {
-                        place: resolved.place(name),
-                        file: path.clone(),
-                    });
+                    refusals.push(Refusal::KeyBesideTables { place: resolved.place(name), file: path.clone() });
                 }
             }
-            tables
-                .iter()
-                .filter_map(|table| keep(from_table(table), refusals))
-                .collect()
+            tables.iter().filter_map(|table| keep(from_table(table), refusals)).collect()
         }
         _ => from_flags(resolved, refusals),
     };
     for (index, issuer) in issuers.iter().enumerate() {
-        if issuers[..index]
-            .iter()
-            .any(|earlier: &Issuer| earlier.id == issuer.id)
-        {
-            refusals.push(Refusal::IssuerTwice {
-                issuer: issuer.id.clone(),
-            });
+        if issuers[..index].iter().any(|earlier: &Issuer| earlier.id == issuer.id) {
+            refusals.push(Refusal::IssuerTwice { issuer: issuer.id.clone() });
         }
     }
     issuers
@@ -69,12 +54,7 @@ pub(super) fn build(
 
 fn from_flags(resolved: &Resolved, refusals: &mut Vec<Refusal>) -> Vec<Issuer> {
     // Also a flag may hold several, separated by spaces, as the variable of the reference does.
-    let ids: Vec<&str> = resolved
-        .said("issuer")
-        .words
-        .iter()
-        .flat_map(|word| word.split_whitespace())
-        .collect();
+    let ids: Vec<&str> = resolved.said("issuer").words.iter().flat_map(|word| word.split_whitespace()).collect();
     let keys = [
         (Role::Publisher, "publisher-jwt-key", "publisher-jwt-alg"),
         (Role::Subscriber, "subscriber-jwt-key", "subscriber-jwt-alg"),
@@ -82,9 +62,7 @@ fn from_flags(resolved: &Resolved, refusals: &mut Vec<Refusal>) -> Vec<Issuer> {
     let Some(first) = ids.first() else {
         for (_, key, _) in keys {
             if resolved.is_set(key) {
-                refusals.push(Refusal::KeyWithoutIssuer {
-                    place: resolved.place(key),
-                });
+                refusals.push(Refusal::KeyWithoutIssuer { place: resolved.place(key) });
             }
         }
         return Vec::new();
@@ -101,17 +79,10 @@ fn from_flags(resolved: &Resolved, refusals: &mut Vec<Refusal>) -> Vec<Issuer> {
         keep(role_keys(first, role, text, &algorithms, false), refusals)
     });
     if !resolved.is_set("publisher-jwt-key") && !resolved.is_set("subscriber-jwt-key") {
-        refusals.push(Refusal::IssuerWithoutKey {
-            issuer: (*first).to_owned(),
-            table: false,
-        });
+        refusals.push(Refusal::IssuerWithoutKey { issuer: (*first).to_owned(), table: false });
     }
     ids.iter()
-        .map(|id| Issuer {
-            id: (*id).to_owned(),
-            publisher: publisher.clone(),
-            subscriber: subscriber.clone(),
-        })
+        .map(|id| Issuer { id: (*id).to_owned(), publisher: publisher.clone(), subscriber: subscriber.clone() })
         .collect()
 }
 
@@ -123,42 +94,22 @@ fn from_table(table: &IssuerTable) -> Result<Issuer, Refusal> {
     let publisher = role(Role::Publisher, &table.publisher)?;
     let subscriber = role(Role::Subscriber, &table.subscriber)?;
     if publisher.is_none() && subscriber.is_none() {
-        return Err(Refusal::IssuerWithoutKey {
-            issuer: table.id.clone(),
-            table: true,
-        });
+        return Err(Refusal::IssuerWithoutKey { issuer: table.id.clone(), table: true });
     }
-    Ok(Issuer {
-        id: table.id.clone(),
-        publisher,
-        subscriber,
-    })
+    Ok(Issuer { id: table.id.clone(), publisher, subscriber })
 }
 
-fn from_role_table(
-    issuer: &str,
-    role: Role,
-    said: &RoleTable,
-) -> Result<Vec<VerificationKey>, Refusal> {
+fn from_role_table(issuer: &str, role: Role, said: &RoleTable) -> Result<Vec<VerificationKey>, Refusal> {
     let issuer_owned = || issuer.to_owned();
     if said.jwks_url.is_some() {
-        return Err(Refusal::KeySet {
-            issuer: issuer_owned(),
-            role,
-        });
+        return Err(Refusal::KeySet { issuer: issuer_owned(), role });
     }
     let text = match (&said.key, &said.key_file) {
         (Some(_), Some(_)) => {
-            return Err(Refusal::TwoKeys {
-                issuer: issuer_owned(),
-                role,
-            });
+            return Err(Refusal::TwoKeys { issuer: issuer_owned(), role });
         }
         (None, None) => {
-            return Err(Refusal::IssuerWithoutKey {
-                issuer: issuer_owned(),
-                table: true,
-            });
+            return Err(Refusal::IssuerWithoutKey { issuer: issuer_owned(), table: true });
         }
         (Some(text), None) => text.clone(),
         (None, Some(path)) => fs::read_to_string(path)
@@ -172,11 +123,7 @@ fn from_role_table(
             })?,
     };
     let default = ["HS256".to_owned()];
-    let algorithms = if said.algorithms.is_empty() {
-        &default[..]
-    } else {
-        &said.algorithms
-    };
+    let algorithms = if said.algorithms.is_empty() { &default[..] } else { &said.algorithms };
     role_keys(issuer, role, &text, algorithms, true)
 }
 
@@ -192,47 +139,31 @@ fn role_keys(
         .iter()
         .map(|name| {
             // The library knows more than we verify with.
-            name.parse()
-                .ok()
-                .filter(|algorithm| is_offered(*algorithm))
-                .ok_or_else(|| Refusal::UnknownAlgorithm {
-                    issuer: issuer.to_owned(),
-                    role,
-                    algorithm: name.clone(),
-                })
+            name.parse().ok().filter(|algorithm| is_offered(*algorithm)).ok_or_else(|| Refusal::UnknownAlgorithm {
+                issuer: issuer.to_owned(),
+                role,
+                algorithm: name.clone(),
+            })
         })
         .collect::<Result<Vec<Algorithm>, Refusal>>()?;
     let secret_algorithm = algorithms.iter().find(|algorithm| is_hmac(**algorithm));
     if let Some(algorithm) = secret_algorithm.filter(|_| text.contains("-----BEGIN ")) {
         let algorithm = format!("{algorithm:?}");
-        return Err(Refusal::PemWithSecretAlgorithm {
-            issuer: issuer.to_owned(),
-            role,
-            algorithm,
-            table,
-        });
+        return Err(Refusal::PemWithSecretAlgorithm { issuer: issuer.to_owned(), role, algorithm, table });
     }
-    let key = validate_key(text, &algorithms).map_err(|why| Refusal::KeyUnusable {
-        issuer: issuer.to_owned(),
-        role,
-        why,
-    })?;
+    let key =
+        validate_key(text, &algorithms).map_err(|why| Refusal::KeyUnusable { issuer: issuer.to_owned(), role, why })?;
     Ok(vec![key])
 }
 
 fn is_hmac(algorithm: Algorithm) -> bool {
-    matches!(
-        algorithm,
-        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
-    )
+    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
 }
 
 /// Whether it is one of those our refusals name.
 fn is_offered(algorithm: Algorithm) -> bool {
     let name = format!("{algorithm:?}");
-    super::refusal::ALGORITHMS
-        .split([',', ' '])
-        .any(|offered| offered == name)
+    super::refusal::ALGORITHMS.split([',', ' ']).any(|offered| offered == name)
 }
 
 fn keep<T>(result: Result<T, Refusal>, refusals: &mut Vec<Refusal>) -> Option<T> {

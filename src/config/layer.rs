@@ -20,9 +20,7 @@ pub struct Said {
 // Not derived: the words may be a key, which must not reach a log.
 impl fmt::Debug for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Said")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
+        f.debug_struct("Said").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
@@ -83,36 +81,22 @@ pub(super) struct Resolved {
 impl Resolved {
     /// The strongest layer comes first. The whole value of a setting comes from one layer: lists don't add up.
     pub(super) fn new(layers: &[Layer]) -> Resolved {
-        let said = |setting: &Setting| {
-            layers
-                .iter()
-                .find_map(|layer| layer.get(setting.name))
-                .cloned()
-        };
+        let said = |setting: &Setting| layers.iter().find_map(|layer| layer.get(setting.name)).cloned();
         let dev = SETTINGS
             .iter()
             .find(|setting| setting.name == "dev")
             .and_then(said)
-            .is_some_and(|said| {
-                said.words.first().and_then(|word| parse_switch(word)) == Some(true)
-            });
+            .is_some_and(|said| said.words.first().and_then(|word| parse_switch(word)) == Some(true));
         let values = SETTINGS
             .iter()
-            .map(|setting| {
-                (
-                    setting.name,
-                    said(setting).unwrap_or_else(|| unsaid(setting, dev)),
-                )
-            })
+            .map(|setting| (setting.name, said(setting).unwrap_or_else(|| unsaid(setting, dev))))
             .collect();
         Resolved { values }
     }
 
     /// What holds for the setting of this name.
     pub(super) fn said(&self, name: &str) -> &Said {
-        self.values
-            .get(name)
-            .expect("every setting of the table is resolved")
+        self.values.get(name).expect("every setting of the table is resolved")
     }
 
     /// The one word of a setting, if it has a value.
@@ -122,27 +106,17 @@ impl Resolved {
 
     /// Whether anybody set it, as opposed to a default.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        !matches!(
-            self.said(name).source,
-            Source::Default | Source::Development
-        )
+        !matches!(self.said(name).source, Source::Default | Source::Development)
     }
 
     /// How to point at it in a sentence.
     pub(super) fn place(&self, name: &'static str) -> Place {
-        Place {
-            name,
-            source: self.said(name).source.clone(),
-        }
+        Place { name, source: self.said(name).source.clone() }
     }
 }
 
 fn unsaid(setting: &Setting, dev: bool) -> Said {
-    let source = if dev && setting.dev_default.is_some() {
-        Source::Development
-    } else {
-        Source::Default
-    };
+    let source = if dev && setting.dev_default.is_some() { Source::Development } else { Source::Default };
     let words = match setting.default_in(dev) {
         Fallback::Value(text) => vec![text.to_owned()],
         Fallback::Without(_) => Vec::new(),
@@ -161,18 +135,7 @@ pub(super) fn parse_switch(word: &str) -> Option<bool> {
 
 /// What the flags say, as a layer: `(name, words)` of each flag that was given.
 pub fn flags(given: impl IntoIterator<Item = (&'static str, Vec<String>)>) -> Layer {
-    given
-        .into_iter()
-        .map(|(name, words)| {
-            (
-                name,
-                Said {
-                    words,
-                    source: Source::Flag,
-                },
-            )
-        })
-        .collect()
+    given.into_iter().map(|(name, words)| (name, Said { words, source: Source::Flag })).collect()
 }
 
 /// The words of one text for this setting: a repeatable one takes several, separated by spaces.
@@ -188,37 +151,19 @@ mod tests {
     use super::*;
 
     fn layer(source: Source, name: &'static str, word: &str) -> Layer {
-        Layer::from([(
-            name,
-            Said {
-                words: vec![word.to_owned()],
-                source,
-            },
-        )])
+        Layer::from([(name, Said { words: vec![word.to_owned()], source })])
     }
 
     #[test]
     fn each_layer_beats_the_next() {
         let flag = layer(Source::Flag, "heartbeat", "1s");
-        let env = layer(
-            Source::Environment("CINNABAR_HEARTBEAT".to_owned()),
-            "heartbeat",
-            "2s",
-        );
+        let env = layer(Source::Environment("CINNABAR_HEARTBEAT".to_owned()), "heartbeat", "2s");
         let file = layer(Source::File("hub.toml".into()), "heartbeat", "3s");
 
         for (layers, word, source) in [
             (vec![flag.clone(), env.clone(), file.clone()], "1s", "flag"),
-            (
-                vec![Layer::new(), env, file.clone()],
-                "2s",
-                "environment CINNABAR_HEARTBEAT",
-            ),
-            (
-                vec![Layer::new(), Layer::new(), file],
-                "3s",
-                "file hub.toml",
-            ),
+            (vec![Layer::new(), env, file.clone()], "2s", "environment CINNABAR_HEARTBEAT"),
+            (vec![Layer::new(), Layer::new(), file], "3s", "file hub.toml"),
             (vec![], "25s", "default"),
         ] {
             let resolved = Resolved::new(&layers);
@@ -235,30 +180,15 @@ mod tests {
         assert_eq!(resolved.said("anonymous").source, Source::Development);
         assert_eq!(resolved.word("data"), Some("./cinnabar-data"));
 
-        let resolved = Resolved::new(&[
-            dev,
-            layer(Source::File("hub.toml".into()), "anonymous", "false"),
-        ]);
+        let resolved = Resolved::new(&[dev, layer(Source::File("hub.toml".into()), "anonymous", "false")]);
         assert_eq!(resolved.word("anonymous"), Some("false"));
     }
 
     #[test]
     fn a_place_is_named_in_the_words_of_its_layer() {
-        let place = |source| {
-            Place {
-                name: "max-lifetime",
-                source,
-            }
-            .to_string()
-        };
+        let place = |source| Place { name: "max-lifetime", source }.to_string();
         assert_eq!(place(Source::Flag), "`--max-lifetime`");
-        assert_eq!(
-            place(Source::Environment("CINNABAR_MAX_LIFETIME".to_owned())),
-            "CINNABAR_MAX_LIFETIME"
-        );
-        assert_eq!(
-            place(Source::File("hub.toml".into())),
-            "`max_lifetime` in hub.toml"
-        );
+        assert_eq!(place(Source::Environment("CINNABAR_MAX_LIFETIME".to_owned())), "CINNABAR_MAX_LIFETIME");
+        assert_eq!(place(Source::File("hub.toml".into())), "`max_lifetime` in hub.toml");
     }
 }

@@ -8,9 +8,7 @@ use super::layer::{self, Layer, Place, Resolved, Source};
 use super::origin;
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
-use super::value::{
-    as_hub_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of,
-};
+use super::value::{as_hub_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of};
 use crate::protocol::keys::SigningKey;
 use crate::protocol::token::{Issuer, TokenRules};
 use crate::protocol::topic::{HUB_PATH, HubUrl};
@@ -134,30 +132,18 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong, each with a sentence that says what to change.
-    pub fn load(
-        flags: Layer,
-        variables: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Config, Refusals> {
+    pub fn load(flags: Layer, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Refusals> {
         let environment = environment::read(variables);
         let mut refusals = environment.refusals;
-        let path = flags
-            .get("config")
-            .or_else(|| environment.layer.get("config"))
-            .and_then(|said| said.words.first());
-        let file = path
-            .map(|path| read_file(Path::new(path)))
-            .unwrap_or_default();
+        let path = flags.get("config").or_else(|| environment.layer.get("config")).and_then(|said| said.words.first());
+        let file = path.map(|path| read_file(Path::new(path))).unwrap_or_default();
         refusals.extend(file.refusals);
         if file.unread {
             // What it would have said is unknown: refusals that build on its absence would mislead.
             return Err(Refusals(refusals));
         }
         let resolved = Resolved::new(&[flags, environment.layer, file.layer]);
-        let reader = Reader {
-            resolved: &resolved,
-            refusals,
-            warnings: environment.warnings,
-        };
+        let reader = Reader { resolved: &resolved, refusals, warnings: environment.warnings };
         reader.config(&file.issuers)
     }
 
@@ -188,11 +174,7 @@ impl Config {
 
     /// Whose tokens are accepted, and for what.
     pub fn token_rules(&self) -> TokenRules {
-        TokenRules {
-            issuers: self.issuers.clone(),
-            audience: self.resource.clone(),
-            hub: self.hub_url.clone(),
-        }
+        TokenRules { issuers: self.issuers.clone(), audience: self.resource.clone(), hub: self.hub_url.clone() }
     }
 }
 
@@ -200,15 +182,8 @@ fn read_file(path: &Path) -> file::File {
     match std::fs::read_to_string(path) {
         Ok(text) => file::read(path, &text),
         Err(why) => {
-            let refusal = Refusal::FileUnreadable {
-                path: path.to_owned(),
-                why: why.to_string(),
-            };
-            file::File {
-                refusals: vec![refusal],
-                unread: true,
-                ..file::File::default()
-            }
+            let refusal = Refusal::FileUnreadable { path: path.to_owned(), why: why.to_string() };
+            file::File { refusals: vec![refusal], unread: true, ..file::File::default() }
         }
     }
 }
@@ -222,36 +197,24 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn config(mut self, tables: &[IssuerTable]) -> Result<Config, Refusals> {
-        let listen = self
-            .one("listen", parse_listen)
-            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));
+        let listen = self.one("listen", parse_listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));
         let dev = self.switch("dev");
         if dev && !listen.ip().is_loopback() {
             let (place, value) = (self.resolved.place("listen"), listen.to_string());
-            self.refusals
-                .push(Refusal::DevelopmentBeyondLoopback { place, value });
+            self.refusals.push(Refusal::DevelopmentBeyondLoopback { place, value });
         }
         let resource = self.resource(listen, dev);
         let hub_url = as_hub_url(&resource).unwrap_or_else(|| url_of(listen));
         let issuers = issuer::build(self.resolved, tables, &mut self.refusals);
         let anonymous = self.switch("anonymous");
         self.nobody(dev, anonymous, &issuers, !tables.is_empty());
-        let cookie_name = self
-            .one("cookie-name", parse_cookie_name)
-            .unwrap_or_default();
+        let cookie_name = self.one("cookie-name", parse_cookie_name).unwrap_or_default();
         let cors_origins = self.cors_origins();
         let publish_origins = self.publish_origins();
         let history = self.history();
-        let max_body_bytes = self.more_than_zero(
-            "max-body-bytes",
-            amount::parse_size,
-            "nothing could be published",
-        );
-        let tail_bytes = self.more_than_zero(
-            "tail-bytes",
-            amount::parse_size,
-            "an event must be somewhere while it is sent",
-        );
+        let max_body_bytes = self.more_than_zero("max-body-bytes", amount::parse_size, "nothing could be published");
+        let tail_bytes =
+            self.more_than_zero("tail-bytes", amount::parse_size, "an event must be somewhere while it is sent");
         if tail_bytes < max_body_bytes {
             self.warnings.push(format!(
                 "the largest publish ({max_body_bytes} bytes) is larger than the tail ({tail_bytes} bytes): \
@@ -280,11 +243,7 @@ impl Reader<'_> {
                 "a stalled subscriber would be kept for ever",
             ),
             max_body_bytes,
-            max_head_bytes: self.more_than_zero(
-                "max-head-bytes",
-                amount::parse_size,
-                "every request has a head",
-            ),
+            max_head_bytes: self.more_than_zero("max-head-bytes", amount::parse_size, "every request has a head"),
             head_timeout: self.more_than_zero(
                 "head-timeout",
                 amount::parse_duration,
@@ -298,58 +257,34 @@ impl Reader<'_> {
             shards: self.shards(),
             max_connections: self.max_connections(),
             io: self.one("io", parse_io).unwrap_or(IoChoice::Auto),
-            shutdown_timeout: self
-                .one("shutdown-timeout", amount::parse_duration)
-                .unwrap_or_default(),
+            shutdown_timeout: self.one("shutdown-timeout", amount::parse_duration).unwrap_or_default(),
             log: self.one("log", parse_log).unwrap_or_default(),
             id_key: None,
             dev_key: None,
             warnings: self.warnings,
             resolved: self.resolved.clone(),
         };
-        if self.refusals.is_empty() {
-            Ok(config)
-        } else {
-            Err(Refusals(self.refusals))
-        }
+        if self.refusals.is_empty() { Ok(config) } else { Err(Refusals(self.refusals)) }
     }
 
     /// The value of a setting; none when nobody set it, or when it was refused.
-    fn one<T, E: Display>(
-        &mut self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        debug_assert_ne!(
-            super::setting::setting(name).kind,
-            Kind::Many,
-            "{name} has several values"
-        );
+    fn one<T, E: Display>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+        debug_assert_ne!(super::setting::setting(name).kind, Kind::Many, "{name} has several values");
         let word = self.resolved.word(name)?;
-        parse(word)
-            .map_err(|why| self.refuse(name, word, &why))
-            .ok()
+        parse(word).map_err(|why| self.refuse(name, word, &why)).ok()
     }
 
     fn refuse(&mut self, name: &'static str, value: &str, why: &dyn Display) {
         let place = self.resolved.place(name);
-        self.refusals.push(Refusal::Value {
-            place,
-            value: value.to_owned(),
-            why: why.to_string(),
-        });
+        self.refusals.push(Refusal::Value { place, value: value.to_owned(), why: why.to_string() });
     }
 
     fn switch(&mut self, name: &'static str) -> bool {
-        self.one(name, |word| {
-            layer::parse_switch(word).ok_or("is neither true nor false")
-        })
-        .unwrap_or_default()
+        self.one(name, |word| layer::parse_switch(word).ok_or("is neither true nor false")).unwrap_or_default()
     }
 
     fn off_at_zero(&mut self, name: &'static str) -> Option<Duration> {
-        self.one(name, amount::parse_duration)
-            .filter(|duration| !duration.is_zero())
+        self.one(name, amount::parse_duration).filter(|duration| !duration.is_zero())
     }
 
     fn more_than_zero<T: Default + PartialEq>(
@@ -360,10 +295,7 @@ impl Reader<'_> {
     ) -> T {
         let value = self.one(name, parse);
         if value.as_ref() == Some(&T::default()) {
-            self.refusals.push(Refusal::Zero {
-                place: self.resolved.place(name),
-                why,
-            });
+            self.refusals.push(Refusal::Zero { place: self.resolved.place(name), why });
         }
         value.unwrap_or_default()
     }
@@ -373,8 +305,7 @@ impl Reader<'_> {
             if !dev {
                 let file = self.resolved.word("config").map(PathBuf::from);
                 let example = format!("https://hub.example{HUB_PATH}");
-                self.refusals
-                    .push(Refusal::ResourceMissing { example, file });
+                self.refusals.push(Refusal::ResourceMissing { example, file });
             }
             return url_of(listen).as_str().to_owned();
         }
@@ -399,14 +330,11 @@ impl Reader<'_> {
             self.refusals.push(Refusal::NobodyCouldUseIt);
         }
         if !dev && issuers.iter().all(|issuer| issuer.publisher.is_none()) {
-            self.warnings
-                .push("nobody can publish, as no issuer has a publisher key".to_owned());
+            self.warnings.push("nobody can publish, as no issuer has a publisher key".to_owned());
         }
         if tables && !matches!(self.resolved.said("issuer").source, Source::File(_)) {
             let place = self.resolved.place("issuer");
-            self.warnings.push(format!(
-                "{place} replaces the [[issuer]] tables of the file"
-            ));
+            self.warnings.push(format!("{place} replaces the [[issuer]] tables of the file"));
         }
     }
 
@@ -427,17 +355,14 @@ impl Reader<'_> {
         }
         let cors = self.resolved.place("cors-origin");
         if origins.iter().any(|origin| origin != "*") {
-            self.refusals.push(Refusal::EveryOriginAmongOthers {
-                place: cors.clone(),
-            });
+            self.refusals.push(Refusal::EveryOriginAmongOthers { place: cors.clone() });
         }
         let credential: Option<Place> = ["publish-origin", "cookie-name"]
             .into_iter()
             .find(|name| self.resolved.is_set(name))
             .map(|name| self.resolved.place(name));
         if let Some(credential) = credential {
-            self.refusals
-                .push(Refusal::EveryOriginWithCredentials { cors, credential });
+            self.refusals.push(Refusal::EveryOriginWithCredentials { cors, credential });
         }
         CorsOrigins::Any
     }
@@ -445,24 +370,15 @@ impl Reader<'_> {
     fn publish_origins(&mut self) -> Vec<String> {
         let origins = self.origins("publish-origin");
         if origins.iter().any(|origin| origin == "*") {
-            self.refusals.push(Refusal::EveryOriginPublishes {
-                place: self.resolved.place("publish-origin"),
-            });
+            self.refusals.push(Refusal::EveryOriginPublishes { place: self.resolved.place("publish-origin") });
         }
         origins
     }
 
     fn history(&mut self) -> History {
         let place = self.resolved.place("history");
-        if let Some(value) = self
-            .resolved
-            .word("history")
-            .filter(|word| *word != "memory")
-        {
-            self.refusals.push(Refusal::HistoryFolder {
-                place,
-                value: value.to_owned(),
-            });
+        if let Some(value) = self.resolved.word("history").filter(|word| *word != "memory") {
+            self.refusals.push(Refusal::HistoryFolder { place, value: value.to_owned() });
         }
         const UNCLEAR: &str = "zero could mean no history or no limit; 1 keeps next to nothing";
         History::Memory {
@@ -477,8 +393,7 @@ impl Reader<'_> {
             Ok(1..=SHARDS_MAX) => Ok(amount::parse_count(word).expect("it was just parsed")),
             _ => Err(format!("isn't a number from 1 to {SHARDS_MAX}")),
         };
-        self.one("shards", parse)
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        self.one("shards", parse).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
     fn max_connections(&mut self) -> Option<usize> {

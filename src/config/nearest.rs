@@ -4,10 +4,7 @@
 const EDITS_MAX: usize = 3;
 
 /// The candidate that takes the fewest edits to reach, when few enough; letter case and `-`/`_` are free.
-pub(super) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
+pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let plain = plain(name);
     candidates
         .into_iter()
@@ -44,14 +41,8 @@ mod tests {
     fn a_slip_finds_its_name() {
         let known = ["heartbeat", "max_lifetime", "listen"];
         assert_eq!(nearest("hartbeat", known).as_deref(), Some("heartbeat"));
-        assert_eq!(
-            nearest("max-lifetime", known).as_deref(),
-            Some("max_lifetime")
-        );
-        assert_eq!(
-            nearest("MAX_LIFETIM", known).as_deref(),
-            Some("max_lifetime")
-        );
+        assert_eq!(nearest("max-lifetime", known).as_deref(), Some("max_lifetime"));
+        assert_eq!(nearest("MAX_LIFETIM", known).as_deref(), Some("max_lifetime"));
         assert_eq!(nearest("something_else", known), None);
     }
 

@@ -26,11 +26,7 @@ pub(super) fn check(text: &str) -> Result<(), OriginError> {
             _ => return Err(OriginError::NotAnOrigin),
         }
     };
-    if written == text {
-        Ok(())
-    } else {
-        Err(OriginError::WrittenOtherwise(written))
-    }
+    if written == text { Ok(()) } else { Err(OriginError::WrittenOtherwise(written)) }
 }
 
 #[cfg(test)]
@@ -39,12 +35,7 @@ mod tests {
 
     #[test]
     fn origins_as_browsers_write_them() {
-        for text in [
-            "https://app.example",
-            "http://localhost:8080",
-            "http://[::1]:3000",
-            "chrome-extension://abcdef",
-        ] {
+        for text in ["https://app.example", "http://localhost:8080", "http://[::1]:3000", "chrome-extension://abcdef"] {
             assert_eq!(check(text), Ok(()), "{text}");
         }
     }
@@ -58,11 +49,7 @@ mod tests {
             ("https://app.example:443", "https://app.example"),
             ("https://bücher.example", "https://xn--bcher-kva.example"),
         ] {
-            assert_eq!(
-                check(text),
-                Err(OriginError::WrittenOtherwise(written.to_owned())),
-                "{text}"
-            );
+            assert_eq!(check(text), Err(OriginError::WrittenOtherwise(written.to_owned())), "{text}");
         }
         for text in ["app.example", "null", "", "data:x", "https://"] {
             assert_eq!(check(text), Err(OriginError::NotAnOrigin), "{text}");

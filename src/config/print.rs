@@ -10,32 +10,15 @@ impl Config {
     pub fn table(&self) -> String {
         let mut rows: Vec<[String; 3]> = SETTINGS.iter().map(|setting| self.row(setting)).collect();
         for issuer in &self.issuers {
-            let role = |role: &Option<Vec<VerificationKey>>| {
-                role.as_ref()
-                    .map_or("none".to_owned(), |keys| algorithms(keys))
-            };
-            let keys = format!(
-                "publisher: {}, subscriber: {}",
-                role(&issuer.publisher),
-                role(&issuer.subscriber)
-            );
-            rows.push([
-                format!("  keys of {}", issuer.id),
-                keys,
-                self.resolved.said("issuer").source.to_string(),
-            ]);
+            let role =
+                |role: &Option<Vec<VerificationKey>>| role.as_ref().map_or("none".to_owned(), |keys| algorithms(keys));
+            let keys = format!("publisher: {}, subscriber: {}", role(&issuer.publisher), role(&issuer.subscriber));
+            rows.push([format!("  keys of {}", issuer.id), keys, self.resolved.said("issuer").source.to_string()]);
         }
-        let width = |column: usize| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths = [width(0), width(1)];
         rows.iter()
-            .map(|[name, value, source]| {
-                format!("{name:0$}  {value:1$}  {source}\n", widths[0], widths[1])
-            })
+            .map(|[name, value, source]| format!("{name:0$}  {value:1$}  {source}\n", widths[0], widths[1]))
             .collect()
     }
 
@@ -65,16 +48,8 @@ impl Config {
 }
 
 fn algorithms(keys: &[VerificationKey]) -> String {
-    let names = |key: &VerificationKey| {
-        key.algorithms()
-            .iter()
-            .map(|name| format!("{name:?}"))
-            .collect::<Vec<_>>()
-    };
-    keys.iter()
-        .map(|key| names(key).join(" "))
-        .collect::<Vec<_>>()
-        .join(" + ")
+    let names = |key: &VerificationKey| key.algorithms().iter().map(|name| format!("{name:?}")).collect::<Vec<_>>();
+    keys.iter().map(|key| names(key).join(" ")).collect::<Vec<_>>().join(" + ")
 }
 
 #[cfg(test)]
@@ -85,30 +60,17 @@ mod tests {
         let given = [
             ("resource", "https://hub.example/.well-known/mercure"),
             ("issuer", "https://a.example"),
-            (
-                "publisher-jwt-key",
-                "a secret of more than thirty-two bytes",
-            ),
+            ("publisher-jwt-key", "a secret of more than thirty-two bytes"),
             ("heartbeat", "20s"),
         ];
         let flags = flags(given.map(|(name, word)| (name, vec![word.to_owned()])));
-        let variables = [(
-            "CINNABAR_CORS_ORIGIN".into(),
-            "https://a.example https://b.example".into(),
-        )];
+        let variables = [("CINNABAR_CORS_ORIGIN".into(), "https://a.example https://b.example".into())];
         Config::load(flags, variables).unwrap().table()
     }
 
     fn line(table: &str, name: &str) -> Vec<String> {
-        let line = table
-            .lines()
-            .find(|line| line.starts_with(&format!("{name} ")))
-            .unwrap();
-        line.split("  ")
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect()
+        let line = table.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.split("  ").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
     }
 
     #[test]
@@ -117,41 +79,20 @@ mod tests {
         assert_eq!(line(&table, "heartbeat"), ["heartbeat", "20s", "flag"]);
         assert_eq!(
             line(&table, "cors-origin"),
-            [
-                "cors-origin",
-                "https://a.example https://b.example",
-                "environment CINNABAR_CORS_ORIGIN"
-            ]
+            ["cors-origin", "https://a.example https://b.example", "environment CINNABAR_CORS_ORIGIN"]
         );
-        assert_eq!(
-            line(&table, "max-lifetime"),
-            ["max-lifetime", "1h", "default"]
-        );
-        assert_eq!(
-            line(&table, "max-connections"),
-            [
-                "max-connections",
-                "as many as the machine allows",
-                "default"
-            ]
-        );
+        assert_eq!(line(&table, "max-lifetime"), ["max-lifetime", "1h", "default"]);
+        assert_eq!(line(&table, "max-connections"), ["max-connections", "as many as the machine allows", "default"]);
         assert_eq!(
             line(&table, "  keys of https://a.example"),
-            [
-                "keys of https://a.example",
-                "publisher: HS256, subscriber: none",
-                "flag"
-            ]
+            ["keys of https://a.example", "publisher: HS256, subscriber: none", "flag"]
         );
     }
 
     #[test]
     fn secrets_are_not_shown() {
         let table = table();
-        assert_eq!(
-            line(&table, "publisher-jwt-key"),
-            ["publisher-jwt-key", "(secret)", "flag"]
-        );
+        assert_eq!(line(&table, "publisher-jwt-key"), ["publisher-jwt-key", "(secret)", "flag"]);
         assert!(!table.contains("thirty-two"));
     }
 

@@ -30,35 +30,19 @@ pub enum Refusal {
     #[error("{} isn't valid TOML: {why}", path.display())]
     NotToml { path: PathBuf, why: String },
     #[error("{} has the key `{key}`, which isn't known{}", path.display(), did_you_mean(nearest))]
-    UnknownKey {
-        path: PathBuf,
-        key: String,
-        nearest: Option<String>,
-    },
+    UnknownKey { path: PathBuf, key: String, nearest: Option<String> },
     #[error("{} has `{key}` as {found}; write {expected}", path.display())]
-    WrongKind {
-        path: PathBuf,
-        key: String,
-        found: &'static str,
-        expected: &'static str,
-    },
+    WrongKind { path: PathBuf, key: String, found: &'static str, expected: &'static str },
     #[error(
         "the environment has {name}, which isn't known{}; unset it if it is meant for something else",
         did_you_mean(nearest)
     )]
-    UnknownVariable {
-        name: String,
-        nearest: Option<String>,
-    },
+    UnknownVariable { name: String, nearest: Option<String> },
     #[error("the environment variable {name} isn't UTF-8")]
     VariableNotUtf8 { name: String },
 
     #[error("{place} is `{value}`, which {why}")]
-    Value {
-        place: Place,
-        value: String,
-        why: String,
-    },
+    Value { place: Place, value: String, why: String },
     #[error("{place} must be more than zero: {why}")]
     Zero { place: Place, why: &'static str },
 
@@ -67,10 +51,7 @@ pub enum Refusal {
          host name{}, or start with `--dev` to try things out on this machine",
         file.as_ref().map(|file| format!(" (or `resource = \"{example}\"` to {})", file.display())).unwrap_or_default()
     )]
-    ResourceMissing {
-        example: String,
-        file: Option<PathBuf>,
-    },
+    ResourceMissing { example: String, file: Option<PathBuf> },
     #[error(
         "development mode listens on loopback only, and {place} is {value}: use 127.0.0.1, or leave `--dev` out and add `--resource`"
     )]
@@ -89,9 +70,7 @@ pub enum Refusal {
         "{place} has `*` beside other origins: leave `*` alone (every page, without cookies) or list the origins only"
     )]
     EveryOriginAmongOthers { place: Place },
-    #[error(
-        "{place} is `*`, which would let every page publish with a user's cookie: list the origins"
-    )]
+    #[error("{place} is `*`, which would let every page publish with a user's cookie: list the origins")]
     EveryOriginPublishes { place: Place },
     #[error(
         "{place} is `{value}`, but history in a folder isn't supported yet: use `memory`, which keeps events until the \
@@ -99,9 +78,7 @@ pub enum Refusal {
     )]
     HistoryFolder { place: Place, value: String },
 
-    #[error(
-        "{place} is set, but it isn't said whose key it is: add `--issuer ISS` with the `iss` of those tokens"
-    )]
+    #[error("{place} is set, but it isn't said whose key it is: add `--issuer ISS` with the `iss` of those tokens")]
     KeyWithoutIssuer { place: Place },
     #[error(
         "{place} is set, but the issuers come from [[issuer]] tables in {}, which have keys of their own: move the key there, \
@@ -121,36 +98,16 @@ pub enum Refusal {
     )]
     KeySet { issuer: String, role: Role },
     #[error("the {role} key of issuer `{issuer}` can't be read from {}: {why}", path.display())]
-    KeyFileUnreadable {
-        issuer: String,
-        role: Role,
-        path: PathBuf,
-        why: String,
-    },
-    #[error(
-        "the {role} key of issuer `{issuer}` is allowed `{algorithm}`, which isn't an algorithm: use {ALGORITHMS}"
-    )]
-    UnknownAlgorithm {
-        issuer: String,
-        role: Role,
-        algorithm: String,
-    },
+    KeyFileUnreadable { issuer: String, role: Role, path: PathBuf, why: String },
+    #[error("the {role} key of issuer `{issuer}` is allowed `{algorithm}`, which isn't an algorithm: use {ALGORITHMS}")]
+    UnknownAlgorithm { issuer: String, role: Role, algorithm: String },
     #[error(
         "the {role} key of issuer `{issuer}` is a PEM key, and {algorithm} needs a shared secret: name the key's own \
          algorithm, e.g. {}", algorithm_example(*role, *table)
     )]
-    PemWithSecretAlgorithm {
-        issuer: String,
-        role: Role,
-        algorithm: String,
-        table: bool,
-    },
+    PemWithSecretAlgorithm { issuer: String, role: Role, algorithm: String, table: bool },
     #[error("the {role} key of issuer `{issuer}` can't be used: {why}")]
-    KeyUnusable {
-        issuer: String,
-        role: Role,
-        why: String,
-    },
+    KeyUnusable { issuer: String, role: Role, why: String },
 }
 
 /// The algorithms a key may be allowed.
@@ -158,10 +115,7 @@ pub(super) const ALGORITHMS: &str =
     "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
 
 fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest
-        .as_ref()
-        .map(|name| format!("; did you mean `{name}`?"))
-        .unwrap_or_default()
+    nearest.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
 fn missing_key(table: bool) -> &'static str {
@@ -173,11 +127,7 @@ fn missing_key(table: bool) -> &'static str {
 }
 
 fn algorithm_example(role: Role, table: bool) -> String {
-    if table {
-        "`algorithms = [\"EdDSA\"]`".to_owned()
-    } else {
-        format!("`--{role}-jwt-alg EdDSA`")
-    }
+    if table { "`algorithms = [\"EdDSA\"]`".to_owned() } else { format!("`--{role}-jwt-alg EdDSA`") }
 }
 
 #[cfg(test)]
@@ -186,12 +136,7 @@ mod tests {
 
     #[test]
     fn every_refusal_is_shown() {
-        let refusals = Refusals(vec![
-            Refusal::NobodyCouldUseIt,
-            Refusal::IssuerTwice {
-                issuer: "a".to_owned(),
-            },
-        ]);
+        let refusals = Refusals(vec![Refusal::NobodyCouldUseIt, Refusal::IssuerTwice { issuer: "a".to_owned() }]);
         let text = refusals.to_string();
         assert!(text.contains("nobody could use this hub"));
         assert!(text.ends_with("the issuer `a` is listed twice: leave one"));

@@ -82,10 +82,7 @@ impl Setting {
 /// # Panics
 /// When there is none: names are constants of this crate.
 pub fn setting(name: &str) -> &'static Setting {
-    SETTINGS
-        .iter()
-        .find(|setting| setting.name == name)
-        .expect("settings are asked for by names of the table")
+    SETTINGS.iter().find(|setting| setting.name == name).expect("settings are asked for by names of the table")
 }
 
 /// Every variable of the environment that begins so belongs to the hub.
@@ -100,9 +97,7 @@ const LIMITS: &str = "Limits of a request";
 const MACHINE: &str = "The machine";
 
 /// The headings, in the order they are shown.
-pub const GROUPS: &[&str] = &[
-    LISTENING, ACCESS, BROWSERS, HISTORY, STREAMS, LIMITS, MACHINE,
-];
+pub const GROUPS: &[&str] = &[LISTENING, ACCESS, BROWSERS, HISTORY, STREAMS, LIMITS, MACHINE];
 
 /// A row that is neither secret nor different in development mode; the others are written by update from it.
 const fn row(
@@ -113,17 +108,7 @@ const fn row(
     default: Fallback,
     doc: &'static str,
 ) -> Setting {
-    Setting {
-        name,
-        value,
-        kind,
-        default,
-        dev_default: None,
-        mercure_env: None,
-        group,
-        secret: false,
-        doc,
-    }
+    Setting { name, value, kind, default, dev_default: None, mercure_env: None, group, secret: false, doc }
 }
 
 use Fallback::{Value, Without};
@@ -231,14 +216,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         mercure_env: Some("MERCURE_SUBSCRIBER_JWT_ALG"),
-        ..row(
-            ACCESS,
-            "subscriber-jwt-alg",
-            "ALG",
-            Many,
-            Value("HS256"),
-            "The algorithms allowed with that key.",
-        )
+        ..row(ACCESS, "subscriber-jwt-alg", "ALG", Many, Value("HS256"), "The algorithms allowed with that key.")
     },
     Setting {
         dev_default: Some(Value("true")),
@@ -300,22 +278,8 @@ pub const SETTINGS: &[Setting] = &[
         "Where events are kept for subscribers that come back. `memory` forgets with the process; a folder isn't \
          supported yet and is refused.",
     ),
-    row(
-        HISTORY,
-        "history-max-events",
-        "N",
-        One,
-        Value("1000000"),
-        "How many events history keeps.",
-    ),
-    row(
-        HISTORY,
-        "history-max-bytes",
-        "SIZE",
-        One,
-        Value("256MiB"),
-        "How many bytes of events history keeps.",
-    ),
+    row(HISTORY, "history-max-events", "N", One, Value("1000000"), "How many events history keeps."),
+    row(HISTORY, "history-max-bytes", "SIZE", One, Value("256MiB"), "How many bytes of events history keeps."),
     row(
         HISTORY,
         "history-max-age",
@@ -357,14 +321,7 @@ pub const SETTINGS: &[Setting] = &[
         Value("60s"),
         "How long a subscriber may take nothing of what it is sent before it is closed.",
     ),
-    row(
-        LIMITS,
-        "max-body-bytes",
-        "SIZE",
-        One,
-        Value("1MiB"),
-        "The largest body of a publish.",
-    ),
+    row(LIMITS, "max-body-bytes", "SIZE", One, Value("1MiB"), "The largest body of a publish."),
     row(
         LIMITS,
         "max-head-bytes",
@@ -389,14 +346,7 @@ pub const SETTINGS: &[Setting] = &[
         Value("30s"),
         "How long a client may take to send the body of a request.",
     ),
-    row(
-        MACHINE,
-        "shards",
-        "N",
-        One,
-        Without("one per core"),
-        "How many event loops share the connections.",
-    ),
+    row(MACHINE, "shards", "N", One, Without("one per core"), "How many event loops share the connections."),
     row(
         MACHINE,
         "max-connections",
@@ -452,14 +402,7 @@ mod tests {
         let mut seen = HashSet::new();
         for setting in SETTINGS {
             assert!(seen.insert(setting.name), "{} stands twice", setting.name);
-            assert!(
-                setting
-                    .name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
-                "{}",
-                setting.name
-            );
+            assert!(setting.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", setting.name);
         }
     }
 
@@ -468,12 +411,7 @@ mod tests {
         for setting in SETTINGS {
             assert!(GROUPS.contains(&setting.group), "{}", setting.name);
             assert!(setting.doc.ends_with('.'), "{}", setting.name);
-            assert_eq!(
-                setting.value.is_empty(),
-                setting.kind == Switch,
-                "{}",
-                setting.name
-            );
+            assert_eq!(setting.value.is_empty(), setting.kind == Switch, "{}", setting.name);
         }
     }
 

@@ -19,22 +19,19 @@ pub(super) fn url_of(listen: SocketAddr) -> HubUrl {
 /// A resource identifier as the URL of a hub, where it is one and relative topics can be resolved against it. A proxy
 /// may have put something before the path.
 pub(super) fn as_hub_url(resource: &str) -> Option<HubUrl> {
-    HubUrl::parse(resource)
-        .ok()
-        .filter(|url| url.path().ends_with(HUB_PATH))
+    HubUrl::parse(resource).ok().filter(|url| url.path().ends_with(HUB_PATH))
 }
 
 pub(super) fn parse_listen(word: &str) -> Result<SocketAddr, String> {
-    if let Some(port) = word
-        .strip_prefix("localhost:")
-        .and_then(|port| port.parse().ok())
-    {
+    if let Some(port) = word.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
         return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
     }
     word.parse().map_err(|_| {
         let port = word.strip_prefix(':').unwrap_or(word);
         match port.parse::<u16>() {
-            Ok(port) => format!("has no address: write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} for everybody"),
+            Ok(port) => {
+                format!("has no address: write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} for everybody")
+            }
             Err(_) => "isn't an address and port: write 127.0.0.1:3000, 0.0.0.0:3000 or [::]:3000".to_owned(),
         }
     })
@@ -47,9 +44,7 @@ pub(super) fn parse_resource(word: &str) -> Result<String, &'static str> {
         }
         // Compared byte by byte with `aud`: it must stay as it was written.
         Ok(_) => Ok(word.to_owned()),
-        Err(_) => Err(
-            "isn't a URL: write the hub's public one, such as https://hub.example/.well-known/mercure",
-        ),
+        Err(_) => Err("isn't a URL: write the hub's public one, such as https://hub.example/.well-known/mercure"),
     }
 }
 
@@ -75,8 +70,6 @@ pub(super) fn parse_cookie_name(word: &str) -> Result<String, &'static str> {
 pub(super) fn parse_log(word: &str) -> Result<String, String> {
     match tracing_subscriber::EnvFilter::try_new(word) {
         Ok(_) => Ok(word.to_owned()),
-        Err(why) => Err(format!(
-            "isn't a log filter ({why}): write a level such as info or debug"
-        )),
+        Err(why) => Err(format!("isn't a log filter ({why}): write a level such as info or debug")),
     }
 }

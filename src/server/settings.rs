@@ -91,7 +91,11 @@ impl Settings {
             head_timeout_ms: milliseconds(config.head_timeout),
             body_timeout_ms: milliseconds(config.body_timeout),
             connections_max: config.max_connections,
-            retention: Retention { events_max: max_events, bytes_max: max_bytes, age_max_ms: max_age.map(milliseconds) },
+            retention: Retention {
+                events_max: max_events,
+                bytes_max: max_bytes,
+                age_max_ms: max_age.map(milliseconds),
+            },
             id_key: config.id_key.map_or_else(random_key, |key| key.0),
             stop_ms: milliseconds(config.shutdown_timeout),
         })

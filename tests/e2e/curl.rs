@@ -8,20 +8,11 @@ use std::process::{Command, Stdio};
 fn curl_receives_event_by_event() {
     let hub = Hub::anonymous();
     let mut curl = Command::new("curl")
-        .args([
-            "-sN",
-            "--max-time",
-            "120",
-            &format!("{}?match=urn:a", hub.url()),
-            "-D",
-            "-",
-        ])
+        .args(["-sN", "--max-time", "120", &format!("{}?match=urn:a", hub.url()), "-D", "-"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("curl is installed");
-    let mut lines = BufReader::new(curl.stdout.take().expect("piped"))
-        .lines()
-        .map(|line| line.expect("UTF-8"));
+    let mut lines = BufReader::new(curl.stdout.take().expect("piped")).lines().map(|line| line.expect("UTF-8"));
     let status = lines.next().expect("a status line");
     assert!(status.starts_with("HTTP/1.1 200"), "{status}");
     for line in lines.by_ref() {
@@ -48,18 +39,8 @@ fn curl_publishes_a_form() {
     let hub = Hub::anonymous();
     let mut stream = hub.subscribe(&[("match", "https://e.example/books/1")]);
     let output = Command::new("curl")
-        .args([
-            "-s",
-            "-H",
-            &format!("Authorization: Bearer {}", publisher()),
-        ])
-        .args([
-            "-d",
-            "topic=https://e.example/books/1",
-            "--data-urlencode",
-            "data={\"title\": \"a & b\"}",
-            &hub.url(),
-        ])
+        .args(["-s", "-H", &format!("Authorization: Bearer {}", publisher())])
+        .args(["-d", "topic=https://e.example/books/1", "--data-urlencode", "data={\"title\": \"a & b\"}", &hub.url()])
         .output()
         .expect("curl is installed");
     let event = stream.next();

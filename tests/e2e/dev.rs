@@ -13,13 +13,7 @@ fn dev() -> Hub {
 fn curl_lines(hub: &Hub) -> Vec<String> {
     let mut lines = Vec::new();
     eventually("two curl lines are printed", || {
-        lines = hub
-            .log()
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.starts_with("curl "))
-            .map(str::to_owned)
-            .collect();
+        lines = hub.log().lines().map(str::trim).filter(|line| line.starts_with("curl ")).map(str::to_owned).collect();
         lines.len() >= 2
     });
     lines
@@ -29,10 +23,7 @@ fn curl_lines(hub: &Hub) -> Vec<String> {
 fn without_a_subcommand_a_hub_in_development_mode_starts() {
     let hub = Launch::bare().start();
     let log = hub.log();
-    assert!(
-        log.to_lowercase().contains("development"),
-        "it says so: {log}"
-    );
+    assert!(log.to_lowercase().contains("development"), "it says so: {log}");
     assert!(log.contains(&hub.url()), "it prints its address: {log}");
     assert_eq!(hub.subscribe_status(&[("match", "urn:a")], &[]), 200);
 }
@@ -41,14 +32,9 @@ fn without_a_subcommand_a_hub_in_development_mode_starts() {
 fn the_printed_curl_lines_work_when_pasted() {
     let hub = dev();
     let lines = curl_lines(&hub);
-    let subscribe = lines
-        .iter()
-        .find(|line| line.contains(" -N") || line.contains("--no-buffer"))
-        .expect("a line that subscribes");
-    let publish = lines
-        .iter()
-        .find(|line| *line != subscribe)
-        .expect("a line that publishes");
+    let subscribe =
+        lines.iter().find(|line| line.contains(" -N") || line.contains("--no-buffer")).expect("a line that subscribes");
+    let publish = lines.iter().find(|line| *line != subscribe).expect("a line that publishes");
     let mut subscriber = Command::new("bash")
         .args(["-c", &format!("exec {subscribe}")])
         .stdout(Stdio::piped())
@@ -68,28 +54,15 @@ fn the_printed_curl_lines_work_when_pasted() {
     // The subscriber may not be there yet when the first update is published: publish until one arrives.
     let mut seen = Vec::new();
     eventually("an event arrives", || {
-        let output = Command::new("bash")
-            .args(["-c", publish])
-            .stdin(Stdio::null())
-            .output()
-            .expect("bash");
+        let output = Command::new("bash").args(["-c", publish]).stdin(Stdio::null()).output().expect("bash");
         assert!(output.status.success(), "{publish}: {output:?}");
-        published = String::from_utf8(output.stdout)
-            .expect("UTF-8")
-            .trim()
-            .to_owned();
-        assert!(
-            published.starts_with("urn:uuid:"),
-            "{publish} answered {published}"
-        );
+        published = String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned();
+        assert!(published.starts_with("urn:uuid:"), "{publish} answered {published}");
         std::thread::sleep(std::time::Duration::from_millis(200));
         seen.extend(lines.try_iter());
         seen.iter().any(|line| line.starts_with("data:"))
     });
-    assert!(
-        seen.iter().any(|line| line.starts_with("id: urn:uuid:")),
-        "{seen:?}"
-    );
+    assert!(seen.iter().any(|line| line.starts_with("id: urn:uuid:")), "{seen:?}");
     subscriber.kill().expect("running");
     subscriber.wait().expect("a child");
 }
@@ -98,13 +71,7 @@ fn the_printed_curl_lines_work_when_pasted() {
 fn a_foreign_host_is_refused_and_the_names_of_loopback_are_not() {
     let hub = dev();
     let port = hub.address().port();
-    for host in [
-        "evil.example",
-        "evil.example:80",
-        "127.0.0.1.evil.example",
-        "localhost.evil.example",
-        "10.0.0.1",
-    ] {
+    for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1"] {
         for (method, target) in [
             ("GET", query(&[("match", "urn:a")])),
             ("POST", HUB.to_owned()),
@@ -112,22 +79,11 @@ fn a_foreign_host_is_refused_and_the_names_of_loopback_are_not() {
             ("OPTIONS", HUB.to_owned()),
         ] {
             let status = hub.request(method, &target, &[("Host", host)]).status;
-            assert!(
-                matches!(status, 421 | 403),
-                "{method} {target} for {host}: {status}"
-            );
+            assert!(matches!(status, 421 | 403), "{method} {target} for {host}: {status}");
         }
     }
-    for host in [
-        format!("127.0.0.1:{port}"),
-        format!("localhost:{port}"),
-        format!("LOCALHOST:{port}"),
-    ] {
-        assert_eq!(
-            hub.subscribe_status(&[("match", "urn:a")], &[("Host", &host)]),
-            200,
-            "{host}"
-        );
+    for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("LOCALHOST:{port}")] {
+        assert_eq!(hub.subscribe_status(&[("match", "urn:a")], &[("Host", &host)]), 200, "{host}");
     }
 }
 
@@ -135,70 +91,34 @@ fn a_foreign_host_is_refused_and_the_names_of_loopback_are_not() {
 fn anonymous_clients_may_subscribe_but_not_publish() {
     let hub = dev();
     let host = hub.address().to_string();
-    assert_eq!(
-        hub.subscribe_status(&[("match", "urn:a")], &[("Host", &host)]),
-        200
-    );
-    assert_eq!(
-        hub.post_with(&[("Host", &host)], &[("topic", "urn:a")])
-            .status,
-        401
-    );
+    assert_eq!(hub.subscribe_status(&[("match", "urn:a")], &[("Host", &host)]), 200);
+    assert_eq!(hub.post_with(&[("Host", &host)], &[("topic", "urn:a")]).status, 401);
 }
 
 #[test]
 fn loopback_origins_are_allowed_and_others_are_not() {
     let hub = dev();
     let host = hub.address().to_string();
-    for origin in [
-        "http://localhost:5173",
-        "http://127.0.0.1:8080",
-        "https://localhost",
-    ] {
-        let stream = hub
-            .try_subscribe(
-                &[("match", "urn:a")],
-                &[("Host", &host), ("Origin", origin)],
-            )
-            .expect("a stream");
-        assert_eq!(
-            stream.head.header("access-control-allow-origin"),
-            Some(origin)
-        );
+    for origin in ["http://localhost:5173", "http://127.0.0.1:8080", "https://localhost"] {
+        let stream =
+            hub.try_subscribe(&[("match", "urn:a")], &[("Host", &host), ("Origin", origin)]).expect("a stream");
+        assert_eq!(stream.head.header("access-control-allow-origin"), Some(origin));
     }
-    for origin in [
-        "https://evil.example",
-        "http://localhost.evil.example",
-        "null",
-    ] {
-        let stream = hub
-            .try_subscribe(
-                &[("match", "urn:a")],
-                &[("Host", &host), ("Origin", origin)],
-            )
-            .expect("a stream");
-        assert_eq!(
-            stream.head.header("access-control-allow-origin"),
-            None,
-            "{origin}"
-        );
+    for origin in ["https://evil.example", "http://localhost.evil.example", "null"] {
+        let stream =
+            hub.try_subscribe(&[("match", "urn:a")], &[("Host", &host), ("Origin", origin)]).expect("a stream");
+        assert_eq!(stream.head.header("access-control-allow-origin"), None, "{origin}");
     }
 }
 
 #[test]
 fn the_secret_stays_in_a_folder_only_its_owner_can_enter() {
     let mut hub = dev();
-    let publish = curl_lines(&hub)
-        .into_iter()
-        .find(|line| line.contains("data"))
-        .expect("a line that publishes");
+    let publish = curl_lines(&hub).into_iter().find(|line| line.contains("data")).expect("a line that publishes");
     let folder = hub.folder();
     let port = hub.address().port();
     let data = folder.path().join("data");
-    let mode = std::fs::metadata(&data)
-        .expect("the data folder")
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(&data).expect("the data folder").permissions().mode();
     assert_eq!(mode & 0o777, 0o700, "{mode:o}");
     for entry in std::fs::read_dir(&data).expect("the data folder") {
         let entry = entry.expect("an entry");
@@ -206,38 +126,20 @@ fn the_secret_stays_in_a_folder_only_its_owner_can_enter() {
         assert_eq!(mode & 0o077, 0, "{:?} is readable by others", entry.path());
     }
     hub.stop();
-    let again = Launch::serve()
-        .args(&["--dev"])
-        .in_place_of(port, folder)
-        .start();
-    let output = Command::new("bash")
-        .args(["-c", &publish])
-        .stdin(Stdio::null())
-        .output()
-        .expect("bash");
+    let again = Launch::serve().args(&["--dev"]).in_place_of(port, folder).start();
+    let output = Command::new("bash").args(["-c", &publish]).stdin(Stdio::null()).output().expect("bash");
     let answer = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        answer.starts_with("urn:uuid:"),
-        "yesterday's token on today's hub: {answer}\n{}",
-        again.log()
-    );
+    assert!(answer.starts_with("urn:uuid:"), "yesterday's token on today's hub: {answer}\n{}", again.log());
 }
 
 #[test]
 fn the_answer_to_an_invalid_token_says_what_is_wrong() {
     let hub = dev();
     let host = hub.address().to_string();
-    let response = hub.post_with(
-        &[("Host", &host), ("Authorization", "Bearer a.b.c")],
-        &[("topic", "urn:a")],
-    );
+    let response = hub.post_with(&[("Host", &host), ("Authorization", "Bearer a.b.c")], &[("topic", "urn:a")]);
     assert_eq!(response.status, 401);
     assert_eq!(response.bearer_error().as_deref(), Some("invalid_token"));
     let short = Hub::start(&[]).post("a.b.c", &[("topic", "urn:a")]).text();
-    assert!(
-        response.text().len() > short.len(),
-        "{} / {short}",
-        response.text()
-    );
+    assert!(response.text().len() > short.len(), "{} / {short}", response.text());
     response.problem();
 }

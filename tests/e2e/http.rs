@@ -5,11 +5,7 @@ use crate::harness::*;
 /// A publish as bytes, with headers of the test's choice.
 fn publish(extra: &str, data: &str) -> String {
     let body = form(&[("topic", "urn:a"), ("data", data)]);
-    format!(
-        "{}Content-Length: {}\r\n{extra}\r\n{body}",
-        publish_head(),
-        body.len()
-    )
+    format!("{}Content-Length: {}\r\n{extra}\r\n{body}", publish_head(), body.len())
 }
 
 /// The head of a publish up to where the length of the body is told.
@@ -67,9 +63,7 @@ fn pipelined_requests_are_answered_in_order() {
         assert_eq!((event.id, event.data), (id.text(), n.to_string()));
         assert_eq!(client.response("OPTIONS").status, 204);
     }
-    let mut last = client
-        .stream()
-        .expect("a stream at the end of the pipeline");
+    let mut last = client.stream().expect("a stream at the end of the pipeline");
     hub.say("urn:a", "live");
     assert_eq!(last.data(), "live");
 }
@@ -89,14 +83,8 @@ fn chunked_bodies_are_read_however_they_are_cut() {
     let hub = Hub::anonymous();
     let mut stream = hub.subscribe(&[("match", "urn:a")]);
     let mut client = hub.connect();
-    let pieces = [
-        "3\r\nto",
-        "p\r",
-        "\n5;x=\"y\"\r\nic=ur\r\n000c\r\nn:a&data=abc\r",
-        "\nA\r\ndefghijklm\r\n",
-        "0\r",
-        "\n\r\n",
-    ];
+    let pieces =
+        ["3\r\nto", "p\r", "\n5;x=\"y\"\r\nic=ur\r\n000c\r\nn:a&data=abc\r", "\nA\r\ndefghijklm\r\n", "0\r", "\n\r\n"];
     client.send(format!("{}Transfer-Encoding: chunked\r\n\r\n", publish_head()).as_bytes());
     for piece in pieces {
         client.send(piece.as_bytes());
@@ -113,14 +101,7 @@ fn a_client_that_expects_100_continue_is_told_to() {
     let hub = Hub::anonymous();
     let body = form(&[("topic", "urn:a"), ("data", "x")]);
     let mut client = hub.connect();
-    client.send(
-        format!(
-            "{}Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
-            publish_head(),
-            body.len()
-        )
-        .as_bytes(),
-    );
+    client.send(format!("{}Content-Length: {}\r\nExpect: 100-continue\r\n\r\n", publish_head(), body.len()).as_bytes());
     assert_eq!(client.response("POST").status, 100);
     client.send(body.as_bytes());
     assert_eq!(client.response("POST").status, 200);
@@ -130,13 +111,7 @@ fn a_client_that_expects_100_continue_is_told_to() {
 fn a_client_that_expects_100_continue_may_be_refused_at_once() {
     let hub = Hub::anonymous();
     let mut client = hub.connect();
-    client.send(
-        format!(
-            "{}Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n",
-            publish_head()
-        )
-        .as_bytes(),
-    );
+    client.send(format!("{}Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n", publish_head()).as_bytes());
     assert_eq!(client.response("POST").status, 413);
 }
 
@@ -165,8 +140,7 @@ fn http_1_0_streams_are_not_chunked() {
     let id = hub.say("urn:a", "replayed");
     hub.say("urn:a", "replayed too");
     let mut client = hub.connect();
-    client
-        .send(format!("GET {HUB}?match=urn:a HTTP/1.0\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes());
+    client.send(format!("GET {HUB}?match=urn:a HTTP/1.0\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes());
     let mut stream = client.stream().expect("a stream");
     assert_eq!(stream.head.header("transfer-encoding"), None);
     assert_eq!(stream.last_event_id(), Some(id.as_str()));
@@ -182,11 +156,7 @@ fn http_1_0_streams_are_not_chunked() {
 #[test]
 fn a_head_that_never_ends_is_closed() {
     let hub = Hub::anonymous();
-    for start in [
-        "",
-        "GET",
-        "GET /.well-known/mercure?match=a HTTP/1.1\r\nHost: hub",
-    ] {
+    for start in ["", "GET", "GET /.well-known/mercure?match=a HTTP/1.1\r\nHost: hub"] {
         let mut client = hub.connect();
         client.send(start.as_bytes());
         if let Some(response) = client.try_response("GET") {
@@ -200,13 +170,7 @@ fn a_head_that_never_ends_is_closed() {
 fn a_body_that_never_ends_is_closed() {
     let hub = Hub::anonymous();
     let mut client = hub.connect();
-    client.send(
-        format!(
-            "{}Content-Length: 100\r\n\r\ntopic=urn:a&data=",
-            publish_head()
-        )
-        .as_bytes(),
-    );
+    client.send(format!("{}Content-Length: 100\r\n\r\ntopic=urn:a&data=", publish_head()).as_bytes());
     if let Some(response) = client.try_response("POST") {
         assert_eq!(response.status, 408);
         client.expect_closed();
@@ -235,14 +199,8 @@ fn a_body_that_is_cut_publishes_nothing() {
 #[test]
 fn heads_that_are_too_large_are_431() {
     let hub = Hub::anonymous();
-    let long = format!(
-        "GET / HTTP/1.1\r\nHost: h\r\nX-Long: {}\r\n\r\n",
-        "x".repeat(200_000)
-    );
-    let many = format!(
-        "GET / HTTP/1.1\r\nHost: h\r\n{}\r\n",
-        "X-Many: x\r\n".repeat(2000)
-    );
+    let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX-Long: {}\r\n\r\n", "x".repeat(200_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X-Many: x\r\n".repeat(2000));
     for (name, head) in [("one long header", long), ("many headers", many)] {
         let mut client = hub.connect();
         let _ = client.try_send(head.as_bytes());
@@ -256,8 +214,7 @@ fn heads_that_are_too_large_are_431() {
 fn a_target_that_is_too_long_is_refused() {
     let hub = Hub::anonymous();
     let mut client = hub.connect();
-    let _ = client
-        .try_send(format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(200_000)).as_bytes());
+    let _ = client.try_send(format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(200_000)).as_bytes());
     let response = client.response("GET");
     assert!(matches!(response.status, 414 | 431), "{response:?}");
 }
@@ -266,9 +223,7 @@ fn a_target_that_is_too_long_is_refused() {
 fn what_a_subscriber_sends_after_its_request_is_ignored_within_limits() {
     let hub = Hub::anonymous();
     let mut stream = hub.subscribe(&[("match", "urn:a")]);
-    stream
-        .client()
-        .send(b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n");
+    stream.client().send(b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n");
     hub.say("urn:a", "still there");
     assert_eq!(stream.data(), "still there");
     for _ in 0..64 {
@@ -282,16 +237,8 @@ fn what_a_subscriber_sends_after_its_request_is_ignored_within_limits() {
 #[test]
 fn answers_other_than_streams_tell_their_length() {
     let hub = Hub::anonymous();
-    for (method, target) in [
-        ("GET", "/"),
-        ("GET", "/nowhere"),
-        ("GET", HUB),
-        ("PUT", HUB),
-    ] {
+    for (method, target) in [("GET", "/"), ("GET", "/nowhere"), ("GET", HUB), ("PUT", HUB)] {
         let response = hub.request(method, target, &[]);
-        assert!(
-            response.header("content-length").is_some(),
-            "{method} {target}: {response:?}"
-        );
+        assert!(response.header("content-length").is_some(), "{method} {target}: {response:?}");
     }
 }

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 #[test]
 fn sigterm_ends_streams_with_the_last_chunk_and_exits_0() {
     let mut hub = Hub::anonymous();
-    let mut streams: Vec<Stream> = (0..10)
-        .map(|n| hub.subscribe(&[("match", &n.to_string()), ("match", "urn:a")]))
-        .collect();
+    let mut streams: Vec<Stream> =
+        (0..10).map(|n| hub.subscribe(&[("match", &n.to_string()), ("match", "urn:a")])).collect();
     hub.say("urn:a", "last words");
     let status = hub.stop();
     for stream in &mut streams {
@@ -84,25 +83,16 @@ fn a_stream_ends_at_its_maximum_lifetime() {
 fn a_stream_ends_when_its_token_expires() {
     let hub = Hub::anonymous();
     let exp = now() + 4;
-    let token = Token::granting(&["subscribe"], &["*"])
-        .claim("exp", json!(exp))
-        .sign(SUBSCRIBER_KEY);
+    let token = Token::granting(&["subscribe"], &["*"]).claim("exp", json!(exp)).sign(SUBSCRIBER_KEY);
     let mut expiring = hub.subscribe_as(&token, &[("match", "urn:a")]);
     let mut other = hub.subscribe(&[("match", "urn:a")]);
     hub.say("urn:a", "while it is valid");
     assert_eq!(expiring.data(), "while it is valid");
     assert_eq!(expiring.end(), End::LastChunk);
     hub.say("urn:a", "later");
-    assert_eq!(
-        other.datas(2),
-        ["while it is valid", "later"],
-        "other streams go on"
-    );
+    assert_eq!(other.datas(2), ["while it is valid", "later"], "other streams go on");
     eventually("the token is refused", || {
-        let refused = hub.try_subscribe(
-            &[("match", "urn:a")],
-            &[("Authorization", &format!("Bearer {token}"))],
-        );
+        let refused = hub.try_subscribe(&[("match", "urn:a")], &[("Authorization", &format!("Bearer {token}"))]);
         refused.is_err_and(|refusal| refusal.status == 401)
     });
 }
@@ -111,27 +101,17 @@ fn a_stream_ends_when_its_token_expires() {
 fn nothing_private_is_delivered_after_the_token_has_expired() {
     let hub = Hub::anonymous();
     let exp = now() + 3;
-    let token = Token::granting(&["subscribe"], &["*"])
-        .claim("exp", json!(exp))
-        .sign(SUBSCRIBER_KEY);
+    let token = Token::granting(&["subscribe"], &["*"]).claim("exp", json!(exp)).sign(SUBSCRIBER_KEY);
     let mut stream = hub.subscribe_as(&token, &[("match", "urn:a")]);
     let deadline = exp + 2;
     let mut published = 0;
     while now() < deadline {
-        hub.publish(&[
-            ("topic", "urn:a"),
-            ("private", "on"),
-            ("data", &now().to_string()),
-        ]);
+        hub.publish(&[("topic", "urn:a"), ("private", "on"), ("data", &now().to_string())]);
         published += 1;
         std::thread::sleep(Duration::from_millis(20));
     }
     let (events, _) = stream.rest();
-    assert!(
-        !events.is_empty() && events.len() < published,
-        "{} of {published}",
-        events.len()
-    );
+    assert!(!events.is_empty() && events.len() < published, "{} of {published}", events.len());
     for event in events {
         let second: u64 = event.data.parse().expect("a number");
         assert!(second < exp, "an update of second {second} after exp {exp}");
@@ -182,9 +162,7 @@ fn a_client_that_goes_away_is_forgotten_and_others_go_on() {
         }
         drop(goes);
     }
-    eventually("the hub closes what its clients have closed", || {
-        connections(&hub) <= 1
-    });
+    eventually("the hub closes what its clients have closed", || connections(&hub) <= 1);
     hub.say("urn:a", "still there");
     assert_eq!(stays.data(), "still there");
 }

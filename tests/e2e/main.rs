@@ -4,10 +4,7 @@
 //! Tests wait for things to happen, with generous deadlines; none asserts how long something took. That something does *not*
 //! arrive is shown by what was sent after it and does: streams are in order.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests live in the real world: they read the clock"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests live in the real world: they read the clock")]
 
 mod harness;
 

@@ -7,10 +7,8 @@ fn a_private_update_reaches_only_those_with_a_grant() {
     let hub = Hub::anonymous();
     let mut granted = hub.subscribe_as(&subscriber_of(&["urn:a"]), &[("match", "urn:a")]);
     let mut other = hub.subscribe_as(&subscriber_of(&["urn:b"]), &[("match", "urn:a")]);
-    let mut nothing = hub.subscribe_as(
-        &Token::with_details(serde_json::json!([])).sign(SUBSCRIBER_KEY),
-        &[("match", "urn:a")],
-    );
+    let mut nothing =
+        hub.subscribe_as(&Token::with_details(serde_json::json!([])).sign(SUBSCRIBER_KEY), &[("match", "urn:a")]);
     let mut anonymous = hub.subscribe(&[("match", "urn:a")]);
     secret(&hub, &["urn:a"]);
     hub.say("urn:a", "public");
@@ -60,34 +58,20 @@ fn grants_by_pattern_and_by_star_count() {
         "payload": {"name": "Zoe"},
         "locations": ["https://elsewhere.example"]
     }]);
-    let mut by_pattern = hub.subscribe_as(
-        &Token::with_details(details).sign(SUBSCRIBER_KEY),
-        &[("match", "*")],
-    );
+    let mut by_pattern = hub.subscribe_as(&Token::with_details(details).sign(SUBSCRIBER_KEY), &[("match", "*")]);
     let mut by_star = hub.subscribe_as(&subscriber(), &[("match", "*")]);
-    for topic in [
-        "https://e.example/r/1",
-        "https://e.example/s/1",
-        "urn:x",
-        "urn:y",
-    ] {
+    for topic in ["https://e.example/r/1", "https://e.example/s/1", "urn:x", "urn:y"] {
         hub.publish(&[("topic", topic), ("private", ""), ("data", topic)]);
     }
     hub.say("urn:end", "end");
-    assert_eq!(
-        by_pattern.datas(3),
-        ["https://e.example/r/1", "urn:x", "end"]
-    );
+    assert_eq!(by_pattern.datas(3), ["https://e.example/r/1", "urn:x", "end"]);
     assert_eq!(by_star.datas(5)[4], "end");
 }
 
 #[test]
 fn a_private_update_needs_a_publish_grant_on_every_topic_too() {
     let hub = Hub::anonymous();
-    let response = hub.post(
-        &publisher_of(&["urn:a"]),
-        &[("topic", "urn:a"), ("topic", "urn:b"), ("private", "on")],
-    );
+    let response = hub.post(&publisher_of(&["urn:a"]), &[("topic", "urn:a"), ("topic", "urn:b"), ("private", "on")]);
     assert_eq!(response.status, 403);
 }
 

@@ -16,13 +16,7 @@ fn everything_after_a_known_id_is_replayed_and_then_live_events_follow() {
 fn replayed_events_are_the_same_as_live_ones() {
     let hub = Hub::anonymous();
     let mut live = hub.subscribe(&[("match", "urn:a")]);
-    hub.publish(&[
-        ("topic", "urn:a"),
-        ("id", "x 1"),
-        ("type", "t"),
-        ("retry", "0"),
-        ("data", " a\r\nb\n"),
-    ]);
+    hub.publish(&[("topic", "urn:a"), ("id", "x 1"), ("type", "t"), ("retry", "0"), ("data", " a\r\nb\n")]);
     let mut replayed = hub.subscribe(&[("match", "urn:a"), ("last_event_id", "earliest")]);
     assert_eq!(live.block(), replayed.block());
 }
@@ -32,14 +26,10 @@ fn the_header_beats_the_parameter_and_an_empty_header_lets_the_parameter_decide(
     let hub = Hub::anonymous();
     let ids: Vec<String> = (0..3).map(|n| hub.say("urn:a", &n.to_string())).collect();
     let parameters = [("match", "urn:a"), ("last_event_id", ids[0].as_str())];
-    let mut stream = hub
-        .try_subscribe(&parameters, &[("last-event-id", &ids[1])])
-        .expect("a stream");
+    let mut stream = hub.try_subscribe(&parameters, &[("last-event-id", &ids[1])]).expect("a stream");
     assert_eq!(stream.last_event_id(), Some(ids[1].as_str()));
     assert_eq!(stream.data(), "2");
-    let mut stream = hub
-        .try_subscribe(&parameters, &[("Last-Event-ID", "")])
-        .expect("a stream");
+    let mut stream = hub.try_subscribe(&parameters, &[("Last-Event-ID", "")]).expect("a stream");
     assert_eq!(stream.last_event_id(), Some(ids[0].as_str()));
     assert_eq!(stream.data(), "1");
 }
@@ -48,24 +38,14 @@ fn the_header_beats_the_parameter_and_an_empty_header_lets_the_parameter_decide(
 fn other_spellings_are_no_cursors() {
     let hub = Hub::anonymous();
     let id = hub.say("urn:a", "old");
-    for name in [
-        "Last-Event-ID",
-        "Last-Event-Id",
-        "lastEventID",
-        "lastEventId",
-        "last-event-id",
-        "LAST_EVENT_ID",
-    ] {
+    for name in ["Last-Event-ID", "Last-Event-Id", "lastEventID", "lastEventId", "last-event-id", "LAST_EVENT_ID"] {
         let mut stream = hub.subscribe(&[("match", "urn:a"), (name, "earliest")]);
         assert_eq!(stream.last_event_id(), None, "{name}");
         hub.say("urn:a", name);
         assert_eq!(stream.data(), name);
     }
     let mut stream = hub
-        .try_subscribe(
-            &[("match", "urn:a")],
-            &[("Mercure-Last-Event-ID", &id), ("Last_Event_ID", &id)],
-        )
+        .try_subscribe(&[("match", "urn:a")], &[("Mercure-Last-Event-ID", &id), ("Last_Event_ID", &id)])
         .expect("a stream");
     assert_eq!(stream.last_event_id(), None);
     hub.say("urn:a", "live");
@@ -76,9 +56,7 @@ fn other_spellings_are_no_cursors() {
 fn the_answer_never_uses_the_name_of_the_request_header() {
     let hub = Hub::anonymous();
     let id = hub.say("urn:a", "x");
-    let stream = hub
-        .try_subscribe(&[("match", "urn:a")], &[("Last-Event-ID", &id)])
-        .expect("a stream");
+    let stream = hub.try_subscribe(&[("match", "urn:a")], &[("Last-Event-ID", &id)]).expect("a stream");
     assert_eq!(stream.head.header("last-event-id"), None);
 }
 
@@ -125,13 +103,7 @@ fn a_cursor_never_seen_is_answered_earliest_and_replays_nothing() {
 
 #[test]
 fn a_trimmed_cursor_is_answered_earliest_and_replays_everything_kept() {
-    let hub = Hub::start(&[
-        "--anonymous",
-        "--history-max-events",
-        "5",
-        "--tail-bytes",
-        "1MiB",
-    ]);
+    let hub = Hub::start(&["--anonymous", "--history-max-events", "5", "--tail-bytes", "1MiB"]);
     // Large enough that the tail has dropped it as well.
     let filler = "x".repeat(300_000);
     let first = hub.say("urn:a", "0");
@@ -141,10 +113,7 @@ fn a_trimmed_cursor_is_answered_earliest_and_replays_everything_kept() {
     let mut stream = hub.subscribe(&[("match", "urn:a"), ("last_event_id", &first)]);
     assert_eq!(stream.last_event_id(), Some("earliest"));
     for n in 15..20 {
-        assert!(
-            stream.data() == format!("{n} {filler}"),
-            "event {n} of the five kept"
-        );
+        assert!(stream.data() == format!("{n} {filler}"), "event {n} of the five kept");
     }
     hub.say("urn:a", "live");
     assert_eq!(stream.data(), "live");
@@ -189,35 +158,15 @@ fn of_two_events_with_the_same_id_the_earliest_is_the_cursor() {
 
 #[test]
 fn when_the_first_of_two_with_the_same_id_is_trimmed_the_second_is_the_cursor() {
-    let hub = Hub::start(&[
-        "--anonymous",
-        "--history-max-events",
-        "4",
-        "--tail-bytes",
-        "1MiB",
-    ]);
+    let hub = Hub::start(&["--anonymous", "--history-max-events", "4", "--tail-bytes", "1MiB"]);
     let filler = "x".repeat(400_000);
-    for (id, n) in [
-        ("twice", 0),
-        ("a", 1),
-        ("twice", 2),
-        ("b", 3),
-        ("c", 4),
-        ("d", 5),
-    ] {
-        hub.publish(&[
-            ("topic", "urn:a"),
-            ("id", id),
-            ("data", &format!("{n} {filler}")),
-        ]);
+    for (id, n) in [("twice", 0), ("a", 1), ("twice", 2), ("b", 3), ("c", 4), ("d", 5)] {
+        hub.publish(&[("topic", "urn:a"), ("id", id), ("data", &format!("{n} {filler}"))]);
     }
     let mut stream = hub.subscribe(&[("match", "urn:a"), ("last_event_id", "twice")]);
     assert_eq!(stream.last_event_id(), Some("twice"));
     let events: Vec<Event> = (0..3).map(|_| stream.next()).collect();
-    assert_eq!(
-        events.iter().map(|event| &event.id).collect::<Vec<_>>(),
-        ["b", "c", "d"]
-    );
+    assert_eq!(events.iter().map(|event| &event.id).collect::<Vec<_>>(), ["b", "c", "d"]);
 }
 
 #[test]
@@ -226,9 +175,7 @@ fn cursors_are_utf8_in_header_and_parameter() {
     let id = "é 🦀\"\\";
     hub.publish(&[("topic", "urn:a"), ("id", id), ("data", "cursor")]);
     hub.say("urn:a", "after");
-    let by_header = hub
-        .try_subscribe(&[("match", "urn:a")], &[("Last-Event-ID", id)])
-        .expect("a stream");
+    let by_header = hub.try_subscribe(&[("match", "urn:a")], &[("Last-Event-ID", id)]).expect("a stream");
     let by_parameter = hub.subscribe(&[("match", "urn:a"), ("last_event_id", id)]);
     for mut stream in [by_header, by_parameter] {
         assert_eq!(stream.last_event_id(), Some(id));
@@ -240,12 +187,7 @@ fn cursors_are_utf8_in_header_and_parameter() {
 fn replay_is_judged_by_the_token_of_now() {
     let hub = Hub::anonymous();
     let start = hub.say("urn:a", "start");
-    for (topic, private) in [
-        ("urn:a", true),
-        ("urn:a", false),
-        ("urn:b", true),
-        ("urn:b", false),
-    ] {
+    for (topic, private) in [("urn:a", true), ("urn:a", false), ("urn:b", true), ("urn:b", false)] {
         let data = format!("{topic} {}", if private { "private" } else { "public" });
         let mut fields = vec![("topic", topic), ("data", data.as_str())];
         if private {
@@ -257,10 +199,7 @@ fn replay_is_judged_by_the_token_of_now() {
     let mut anonymous = hub.subscribe(&parameters);
     assert_eq!(anonymous.datas(2), ["urn:a public", "urn:b public"]);
     let mut granted = hub.subscribe_as(&subscriber_of(&["urn:b"]), &parameters);
-    assert_eq!(
-        granted.datas(3),
-        ["urn:a public", "urn:b private", "urn:b public"]
-    );
+    assert_eq!(granted.datas(3), ["urn:a public", "urn:b private", "urn:b public"]);
     let mut all = hub.subscribe_as(&subscriber(), &parameters);
     assert_eq!(all.datas(4).len(), 4);
 }
@@ -303,8 +242,7 @@ fn between_replay_and_live_nothing_is_lost_or_repeated() {
         });
         let reading: Vec<_> = (0..10)
             .map(|_| {
-                let mut stream =
-                    hub.subscribe(&[("match", "urn:flood"), ("last_event_id", &cursor)]);
+                let mut stream = hub.subscribe(&[("match", "urn:flood"), ("last_event_id", &cursor)]);
                 scope.spawn(move || {
                     for n in 0..2000 {
                         assert_eq!(stream.data(), format!("{n} "));

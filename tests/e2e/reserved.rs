@@ -37,11 +37,7 @@ fn the_reserved_namespace_is_refused_in_every_disguise() {
         let fields = [("topic", topic), ("data", "x")];
         assert_eq!(hub.post(&publisher(), &fields).status, 400, "{topic:?}");
         let alternate = [("topic", "urn:a"), ("topic", topic)];
-        assert_eq!(
-            hub.post(&publisher(), &alternate).status,
-            400,
-            "{topic:?} as an alternate"
-        );
+        assert_eq!(hub.post(&publisher(), &alternate).status, 400, "{topic:?} as an alternate");
     }
 }
 

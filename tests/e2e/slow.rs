@@ -39,32 +39,18 @@ fn a_paused_reader_whose_events_left_the_tail_reads_on_from_history() {
 
 #[test]
 fn a_paused_reader_whose_events_are_gone_is_closed_and_never_thinned() {
-    let hub = Hub::start(&[
-        "--anonymous",
-        "--tail-bytes",
-        "1MiB",
-        "--history-max-bytes",
-        "1MiB",
-    ]);
+    let hub = Hub::start(&["--anonymous", "--tail-bytes", "1MiB", "--history-max-bytes", "1MiB"]);
     let mut paused = hub.subscribe(&[("match", "urn:flood")]);
     let filler = "x".repeat(1000);
     flood(&mut hub.connect(), 0..20_000, &filler);
     let (events, _) = paused.rest();
-    assert!(
-        !events.is_empty() && events.len() < 20_000,
-        "{}",
-        events.len()
-    );
+    assert!(!events.is_empty() && events.len() < 20_000, "{}", events.len());
     for (n, event) in events.iter().enumerate() {
         assert_eq!(event.data, format!("{n} {filler}"), "nothing is left out");
     }
     let last = &events[events.len() - 1].id;
     let mut back = hub.subscribe(&[("match", "urn:flood"), ("last_event_id", last)]);
-    assert_eq!(
-        back.last_event_id(),
-        Some("earliest"),
-        "it is told of the gap"
-    );
+    assert_eq!(back.last_event_id(), Some("earliest"), "it is told of the gap");
     let first = number(&back.data());
     for n in first + 1..20_000 {
         assert_eq!(number(&back.data()), n, "what is kept is replayed");
@@ -83,9 +69,7 @@ fn a_subscriber_that_never_reads_is_closed_and_others_are_served() {
             assert_eq!(number(&healthy.data()), n);
         }
     });
-    eventually("the silent subscriber's connection is closed", || {
-        sockets_of(hub.address().port(), Some(port)) == 0
-    });
+    eventually("the silent subscriber's connection is closed", || sockets_of(hub.address().port(), Some(port)) == 0);
     hub.say("urn:flood", "20000 live");
     assert_eq!(number(&healthy.data()), 20_000);
 }
@@ -105,12 +89,8 @@ fn a_slow_subscriber_that_makes_progress_is_not_closed() {
 #[test]
 fn many_subscribers_that_never_read_do_not_hinder_others() {
     let hub = Hub::anonymous();
-    let silent: Vec<Stream> = (0..200)
-        .map(|_| hub.subscribe(&[("match", "urn:flood")]))
-        .collect();
-    let mut healthy: Vec<Stream> = (0..10)
-        .map(|_| hub.subscribe(&[("match", "urn:flood")]))
-        .collect();
+    let silent: Vec<Stream> = (0..200).map(|_| hub.subscribe(&[("match", "urn:flood")])).collect();
+    let mut healthy: Vec<Stream> = (0..10).map(|_| hub.subscribe(&[("match", "urn:flood")])).collect();
     std::thread::scope(|scope| {
         scope.spawn(|| flood(&mut hub.connect(), 0..5000, &"x".repeat(300)));
         for stream in &mut healthy {
@@ -123,10 +103,7 @@ fn many_subscribers_that_never_read_do_not_hinder_others() {
 }
 
 fn number(data: &str) -> u32 {
-    data.split(' ')
-        .next()
-        .and_then(|word| word.parse().ok())
-        .expect("a number first")
+    data.split(' ').next().and_then(|word| word.parse().ok()).expect("a number first")
 }
 
 /// The hub's sockets on its port, to one client's port or to all, that carry a connection: established, or closed by the peer only.
@@ -139,12 +116,7 @@ pub(crate) fn sockets_of(hub_port: u16, client_port: Option<u16>) -> usize {
         .skip(1)
         .filter(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let port = |address: &str| {
-                address
-                    .rsplit(':')
-                    .next()
-                    .and_then(|hex| u16::from_str_radix(hex, 16).ok())
-            };
+            let port = |address: &str| address.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
             let (local, remote, state) = (port(words[1]), port(words[2]), words[3]);
             local == Some(hub_port)
                 && client_port.is_none_or(|client| remote == Some(client))

@@ -8,59 +8,23 @@ const BODY: &str = "topic=urn:a&data=smuggled";
 fn lengths_told_twice_or_oddly_are_refused() {
     let n = BODY.len();
     refuse_all(&[
-        (
-            "both lengths",
-            format!(
-                "Content-Length: {n}\r\nTransfer-Encoding: chunked\r\n\r\n{}",
-                chunked()
-            ),
-        ),
+        ("both lengths", format!("Content-Length: {n}\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunked())),
         (
             "both lengths, the other way round",
-            format!(
-                "Transfer-Encoding: chunked\r\nContent-Length: {n}\r\n\r\n{}",
-                chunked()
-            ),
+            format!("Transfer-Encoding: chunked\r\nContent-Length: {n}\r\n\r\n{}", chunked()),
         ),
-        (
-            "duplicate lengths",
-            format!("Content-Length: {n}\r\nContent-Length: {n}\r\n\r\n{BODY}"),
-        ),
-        (
-            "different lengths",
-            format!("Content-Length: {n}\r\nContent-Length: 5\r\n\r\n{BODY}"),
-        ),
-        (
-            "a list of lengths",
-            format!("Content-Length: {n}, {n}\r\n\r\n{BODY}"),
-        ),
+        ("duplicate lengths", format!("Content-Length: {n}\r\nContent-Length: {n}\r\n\r\n{BODY}")),
+        ("different lengths", format!("Content-Length: {n}\r\nContent-Length: 5\r\n\r\n{BODY}")),
+        ("a list of lengths", format!("Content-Length: {n}, {n}\r\n\r\n{BODY}")),
         ("a sign", format!("Content-Length: +{n}\r\n\r\n{BODY}")),
-        (
-            "a negative length",
-            format!("Content-Length: -{n}\r\n\r\n{BODY}"),
-        ),
-        (
-            "hexadecimal",
-            format!("Content-Length: 0x{n:x}\r\n\r\n{BODY}"),
-        ),
+        ("a negative length", format!("Content-Length: -{n}\r\n\r\n{BODY}")),
+        ("hexadecimal", format!("Content-Length: 0x{n:x}\r\n\r\n{BODY}")),
         ("an empty length", format!("Content-Length:\r\n\r\n{BODY}")),
         ("a fraction", format!("Content-Length: {n}.0\r\n\r\n{BODY}")),
         ("a unit", format!("Content-Length: {n}B\r\n\r\n{BODY}")),
-        (
-            "a space within",
-            format!("Content-Length: {} {}\r\n\r\n{BODY}", n / 10, n % 10),
-        ),
-        (
-            "a vertical tab",
-            format!("Content-Length: \x0b{n}\r\n\r\n{BODY}"),
-        ),
-        (
-            "more than 64 bits",
-            format!(
-                "Content-Length: 18446744073709551{:03}\r\n\r\n{BODY}",
-                616 + n
-            ),
-        ),
+        ("a space within", format!("Content-Length: {} {}\r\n\r\n{BODY}", n / 10, n % 10)),
+        ("a vertical tab", format!("Content-Length: \x0b{n}\r\n\r\n{BODY}")),
+        ("more than 64 bits", format!("Content-Length: 18446744073709551{:03}\r\n\r\n{BODY}", 616 + n)),
     ]);
 }
 
@@ -85,16 +49,14 @@ fn transfer_codings_other_than_chunked_once_are_refused() {
 
 #[test]
 fn chunked_is_refused_in_http_1_0() {
-    let request = format!("{}Transfer-Encoding: chunked\r\n\r\n{}", head(), chunked())
-        .replace("HTTP/1.1", "HTTP/1.0");
+    let request = format!("{}Transfer-Encoding: chunked\r\n\r\n{}", head(), chunked()).replace("HTTP/1.1", "HTTP/1.0");
     refuse_raw(&[("chunked in HTTP/1.0", request.into_bytes())]);
 }
 
 #[test]
 fn bad_chunk_sizes_are_refused() {
     let hex = format!("{:x}", BODY.len());
-    let body =
-        |size: &str| format!("Transfer-Encoding: chunked\r\n\r\n{size}\r\n{BODY}\r\n0\r\n\r\n");
+    let body = |size: &str| format!("Transfer-Encoding: chunked\r\n\r\n{size}\r\n{BODY}\r\n0\r\n\r\n");
     refuse_all(&[
         ("a sign", body(&format!("+{hex}"))),
         ("a negative size", body(&format!("-{hex}"))),
@@ -103,35 +65,15 @@ fn bad_chunk_sizes_are_refused() {
         ("no digits", body("")),
         ("no hexadecimal digits", body("zz")),
         ("an underscore", body(&format!("0_{hex}"))),
-        (
-            "more than 64 bits",
-            body(&format!("10000000000000000{hex:0>2}")),
-        ),
-        (
-            "bare LF after the size",
-            format!("Transfer-Encoding: chunked\r\n\r\n{hex}\n{BODY}\r\n0\r\n\r\n"),
-        ),
-        (
-            "bare LF after the data",
-            format!("Transfer-Encoding: chunked\r\n\r\n{hex}\r\n{BODY}\n0\r\n\r\n"),
-        ),
-        (
-            "bare CR after the size",
-            format!("Transfer-Encoding: chunked\r\n\r\n{hex}\r{BODY}\r\n0\r\n\r\n"),
-        ),
-        (
-            "data longer than its size",
-            format!("Transfer-Encoding: chunked\r\n\r\n{hex}\r\n{BODY}xx\r\n0\r\n\r\n"),
-        ),
-        (
-            "a line feed in an extension",
-            format!("Transfer-Encoding: chunked\r\n\r\n{hex};a\nb\r\n{BODY}\r\n0\r\n\r\n"),
-        ),
+        ("more than 64 bits", body(&format!("10000000000000000{hex:0>2}"))),
+        ("bare LF after the size", format!("Transfer-Encoding: chunked\r\n\r\n{hex}\n{BODY}\r\n0\r\n\r\n")),
+        ("bare LF after the data", format!("Transfer-Encoding: chunked\r\n\r\n{hex}\r\n{BODY}\n0\r\n\r\n")),
+        ("bare CR after the size", format!("Transfer-Encoding: chunked\r\n\r\n{hex}\r{BODY}\r\n0\r\n\r\n")),
+        ("data longer than its size", format!("Transfer-Encoding: chunked\r\n\r\n{hex}\r\n{BODY}xx\r\n0\r\n\r\n")),
+        ("a line feed in an extension", format!("Transfer-Encoding: chunked\r\n\r\n{hex};a\nb\r\n{BODY}\r\n0\r\n\r\n")),
         (
             "no end after the last chunk",
-            format!(
-                "Transfer-Encoding: chunked\r\n\r\n{hex}\r\n{BODY}\r\n0\r\nGET / HTTP/1.1\n\r\n\r\n"
-            ),
+            format!("Transfer-Encoding: chunked\r\n\r\n{hex}\r\n{BODY}\r\n0\r\nGET / HTTP/1.1\n\r\n\r\n"),
         ),
     ]);
 }
@@ -141,25 +83,13 @@ fn malformed_header_lines_are_refused() {
     let n = BODY.len();
     let with = |line: &str| format!("Content-Length: {n}\r\n{line}\r\n\r\n{BODY}");
     refuse_all(&[
-        (
-            "a space before the colon",
-            format!("Content-Length : {n}\r\n\r\n{BODY}"),
-        ),
+        ("a space before the colon", format!("Content-Length : {n}\r\n\r\n{BODY}")),
         ("a tab before the colon", with("X-A\t: b")),
         ("obsolete folding", with("X-A: b\r\n c")),
         ("obsolete folding by a tab", with("X-A: b\r\n\tc")),
-        (
-            "a folded length",
-            format!("Content-Length:\r\n {n}\r\n\r\n{BODY}"),
-        ),
-        (
-            "bare LF between headers",
-            format!("Content-Length: {n}\nX-A: b\r\n\r\n{BODY}"),
-        ),
-        (
-            "bare LF at the end of the head",
-            format!("Content-Length: {n}\r\n\n{BODY}"),
-        ),
+        ("a folded length", format!("Content-Length:\r\n {n}\r\n\r\n{BODY}")),
+        ("bare LF between headers", format!("Content-Length: {n}\nX-A: b\r\n\r\n{BODY}")),
+        ("bare LF at the end of the head", format!("Content-Length: {n}\r\n\n{BODY}")),
         ("LF CR LF", format!("Content-Length: {n}\n\r\n{BODY}")),
         ("bare CR in a value", with("X-A: b\rc")),
         ("NUL in a value", with("X-A: b\0c")),
@@ -176,10 +106,7 @@ fn malformed_header_lines_are_refused() {
 
 #[test]
 fn a_folded_first_header_is_refused() {
-    let request = format!(
-        "POST {HUB} HTTP/1.1\r\n X: y\r\n{}",
-        &head()[head().find("Host").expect("a host")..]
-    );
+    let request = format!("POST {HUB} HTTP/1.1\r\n X: y\r\n{}", &head()[head().find("Host").expect("a host")..]);
     refuse_raw(&[(
         "a folded first header",
         format!("{request}Content-Length: {}\r\n\r\n{BODY}", BODY.len()).into_bytes(),
@@ -198,14 +125,8 @@ fn odd_hosts_are_refused() {
     };
     let mut cases = vec![
         ("no host".to_owned(), with("")),
-        (
-            "two hosts".to_owned(),
-            with("Host: a.example\r\nHost: a.example\r\n"),
-        ),
-        (
-            "two different hosts".to_owned(),
-            with("Host: a.example\r\nHost: b.example\r\n"),
-        ),
+        ("two hosts".to_owned(), with("Host: a.example\r\nHost: a.example\r\n")),
+        ("two different hosts".to_owned(), with("Host: a.example\r\nHost: b.example\r\n")),
     ];
     for host in [
         "a b",
@@ -223,20 +144,14 @@ fn odd_hosts_are_refused() {
     ] {
         cases.push((format!("host {host:?}"), with(&format!("Host: {host}\r\n"))));
     }
-    let cases: Vec<(&str, Vec<u8>)> = cases
-        .iter()
-        .map(|(name, bytes)| (name.as_str(), bytes.clone()))
-        .collect();
+    let cases: Vec<(&str, Vec<u8>)> = cases.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     refuse_raw(&cases);
 }
 
 #[test]
 fn odd_request_lines_are_refused() {
-    let rest = format!(
-        "{}Content-Length: {}\r\n\r\n{BODY}",
-        &head()[head().find("Host").expect("a host")..],
-        BODY.len()
-    );
+    let rest =
+        format!("{}Content-Length: {}\r\n\r\n{BODY}", &head()[head().find("Host").expect("a host")..], BODY.len());
     let cases: Vec<(String, Vec<u8>)> = [
         "POST  /.well-known/mercure HTTP/1.1\r\n",
         "POST /.well-known/mercure  HTTP/1.1\r\n",
@@ -259,10 +174,7 @@ fn odd_request_lines_are_refused() {
     .iter()
     .map(|line| (format!("{line:?}"), format!("{line}{rest}").into_bytes()))
     .collect();
-    let cases: Vec<(&str, Vec<u8>)> = cases
-        .iter()
-        .map(|(name, bytes)| (name.as_str(), bytes.clone()))
-        .collect();
+    let cases: Vec<(&str, Vec<u8>)> = cases.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     refuse_raw(&cases);
 }
 
@@ -270,12 +182,7 @@ fn odd_request_lines_are_refused() {
 fn a_body_is_never_read_as_the_next_request() {
     let hub = Hub::anonymous();
     let inner = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
-    for (method, target) in [
-        ("POST", "/nowhere"),
-        ("GET", "/nowhere"),
-        ("OPTIONS", HUB),
-        ("PUT", HUB),
-    ] {
+    for (method, target) in [("POST", "/nowhere"), ("GET", "/nowhere"), ("OPTIONS", HUB), ("PUT", HUB)] {
         let mut client = hub.connect();
         client.request(method, target, &[], Some(inner.as_bytes()));
         client.response(method);
@@ -300,19 +207,15 @@ fn chunked() -> String {
 }
 
 fn for_each_coding(codings: &[&str]) {
-    let cases: Vec<(&str, String)> = codings
-        .iter()
-        .map(|&coding| (coding, format!("{coding}\r\n\r\n{}", chunked())))
-        .collect();
+    let cases: Vec<(&str, String)> =
+        codings.iter().map(|&coding| (coding, format!("{coding}\r\n\r\n{}", chunked()))).collect();
     refuse_all(&cases);
 }
 
 /// What follows the common head has to be refused.
 fn refuse_all(cases: &[(&str, String)]) {
-    let cases: Vec<(&str, Vec<u8>)> = cases
-        .iter()
-        .map(|(name, rest)| (*name, format!("{}{rest}", head()).into_bytes()))
-        .collect();
+    let cases: Vec<(&str, Vec<u8>)> =
+        cases.iter().map(|(name, rest)| (*name, format!("{}{rest}", head()).into_bytes())).collect();
     refuse_raw(&cases);
 }
 
@@ -325,10 +228,7 @@ fn refuse_raw(cases: &[(&str, Vec<u8>)]) {
         let _ = client.try_send(bytes);
         client.finish_sending();
         if let Some(response) = client.try_response("POST") {
-            assert!(
-                matches!(response.status, 400 | 408 | 411 | 413 | 431 | 501 | 505),
-                "{name}: {response:?}"
-            );
+            assert!(matches!(response.status, 400 | 408 | 411 | 413 | 431 | 501 | 505), "{name}: {response:?}");
             client.expect_closed();
         }
         hub.say("urn:marker", name);

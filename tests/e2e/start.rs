@@ -5,14 +5,7 @@ use crate::harness::*;
 #[test]
 fn without_a_resource_start_is_refused_with_the_line_to_add() {
     let said = Launch::serve()
-        .args(&[
-            "--issuer",
-            ISSUER,
-            "--publisher-jwt-key",
-            PUBLISHER_KEY,
-            "--subscriber-jwt-key",
-            SUBSCRIBER_KEY,
-        ])
+        .args(&["--issuer", ISSUER, "--publisher-jwt-key", PUBLISHER_KEY, "--subscriber-jwt-key", SUBSCRIBER_KEY])
         .refused();
     assert_says(&said, &["--resource"]);
 }
@@ -21,40 +14,24 @@ fn without_a_resource_start_is_refused_with_the_line_to_add() {
 fn development_mode_binds_loopback_only() {
     let port = Launch::bare().port();
     for address in [format!("0.0.0.0:{port}"), format!("[::]:{port}")] {
-        let said = Launch::serve()
-            .args(&["--dev", "--listen", &address])
-            .refused();
+        let said = Launch::serve().args(&["--dev", "--listen", &address]).refused();
         assert_says(&said, &["loopback"]);
     }
 }
 
 #[test]
 fn an_unknown_key_in_the_file_is_refused_by_name() {
-    for line in [
-        "colour = \"red\"",
-        "max-lifetime = \"1h\"",
-        "[[issuer]]\nid = \"a\"\ncolour = \"red\"",
-    ] {
+    for line in ["colour = \"red\"", "max-lifetime = \"1h\"", "[[issuer]]\nid = \"a\"\ncolour = \"red\""] {
         let launch = Launch::keyed();
         let config = launch.file("cinnabar.toml", line);
         let said = launch.args(&["--config", &config]).refused();
-        assert_says(
-            &said,
-            &[if line.contains("colour") {
-                "colour"
-            } else {
-                "max-lifetime"
-            }],
-        );
+        assert_says(&said, &[if line.contains("colour") { "colour" } else { "max-lifetime" }]);
     }
 }
 
 #[test]
 fn an_unknown_flag_is_refused() {
-    assert_says(
-        &Launch::keyed().args(&["--colour", "red"]).refused(),
-        &["--colour"],
-    );
+    assert_says(&Launch::keyed().args(&["--colour", "red"]).refused(), &["--colour"]);
 }
 
 #[test]
@@ -75,20 +52,12 @@ fn values_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_missing_configuration_file_is_refused_by_name() {
-    assert_says(
-        &Launch::keyed()
-            .args(&["--config", "/nowhere/cinnabar.toml"])
-            .refused(),
-        &["/nowhere/cinnabar.toml"],
-    );
+    assert_says(&Launch::keyed().args(&["--config", "/nowhere/cinnabar.toml"]).refused(), &["/nowhere/cinnabar.toml"]);
 }
 
 #[test]
 fn history_in_a_folder_is_refused_until_there_is_one() {
-    assert_says(
-        &Launch::keyed().args(&["--history", "./history"]).refused(),
-        &["history", "memory"],
-    );
+    assert_says(&Launch::keyed().args(&["--history", "./history"]).refused(), &["history", "memory"]);
 }
 
 #[test]
@@ -98,10 +67,7 @@ fn key_sets_by_url_are_refused_until_there_are_some() {
         "cinnabar.toml",
         &format!("resource = \"{RESOURCE}\"\n[[issuer]]\nid = \"a\"\npublisher = {{ jwks_url = \"https://a.example/jwks\" }}\n"),
     );
-    assert_says(
-        &launch.args(&["--config", &config]).refused(),
-        &["jwks_url"],
-    );
+    assert_says(&launch.args(&["--config", &config]).refused(), &["jwks_url"]);
 }
 
 #[test]
@@ -131,18 +97,9 @@ fn a_public_key_is_no_secret_of_an_hmac() {
 
 #[test]
 fn secrets_are_not_repeated_in_refusals() {
-    let said = Launch::serve()
-        .args(&[
-            "--publisher-jwt-key",
-            PUBLISHER_KEY,
-            "--subscriber-jwt-key",
-            SUBSCRIBER_KEY,
-        ])
-        .refused();
-    assert!(
-        !said.contains(PUBLISHER_KEY) && !said.contains(SUBSCRIBER_KEY),
-        "{said}"
-    );
+    let said =
+        Launch::serve().args(&["--publisher-jwt-key", PUBLISHER_KEY, "--subscriber-jwt-key", SUBSCRIBER_KEY]).refused();
+    assert!(!said.contains(PUBLISHER_KEY) && !said.contains(SUBSCRIBER_KEY), "{said}");
 }
 
 #[test]
@@ -166,60 +123,30 @@ fn the_log_says_once_which_driver_runs() {
 fn flags_beat_the_environment_which_beats_the_file() {
     let launch = Launch::keyed();
     let config = launch.file("cinnabar.toml", "anonymous = true\ncookie_name = \"from_file\"\nmax_lifetime = \"30m\"\ncors_origin = [\"https://file.example\"]\n");
-    let hub = launch
-        .env("CINNABAR_COOKIE_NAME", "from_environment")
-        .args(&["--config", &config])
-        .start();
+    let hub = launch.env("CINNABAR_COOKIE_NAME", "from_environment").args(&["--config", &config]).start();
     let token = subscriber();
-    assert_eq!(
-        hub.subscribe_status(&[("match", "a")], &[]),
-        200,
-        "anonymous comes from the file"
-    );
-    assert_eq!(
-        hub.subscribe_status(&[("match", "a")], &[("Cookie", "from_environment=a.b.c")]),
-        401
-    );
-    assert_eq!(
-        hub.subscribe_status(
-            &[("match", "a")],
-            &[("Cookie", &format!("from_file={token}"))]
-        ),
-        200
-    );
-    let stream = hub
-        .try_subscribe(&[("match", "a")], &[("Origin", "https://file.example")])
-        .expect("a stream");
-    assert_eq!(
-        stream.head.header("access-control-allow-origin"),
-        Some("https://file.example")
-    );
+    assert_eq!(hub.subscribe_status(&[("match", "a")], &[]), 200, "anonymous comes from the file");
+    assert_eq!(hub.subscribe_status(&[("match", "a")], &[("Cookie", "from_environment=a.b.c")]), 401);
+    assert_eq!(hub.subscribe_status(&[("match", "a")], &[("Cookie", &format!("from_file={token}"))]), 200);
+    let stream = hub.try_subscribe(&[("match", "a")], &[("Origin", "https://file.example")]).expect("a stream");
+    assert_eq!(stream.head.header("access-control-allow-origin"), Some("https://file.example"));
 
     let hub = Launch::keyed()
         .env("CINNABAR_COOKIE_NAME", "from_environment")
         .args(&["--anonymous", "--cookie-name", "from_flag"])
         .start();
-    assert_eq!(
-        hub.subscribe_status(&[("match", "a")], &[("Cookie", "from_flag=a.b.c")]),
-        401
-    );
-    assert_eq!(
-        hub.subscribe_status(&[("match", "a")], &[("Cookie", "from_environment=a.b.c")]),
-        200
-    );
+    assert_eq!(hub.subscribe_status(&[("match", "a")], &[("Cookie", "from_flag=a.b.c")]), 401);
+    assert_eq!(hub.subscribe_status(&[("match", "a")], &[("Cookie", "from_environment=a.b.c")]), 200);
 }
 
 #[test]
 fn connections_beyond_the_maximum_are_not_served_and_those_within_are() {
     let hub = Hub::start(&["--anonymous", "--max-connections", "20"]);
-    let mut streams: Vec<Stream> = (0..10)
-        .map(|_| hub.subscribe(&[("match", "urn:a")]))
-        .collect();
+    let mut streams: Vec<Stream> = (0..10).map(|_| hub.subscribe(&[("match", "urn:a")])).collect();
     let mut more = Vec::new();
     for _ in 0..100 {
         let mut client = hub.connect();
-        let sent = client
-            .try_send(format!("GET {HUB}?match=urn:a HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        let sent = client.try_send(format!("GET {HUB}?match=urn:a HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
         if sent.is_ok() {
             more.push(client);
         }
@@ -235,24 +162,19 @@ fn connections_beyond_the_maximum_are_not_served_and_those_within_are() {
     let served = refused.iter().flatten().count();
     assert!(served <= 10, "{served} of 100 beyond the ten held");
     drop(refused);
-    eventually(
-        "the slots of those who left are free, and those who stayed are served",
-        || {
-            let mut client = hub.connect();
-            client.request(
-                "POST",
-                HUB,
-                &[
-                    ("Authorization", &format!("Bearer {}", publisher())),
-                    ("Content-Type", "application/x-www-form-urlencoded"),
-                ],
-                Some(b"topic=urn:a&data=x"),
-            );
-            client
-                .try_response("POST")
-                .is_some_and(|response| response.status == 200)
-        },
-    );
+    eventually("the slots of those who left are free, and those who stayed are served", || {
+        let mut client = hub.connect();
+        client.request(
+            "POST",
+            HUB,
+            &[
+                ("Authorization", &format!("Bearer {}", publisher())),
+                ("Content-Type", "application/x-www-form-urlencoded"),
+            ],
+            Some(b"topic=urn:a&data=x"),
+        );
+        client.try_response("POST").is_some_and(|response| response.status == 200)
+    });
     for stream in &mut streams {
         assert_eq!(stream.data(), "x");
     }
@@ -261,13 +183,7 @@ fn connections_beyond_the_maximum_are_not_served_and_those_within_are() {
 fn assert_says(said: &str, words: &[&str]) {
     let lower = said.to_lowercase();
     for word in words {
-        assert!(
-            lower.contains(&word.to_lowercase()),
-            "{word:?} is missing in:\n{said}"
-        );
+        assert!(lower.contains(&word.to_lowercase()), "{word:?} is missing in:\n{said}");
     }
-    assert!(
-        !lower.contains("panicked"),
-        "a sentence, not a panic:\n{said}"
-    );
+    assert!(!lower.contains("panicked"), "a sentence, not a panic:\n{said}");
 }

@@ -54,22 +54,10 @@ impl Broadcast {
         let mut progress = Progress::new();
         let mut server = Server::start(&self.common, &[])?;
         let pid = server.pid();
-        let mut hub = Lane::hub(
-            &self.common,
-            &server,
-            self.connections,
-            self.size,
-            &mut progress,
-        )?;
+        let mut hub = Lane::hub(&self.common, &server, self.connections, self.size, &mut progress)?;
         let threads = self.threads.unwrap_or_else(cores);
         let mut floor = if self.with_floor {
-            Some(Lane::floor(
-                &self.common,
-                threads,
-                self.connections,
-                self.size,
-                &mut progress,
-            )?)
+            Some(Lane::floor(&self.common, threads, self.connections, self.size, &mut progress)?)
         } else {
             None
         };
@@ -86,32 +74,14 @@ impl Broadcast {
             }
         }
         let latency = hub.swarm().take_latency();
-        report.figure(
-            "latency_p50_ms",
-            "hub: latency p50",
-            latency.value_at_quantile(0.5) as f64 / 1e3,
-            "ms",
-        );
-        report.figure(
-            "latency_p99_ms",
-            "hub: latency p99",
-            latency.value_at_quantile(0.99) as f64 / 1e3,
-            "ms",
-        );
+        report.figure("latency_p50_ms", "hub: latency p50", latency.value_at_quantile(0.5) as f64 / 1e3, "ms");
+        report.figure("latency_p99_ms", "hub: latency p99", latency.value_at_quantile(0.99) as f64 / 1e3, "ms");
         let hub_rate = summarise("hub", &hub_rounds, &mut report);
         if floor.is_some() {
             let floor_rate = summarise("floor", &floor_rounds, &mut report);
             let share = hub_rate / floor_rate;
-            report.figure(
-                "share_of_floor",
-                "hub / floor, deliveries per second",
-                share,
-                "",
-            );
-            report.goal(
-                format!("at least {SHARE_OF_FLOOR_MIN} of the floor: {share:.3}"),
-                share >= SHARE_OF_FLOOR_MIN,
-            );
+            report.figure("share_of_floor", "hub / floor, deliveries per second", share, "");
+            report.goal(format!("at least {SHARE_OF_FLOOR_MIN} of the floor: {share:.3}"), share >= SHARE_OF_FLOOR_MIN);
         }
         hub.finish(&mut report);
         if let Some(floor) = floor {
@@ -125,9 +95,7 @@ impl Broadcast {
 fn summarise(name: &str, rounds: &[Round], report: &mut Report) -> f64 {
     let rates: Vec<f64> = rounds.iter().map(Round::rate).collect();
     let last: Vec<f64> = rounds.iter().map(Round::last_ms).collect();
-    let cpu = rounds
-        .iter()
-        .fold(Cpu::default(), |sum, round| sum.plus(round.cpu));
+    let cpu = rounds.iter().fold(Cpu::default(), |sum, round| sum.plus(round.cpu));
     let rate = median(&rates);
     report.figure(
         format!("{name}_deliveries_per_s"),
@@ -135,17 +103,9 @@ fn summarise(name: &str, rounds: &[Round], report: &mut Report) -> f64 {
         rate,
         "/s",
     );
-    report.figure(
-        format!("{name}_last_delivery_ms"),
-        format!("{name}: last delivery, median"),
-        median(&last),
-        "ms",
-    );
+    report.figure(format!("{name}_last_delivery_ms"), format!("{name}: last delivery, median"), median(&last), "ms");
     report.cpu(name, name, cpu, rounds.iter().map(Round::deliveries).sum());
     let each: Vec<String> = rates.iter().map(|&rate| number(rate)).collect();
-    report.note(format!(
-        "{name}: deliveries per second of each round: {}",
-        each.join("  ")
-    ));
+    report.note(format!("{name}: deliveries per second of each round: {}", each.join("  ")));
     rate
 }

@@ -44,13 +44,7 @@ impl BareFloor {
         );
         let mut report = Report::new("floor", title);
         let mut progress = Progress::new();
-        let mut lane = Lane::floor(
-            &self.common,
-            threads,
-            self.connections,
-            self.size,
-            &mut progress,
-        )?;
+        let mut lane = Lane::floor(&self.common, threads, self.connections, self.size, &mut progress)?;
         lane.broadcast(1, None, &mut progress)?;
         let mut rounds = Vec::new();
         for _ in 0..self.rounds {
@@ -58,29 +52,10 @@ impl BareFloor {
         }
         let rates: Vec<f64> = rounds.iter().map(|round| round.rate()).collect();
         let last: Vec<f64> = rounds.iter().map(|round| round.last_ms()).collect();
-        let cpu = rounds
-            .iter()
-            .fold(Default::default(), |sum: crate::process::Cpu, round| {
-                sum.plus(round.cpu)
-            });
-        report.figure(
-            "deliveries_per_s",
-            "deliveries per second, median round",
-            median(&rates),
-            "/s",
-        );
-        report.figure(
-            "last_delivery_ms",
-            "last delivery, median",
-            median(&last),
-            "ms",
-        );
-        report.cpu(
-            "floor",
-            "all rounds",
-            cpu,
-            rounds.iter().map(|round| round.deliveries()).sum(),
-        );
+        let cpu = rounds.iter().fold(Default::default(), |sum: crate::process::Cpu, round| sum.plus(round.cpu));
+        report.figure("deliveries_per_s", "deliveries per second, median round", median(&rates), "/s");
+        report.figure("last_delivery_ms", "last delivery, median", median(&last), "ms");
+        report.cpu("floor", "all rounds", cpu, rounds.iter().map(|round| round.deliveries()).sum());
         lane.finish(&mut report);
         Ok(report)
     }

@@ -47,13 +47,8 @@ impl Idle {
 
     /// Runs it.
     pub(crate) fn run(&self) -> anyhow::Result<Report> {
-        let mut report = Report::new(
-            "idle",
-            format!(
-                "{} subscribers, {} broadcasts",
-                self.connections, self.broadcasts
-            ),
-        );
+        let mut report =
+            Report::new("idle", format!("{} subscribers, {} broadcasts", self.connections, self.broadcasts));
         let mut progress = Progress::new();
         let longest = Duration::from_secs(self.settle);
         let mut server = Server::start(&self.common, &[])?;
@@ -62,13 +57,7 @@ impl Idle {
         let kernel = Kernel::now();
         let cpu = Cpu::now(server.pid());
 
-        let mut hub = Lane::hub(
-            &self.common,
-            &server,
-            self.connections,
-            self.size,
-            &mut progress,
-        )?;
+        let mut hub = Lane::hub(&self.common, &server, self.connections, self.size, &mut progress)?;
         let connect = Cpu::now(server.pid()).since(cpu);
         progress.part("idle");
         let idle = settled_bytes(&server, longest, &mut progress);
@@ -88,35 +77,14 @@ impl Idle {
 
         if let (Some(start), Some(idle), Some(after), Some(gone)) = (start, idle, after, gone) {
             let each = |bytes: f64| (bytes - start) / self.connections as f64;
-            report.figure(
-                "start_bytes",
-                "server's private memory at start",
-                start,
-                "B",
-            );
+            report.figure("start_bytes", "server's private memory at start", start, "B");
             report.figure("idle_bytes", "with all connected", idle, "B");
             report.figure("after_bytes", "after the broadcasts", after, "B");
             report.figure("gone_bytes", "when all are gone", gone, "B");
-            report.figure(
-                "idle_bytes_per_connection",
-                "user memory per idle subscriber",
-                each(idle),
-                "B",
-            );
-            report.figure(
-                "after_bytes_per_connection",
-                "the same after the broadcasts",
-                each(after),
-                "B",
-            );
-            report.figure(
-                "left_bytes",
-                "what stays when all are gone",
-                gone - start,
-                "B",
-            );
-            let met =
-                each(idle) <= BYTES_PER_CONNECTION_MAX && each(after) <= BYTES_PER_CONNECTION_MAX;
+            report.figure("idle_bytes_per_connection", "user memory per idle subscriber", each(idle), "B");
+            report.figure("after_bytes_per_connection", "the same after the broadcasts", each(after), "B");
+            report.figure("left_bytes", "what stays when all are gone", gone - start, "B");
+            let met = each(idle) <= BYTES_PER_CONNECTION_MAX && each(after) <= BYTES_PER_CONNECTION_MAX;
             let (idle, after) = (number(each(idle)), number(each(after)));
             report.goal(
                 format!("at most {BYTES_PER_CONNECTION_MAX} B each: {idle} idle, {after} after the broadcasts"),
@@ -125,12 +93,7 @@ impl Idle {
         } else {
             report.note("no memory figures: the server's process isn't known (--server-pid)");
         }
-        report.figure(
-            "connect_cpu_s",
-            "CPU of the server to connect all",
-            connect.server_s,
-            "s",
-        );
+        report.figure("connect_cpu_s", "CPU of the server to connect all", connect.server_s, "s");
         report.figure(
             "idle_cpu_percent",
             "CPU of the server while idle",
@@ -148,33 +111,13 @@ impl Idle {
             report.note("no kernel figures: /proc/slabinfo isn't readable");
         } else {
             let each = sum as f64 / self.connections as f64;
-            report.figure(
-                "kernel_slab_bytes_per_connection",
-                "kernel slabs per connection, both ends",
-                each,
-                "B",
-            );
-            let listed: Vec<String> = slabs
-                .iter()
-                .map(|(name, bytes)| format!("{name} {}", bytes / connections))
-                .collect();
-            report.note(format!(
-                "kernel slabs per connection, both ends: {}",
-                listed.join(", ")
-            ));
+            report.figure("kernel_slab_bytes_per_connection", "kernel slabs per connection, both ends", each, "B");
+            let listed: Vec<String> =
+                slabs.iter().map(|(name, bytes)| format!("{name} {}", bytes / connections)).collect();
+            report.note(format!("kernel slabs per connection, both ends: {}", listed.join(", ")));
         }
-        report.figure(
-            "tcp_buffer_bytes",
-            "TCP buffers of the whole machine",
-            now.tcp_buffer_bytes as f64,
-            "B",
-        );
+        report.figure("tcp_buffer_bytes", "TCP buffers of the whole machine", now.tcp_buffer_bytes as f64, "B");
         let sockets = now.tcp_sockets.saturating_sub(before.tcp_sockets);
-        report.figure(
-            "tcp_sockets",
-            "TCP sockets opened, both ends",
-            sockets as f64,
-            "",
-        );
+        report.figure("tcp_sockets", "TCP sockets opened, both ends", sockets as f64, "");
     }
 }

@@ -32,10 +32,7 @@ fn settled_bytes(server: &Server, longest: Duration, progress: &mut Progress) ->
     let pid = server.pid()?;
     let mut before = process::private_bytes(pid).ok()?;
     for _ in 0..longest.as_secs().max(1) {
-        progress.wait(
-            Duration::from_secs(1),
-            "waiting for the server's memory to settle",
-        );
+        progress.wait(Duration::from_secs(1), "waiting for the server's memory to settle");
         let now = process::private_bytes(pid).ok()?;
         let still = now.abs_diff(before) <= STILL_BYTES;
         before = now;
@@ -52,22 +49,10 @@ fn stop(server: &mut Server, report: &mut Report) {
     match server.stop() {
         Ok(None) => {}
         Ok(Some(status)) => {
-            let detail = if status.success() {
-                String::new()
-            } else {
-                format!(":\n{}", server.last_words())
-            };
+            let detail = if status.success() { String::new() } else { format!(":\n{}", server.last_words()) };
             let holds = early.is_none() && status.success();
-            report.check(
-                "the server ran to the end and stopped on SIGTERM",
-                holds,
-                format!("{status}{detail}"),
-            );
+            report.check("the server ran to the end and stopped on SIGTERM", holds, format!("{status}{detail}"));
         }
-        Err(error) => report.check(
-            "the server ran to the end and stopped on SIGTERM",
-            false,
-            format!("{error:#}"),
-        ),
+        Err(error) => report.check("the server ran to the end and stopped on SIGTERM", false, format!("{error:#}")),
     }
 }

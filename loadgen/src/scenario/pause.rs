@@ -57,18 +57,12 @@ impl Pause {
 
     /// Runs it.
     pub(crate) fn run(&self) -> anyhow::Result<Report> {
-        let title = format!(
-            "{} events/s of {} B, one subscriber stopped for {} s",
-            self.rate, self.size, self.seconds
-        );
+        let title = format!("{} events/s of {} B, one subscriber stopped for {} s", self.rate, self.size, self.seconds);
         let mut report = Report::new("pause", title);
         let mut progress = Progress::new();
         let mut server = Server::start(&self.common, &[])?;
         progress.part("connect");
-        let swarm = Swarm::open(
-            &self.common.plan(&server, self.connections, 1),
-            &mut progress,
-        )?;
+        let swarm = Swarm::open(&self.common.plan(&server, self.connections, 1), &mut progress)?;
         let child = Frozen::start(&server, &self.common.topic)?;
         let mut press = Press::connect(&self.common.post(&server, &[self.size]), 1)?;
 
@@ -99,59 +93,25 @@ impl Pause {
             if missed_until.is_some_and(|(published, ..)| child.count() >= published) {
                 caught_up_ns.get_or_insert(now_ns);
             }
-            progress.show(|| {
-                format!(
-                    "{published} published, {} received by the stopped one",
-                    child.count()
-                )
-            });
+            progress.show(|| format!("{published} published, {} received by the stopped one", child.count()));
             Ok(())
         })?;
         let published = press.ledger();
         let receipts = child.finish(published.count)?;
-        swarm.wait_for(
-            published.count * self.connections as u64,
-            CHILD_PATIENCE,
-            |_| (),
-        );
+        swarm.wait_for(published.count * self.connections as u64, CHILD_PATIENCE, |_| ());
 
         let (published_then, received_then, private_then) = missed_until.unwrap_or_default();
         let missed = published_then.saturating_sub(received_then);
         report.figure("events", "events published", published.count as f64, "");
-        report.figure(
-            "missed",
-            "published and not received when it went on",
-            missed as f64,
-            "",
-        );
+        report.figure("missed", "published and not received when it went on", missed as f64, "");
         if let Some(caught_up_ns) = caught_up_ns {
             let took_ms = caught_up_ns.saturating_sub(continue_ns) as f64 / 1e6;
-            report.figure(
-                "catch_up_ms",
-                "time to receive what it had missed",
-                took_ms,
-                "ms",
-            );
+            report.figure("catch_up_ms", "time to receive what it had missed", took_ms, "ms");
         }
-        report.figure(
-            "refusals",
-            "publishes answered 503",
-            press.refusals() as f64,
-            "",
-        );
+        report.figure("refusals", "publishes answered 503", press.refusals() as f64, "");
         if server.pid().is_some() {
-            report.figure(
-                "before_bytes",
-                "server's private memory before",
-                before,
-                "B",
-            );
-            report.figure(
-                "stopped_bytes",
-                "the same at the end of the stop",
-                private_then,
-                "B",
-            );
+            report.figure("before_bytes", "server's private memory before", before, "B");
+            report.figure("stopped_bytes", "the same at the end of the stop", private_then, "B");
             report.figure("after_bytes", "the same at the end", private(&server), "B");
         }
         let least = (self.rate * self.seconds as f64 / 2.0) as u64;
@@ -168,10 +128,7 @@ impl Pause {
 }
 
 fn private(server: &Server) -> f64 {
-    server
-        .pid()
-        .and_then(|pid| process::private_bytes(pid).ok())
-        .unwrap_or(0) as f64
+    server.pid().and_then(|pid| process::private_bytes(pid).ok()).unwrap_or(0) as f64
 }
 
 /// The subscriber to be stopped, in a process of its own.
@@ -185,14 +142,10 @@ struct Frozen {
 impl Frozen {
     fn start(server: &Server, topic: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command
-            .arg(RECEIVE_COMMAND)
-            .args(["--url", &server.target.url(), "--topic", topic]);
+        command.arg(RECEIVE_COMMAND).args(["--url", &server.target.url(), "--topic", topic]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         sys::prepare_child(&mut command, u64::MAX);
-        let mut child = command
-            .spawn()
-            .context("start the subscriber to be stopped")?;
+        let mut child = command.spawn().context("start the subscriber to be stopped")?;
         let lines = BufReader::new(child.stdout.take().context("a pipe from the child")?).lines();
         let count = Arc::new(AtomicU64::new(0));
         let (ready, is_ready) = mpsc::channel();
@@ -203,24 +156,14 @@ impl Frozen {
                 let (what, value) = line.split_once(' ').unwrap_or((&line, ""));
                 let _ = match what {
                     "ready" => ready.send(()).ok(),
-                    "got" => value
-                        .parse()
-                        .ok()
-                        .map(|count| counter.store(count, Ordering::Release)),
+                    "got" => value.parse().ok().map(|count| counter.store(count, Ordering::Release)),
                     _ => sender.send(value.to_owned()).ok(),
                 };
             }
         });
         let pid = child.id();
-        is_ready
-            .recv_timeout(CHILD_PATIENCE)
-            .context("the subscriber to be stopped didn't connect")?;
-        Ok(Self {
-            child,
-            pid,
-            count,
-            receipts,
-        })
+        is_ready.recv_timeout(CHILD_PATIENCE).context("the subscriber to be stopped didn't connect")?;
+        Ok(Self { child, pid, count, receipts })
     }
 
     fn count(&self) -> u64 {
@@ -231,10 +174,7 @@ impl Frozen {
     fn finish(mut self, published: u64) -> anyhow::Result<Vec<Receipt>> {
         let mut stdin = self.child.stdin.take().context("a pipe to the child")?;
         writeln!(stdin, "{published}")?;
-        let line = self
-            .receipts
-            .recv_timeout(CHILD_PATIENCE * 2)
-            .context("no receipt from the stopped subscriber")?;
+        let line = self.receipts.recv_timeout(CHILD_PATIENCE * 2).context("no receipt from the stopped subscriber")?;
         Ok(serde_json::from_str(&line)?)
     }
 }

@@ -63,25 +63,13 @@ impl Saturate {
         );
         let mut report = Report::new("saturate", title);
         let mut progress = Progress::new();
-        let floor_rate = if self.with_floor {
-            Some(self.floor(&mut report, &mut progress)?)
-        } else {
-            None
-        };
+        let floor_rate = if self.with_floor { Some(self.floor(&mut report, &mut progress)?) } else { None };
         let mut server = Server::start(&self.common, &[])?;
         let hub_rate = self.hub(&server, &mut report, &mut progress)?;
         if let Some(floor_rate) = floor_rate {
             let ratio = hub_rate / floor_rate;
-            report.figure(
-                "ratio_to_floor",
-                "hub / floor, deliveries per second",
-                ratio,
-                "",
-            );
-            report.goal(
-                format!("more deliveries per second than the floor: {ratio:.2} x"),
-                ratio > 1.0,
-            );
+            report.figure("ratio_to_floor", "hub / floor, deliveries per second", ratio, "");
+            report.goal(format!("more deliveries per second than the floor: {ratio:.2} x"), ratio > 1.0);
         }
         stop(&mut server, &mut report);
         Ok(report)
@@ -96,50 +84,28 @@ impl Saturate {
         let started_ns = lane.floor_mut().map_or(Ok(0), |floor| floor.flood(time))?;
         progress.wait(time, "flooding");
         lane.floor_mut().map_or(Ok(()), |floor| floor.flood_end())?;
-        let sent =
-            lane.floor_mut().map_or(0, |floor| floor.ledger().count) * self.connections as u64;
+        let sent = lane.floor_mut().map_or(0, |floor| floor.ledger().count) * self.connections as u64;
         lane.swarm().wait_for(sent, DRAIN_PATIENCE, |_| ());
         let cpu = Cpu::now(pid).since(before);
         let rate = rate(lane.swarm(), started_ns);
-        report.figure(
-            "floor_deliveries_per_s",
-            "floor: deliveries per second, one by one",
-            rate,
-            "/s",
-        );
+        report.figure("floor_deliveries_per_s", "floor: deliveries per second, one by one", rate, "/s");
         report.cpu("floor", "floor", cpu, sent);
         lane.finish(report);
         Ok(rate)
     }
 
-    fn hub(
-        &self,
-        server: &Server,
-        report: &mut Report,
-        progress: &mut Progress,
-    ) -> anyhow::Result<f64> {
+    fn hub(&self, server: &Server, report: &mut Report, progress: &mut Progress) -> anyhow::Result<f64> {
         progress.part("hub");
-        let swarm = Swarm::open(
-            &self.common.plan(server, self.connections, self.publishers),
-            progress,
-        )?;
+        let swarm = Swarm::open(&self.common.plan(server, self.connections, self.publishers), progress)?;
         let mut press = Press::connect(&self.common.post(server, &[self.size]), self.publishers)?;
         let time = Duration::from_secs(self.seconds);
-        let pace = Pace {
-            rate: None,
-            pipeline: self.pipeline,
-            ahead: self.ahead,
-            time,
-        };
+        let pace = Pace { rate: None, pipeline: self.pipeline, ahead: self.ahead, time };
         let before = Cpu::now(server.pid());
         let connections = self.connections as u64;
         let started_ns = press.run(pace, &swarm, |press| {
             progress.show(|| {
                 let (accepted, delivered) = (press.ledger().count, swarm.delivered());
-                format!(
-                    "{accepted} published, {} delivered to the average subscriber",
-                    delivered / connections
-                )
+                format!("{accepted} published, {} delivered to the average subscriber", delivered / connections)
             });
             Ok(())
         })?;
@@ -147,41 +113,16 @@ impl Saturate {
         let published = press.ledger();
         let wanted = published.count * connections;
         let all = swarm.wait_for(wanted, DRAIN_PATIENCE, |delivered| {
-            progress.show(|| {
-                format!(
-                    "draining, {} deliveries to come",
-                    number((wanted - delivered) as f64)
-                )
-            });
+            progress.show(|| format!("draining, {} deliveries to come", number((wanted - delivered) as f64)));
         });
         let cpu = Cpu::now(server.pid()).since(before);
         let rate = rate(&swarm, started_ns);
         let latency = swarm.take_latency();
-        report.figure(
-            "hub_deliveries_per_s",
-            "hub: deliveries per second, to the last one",
-            rate,
-            "/s",
-        );
-        report.figure(
-            "events_per_s",
-            "hub: events accepted per second",
-            published.count as f64 / published_s,
-            "/s",
-        );
+        report.figure("hub_deliveries_per_s", "hub: deliveries per second, to the last one", rate, "/s");
+        report.figure("events_per_s", "hub: events accepted per second", published.count as f64 / published_s, "/s");
         report.figure("events", "hub: events accepted", published.count as f64, "");
-        report.figure(
-            "refusals",
-            "hub: publishes answered 503",
-            press.refusals() as f64,
-            "",
-        );
-        report.figure(
-            "closed",
-            "hub: subscribers closed",
-            swarm.closed() as f64,
-            "",
-        );
+        report.figure("refusals", "hub: publishes answered 503", press.refusals() as f64, "");
+        report.figure("closed", "hub: subscribers closed", swarm.closed() as f64, "");
         report.figure(
             "latency_p99_ms",
             "hub: latency p99, waiting included",
@@ -189,22 +130,10 @@ impl Saturate {
             "ms",
         );
         report.cpu("hub", "hub", cpu, swarm.delivered());
-        if let Some(bytes) = server
-            .pid()
-            .and_then(|pid| process::private_bytes(pid).ok())
-        {
-            report.figure(
-                "hub_private_bytes",
-                "hub: private memory at the end",
-                bytes as f64,
-                "B",
-            );
+        if let Some(bytes) = server.pid().and_then(|pid| process::private_bytes(pid).ok()) {
+            report.figure("hub_private_bytes", "hub: private memory at the end", bytes as f64, "B");
         }
-        report.check(
-            "hub: everything was delivered in the end",
-            all,
-            format!("{} of {wanted}", swarm.delivered()),
-        );
+        report.check("hub: everything was delivered in the end", all, format!("{} of {wanted}", swarm.delivered()));
         report.check_delivery("hub", &swarm.finish(), published);
         Ok(rate)
     }

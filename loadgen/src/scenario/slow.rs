@@ -66,19 +66,10 @@ impl Slow {
         let mut progress = Progress::new();
         let mut server = Server::start(&self.common, &[])?;
         progress.part("connect");
-        let swarm = Swarm::open(
-            &self.common.plan(&server, self.connections, 1),
-            &mut progress,
-        )?;
+        let swarm = Swarm::open(&self.common.plan(&server, self.connections, 1), &mut progress)?;
         let mut press = Press::connect(&self.common.post(&server, &[self.size]), 1)?;
         progress.part("warm-up");
-        self.once(
-            &server,
-            &swarm,
-            &mut press,
-            Duration::from_secs(2),
-            &mut progress,
-        )?;
+        self.once(&server, &swarm, &mut press, Duration::from_secs(2), &mut progress)?;
         let start = private(&server);
         let cpu = Cpu::now(server.pid());
         let delivered = swarm.delivered();
@@ -104,12 +95,7 @@ impl Slow {
             report.figure("end_bytes", "server's private memory after", end, "B");
         }
         let published = press.ledger();
-        report.figure(
-            "refusals",
-            "publishes answered 503",
-            press.refusals() as f64,
-            "",
-        );
+        report.figure("refusals", "publishes answered 503", press.refusals() as f64, "");
         report.check_delivery("the others", &swarm.finish(), published);
         stop(&mut server, &mut report);
         Ok(report)
@@ -125,12 +111,7 @@ impl Slow {
     ) -> anyhow::Result<Run> {
         let before = private(server);
         swarm.take_latency();
-        let pace = Pace {
-            rate: Some(self.rate),
-            pipeline: usize::MAX,
-            ahead: 0,
-            time,
-        };
+        let pace = Pace { rate: Some(self.rate), pipeline: usize::MAX, ahead: 0, time };
         press.run(pace, swarm, |press| {
             progress.show(|| format!("{} published", press.ledger().count));
             Ok(())
@@ -138,70 +119,26 @@ impl Slow {
         let wanted = press.ledger().count * swarm.connections() as u64;
         swarm.wait_for(wanted, DRAIN_PATIENCE, |_| ());
         let p99_ms = swarm.take_latency().value_at_quantile(0.99) as f64 / 1e3;
-        Ok(Run {
-            p99_ms,
-            growth_bytes: private(server) - before,
-        })
+        Ok(Run { p99_ms, growth_bytes: private(server) - before })
     }
 
     fn figures(&self, without: &[Run], with: &[Run], report: &mut Report) {
         let p99 = |runs: &[Run]| runs.iter().map(|run| run.p99_ms).collect::<Vec<_>>();
-        let growth =
-            |runs: &[Run]| median(&runs.iter().map(|run| run.growth_bytes).collect::<Vec<_>>());
-        let ratios: Vec<f64> = without
-            .iter()
-            .zip(with)
-            .map(|(without, with)| with.p99_ms / without.p99_ms)
-            .collect();
+        let growth = |runs: &[Run]| median(&runs.iter().map(|run| run.growth_bytes).collect::<Vec<_>>());
+        let ratios: Vec<f64> = without.iter().zip(with).map(|(without, with)| with.p99_ms / without.p99_ms).collect();
         let ratio = median(&ratios);
-        report.figure(
-            "without_p99_ms",
-            "p99 without slow subscribers, median run",
-            median(&p99(without)),
-            "ms",
-        );
-        report.figure(
-            "with_p99_ms",
-            "p99 with them, median run",
-            median(&p99(with)),
-            "ms",
-        );
-        report.figure(
-            "p99_ratio",
-            "with / without, median of the pairs",
-            ratio,
-            "",
-        );
-        report.figure(
-            "without_growth_bytes",
-            "server's memory growth in a run without, median",
-            growth(without),
-            "B",
-        );
-        report.figure(
-            "with_growth_bytes",
-            "server's memory growth in a run with, median",
-            growth(with),
-            "B",
-        );
-        let text = |runs: &[Run]| {
-            runs.iter()
-                .map(|run| number(run.p99_ms))
-                .collect::<Vec<_>>()
-                .join("  ")
-        };
+        report.figure("without_p99_ms", "p99 without slow subscribers, median run", median(&p99(without)), "ms");
+        report.figure("with_p99_ms", "p99 with them, median run", median(&p99(with)), "ms");
+        report.figure("p99_ratio", "with / without, median of the pairs", ratio, "");
+        report.figure("without_growth_bytes", "server's memory growth in a run without, median", growth(without), "B");
+        report.figure("with_growth_bytes", "server's memory growth in a run with, median", growth(with), "B");
+        let text = |runs: &[Run]| runs.iter().map(|run| number(run.p99_ms)).collect::<Vec<_>>().join("  ");
         report.note(format!("p99 without, ms: {}", text(without)));
         report.note(format!("p99 with, ms:    {}", text(with)));
-        report.goal(
-            format!("ratio at most {RATIO_MAX}: {ratio:.3}"),
-            ratio <= RATIO_MAX,
-        );
+        report.goal(format!("ratio at most {RATIO_MAX}: {ratio:.3}"), ratio <= RATIO_MAX);
     }
 }
 
 fn private(server: &Server) -> f64 {
-    server
-        .pid()
-        .and_then(|pid| process::private_bytes(pid).ok())
-        .unwrap_or(0) as f64
+    server.pid().and_then(|pid| process::private_bytes(pid).ok()).unwrap_or(0) as f64
 }

@@ -67,24 +67,14 @@ impl Stalled {
         let mut progress = Progress::new();
         let mut server = Server::start(&self.common, &[])?;
         progress.part("connect");
-        let swarm = Swarm::open(
-            &self.common.plan(&server, self.connections, self.publishers),
-            &mut progress,
-        )?;
+        let swarm = Swarm::open(&self.common.plan(&server, self.connections, self.publishers), &mut progress)?;
         let request = server.target.subscribe_request(&self.common.topic, None);
         let mut stalled: Vec<TcpStream> = Vec::new();
         for _ in 0..self.stalled {
-            stalled.push(subscribe(
-                server.target.address,
-                &request,
-                self.receive_buffer,
-            )?);
+            stalled.push(subscribe(server.target.address, &request, self.receive_buffer)?);
             progress.show(|| format!("{} that never read", stalled.len()));
         }
-        let peers: HashSet<_> = stalled
-            .iter()
-            .filter_map(|stream| stream.local_addr().ok())
-            .collect();
+        let peers: HashSet<_> = stalled.iter().filter_map(|stream| stream.local_addr().ok()).collect();
         let mut press = Press::connect(&self.common.post(&server, &SIZES), self.publishers)?;
 
         progress.part("flood");
@@ -92,22 +82,11 @@ impl Stalled {
         let mut tcp_max = tcp_before;
         let mut watch = KernelWatch::default();
         let time = Duration::from_secs(self.seconds);
-        let pace = Pace {
-            rate: None,
-            pipeline: self.pipeline,
-            ahead: self.ahead,
-            time,
-        };
+        let pace = Pace { rate: None, pipeline: self.pipeline, ahead: self.ahead, time };
         let started_ns = press.run(pace, &swarm, |press| {
             watch.look(server.target.address, &peers)?;
             tcp_max = tcp_max.max(process::tcp_buffer_bytes());
-            progress.show(|| {
-                format!(
-                    "{} published, {} deliveries",
-                    press.ledger().count,
-                    swarm.delivered()
-                )
-            });
+            progress.show(|| format!("{} published, {} deliveries", press.ledger().count, swarm.delivered()));
             Ok(())
         })?;
         let published = press.ledger();
@@ -118,77 +97,29 @@ impl Stalled {
         watch.look(server.target.address, &peers)?;
 
         let span_s = swarm.last_ns().saturating_sub(started_ns) as f64 / 1e9;
-        report.figure(
-            "kernel_bytes_max",
-            "kernel memory per stalled socket, hub's side, most",
-            watch.max as f64,
-            "B",
-        );
-        report.figure(
-            "kernel_bytes_mean",
-            "the same, highest mean",
-            watch.mean,
-            "B",
-        );
-        report.figure(
-            "stalled_open",
-            "stalled sockets open at the last look",
-            watch.sockets as f64,
-            "",
-        );
-        report.figure(
-            "tcp_buffer_bytes_before",
-            "TCP buffers of the whole machine before",
-            tcp_before as f64,
-            "B",
-        );
-        report.figure(
-            "tcp_buffer_bytes_max",
-            "the same, most during the flood",
-            tcp_max as f64,
-            "B",
-        );
+        report.figure("kernel_bytes_max", "kernel memory per stalled socket, hub's side, most", watch.max as f64, "B");
+        report.figure("kernel_bytes_mean", "the same, highest mean", watch.mean, "B");
+        report.figure("stalled_open", "stalled sockets open at the last look", watch.sockets as f64, "");
+        report.figure("tcp_buffer_bytes_before", "TCP buffers of the whole machine before", tcp_before as f64, "B");
+        report.figure("tcp_buffer_bytes_max", "the same, most during the flood", tcp_max as f64, "B");
         report.figure("events", "events accepted", published.count as f64, "");
-        report.figure(
-            "refusals",
-            "publishes answered 503",
-            press.refusals() as f64,
-            "",
-        );
+        report.figure("refusals", "publishes answered 503", press.refusals() as f64, "");
         report.figure(
             "deliveries_per_s",
             "deliveries per second to those that read",
             swarm.delivered() as f64 / span_s,
             "/s",
         );
-        if let Some(bytes) = server
-            .pid()
-            .and_then(|pid| process::private_bytes(pid).ok())
-        {
-            report.figure(
-                "private_bytes",
-                "server's private memory at the end",
-                bytes as f64,
-                "B",
-            );
+        if let Some(bytes) = server.pid().and_then(|pid| process::private_bytes(pid).ok()) {
+            report.figure("private_bytes", "server's private memory at the end", bytes as f64, "B");
         }
         if watch.sockets > 0 || watch.max > 0 {
             let met = watch.max <= KERNEL_BYTES_MAX;
-            report.goal(
-                format!(
-                    "at most {KERNEL_BYTES_MAX} B each on the hub's side: {} B",
-                    watch.max
-                ),
-                met,
-            );
+            report.goal(format!("at most {KERNEL_BYTES_MAX} B each on the hub's side: {} B", watch.max), met);
         } else {
             report.check("stalled sockets were found by ss", false, "none");
         }
-        report.check(
-            "everything was delivered to those that read",
-            all,
-            format!("{} of {wanted}", swarm.delivered()),
-        );
+        report.check("everything was delivered to those that read", all, format!("{} of {wanted}", swarm.delivered()));
         report.check_delivery("those that read", &swarm.finish(), published);
         drop(stalled);
         stop(&mut server, &mut report);

@@ -20,11 +20,7 @@ fn load(given: &[(&'static str, &str)]) -> Result<Config, Refusals> {
 
 /// A configuration that would start, and these flags besides.
 fn safe(given: &[(&'static str, &str)]) -> Result<Config, Refusals> {
-    let base = [
-        ("resource", RESOURCE),
-        ("issuer", "https://a.example"),
-        ("publisher-jwt-key", SECRET),
-    ];
+    let base = [("resource", RESOURCE), ("issuer", "https://a.example"), ("publisher-jwt-key", SECRET)];
     load(&[&base, given].concat())
 }
 
@@ -45,10 +41,7 @@ fn ids(issuers: &[Issuer]) -> Vec<&str> {
 
 /// Whether a role's first key is this secret.
 fn checks(role: &Option<Vec<VerificationKey>>, secret: &str) -> bool {
-    let signature = SigningKey::from_text(secret, None)
-        .unwrap()
-        .sign(b"x")
-        .unwrap();
+    let signature = SigningKey::from_text(secret, None).unwrap().sign(b"x").unwrap();
     role.as_ref().unwrap()[0].verifies(Algorithm::HS256, b"x", &signature)
 }
 
@@ -58,10 +51,7 @@ struct TomlFile(PathBuf);
 impl TomlFile {
     fn new(text: &str) -> TomlFile {
         let path = crate::config::data_folder::scratch("file").with_extension("toml");
-        std::fs::File::create_new(&path)
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        std::fs::File::create_new(&path).unwrap().write_all(text.as_bytes()).unwrap();
         TomlFile(path)
     }
 
@@ -85,11 +75,7 @@ fn from_file(text: &str) -> Result<Config, Refusals> {
 fn the_defaults_are_the_promised_ones() {
     let config = safe(&[]).unwrap();
     assert_eq!(config.listen, "127.0.0.1:3000".parse().unwrap());
-    let history = History::Memory {
-        max_events: 1_000_000,
-        max_bytes: 256 << 20,
-        max_age: None,
-    };
+    let history = History::Memory { max_events: 1_000_000, max_bytes: 256 << 20, max_age: None };
     assert_eq!(config.history, history);
     assert_eq!(config.tail_bytes, 64 << 20);
     assert_eq!(config.heartbeat, Some(Duration::from_secs(25)));
@@ -106,18 +92,9 @@ fn the_defaults_are_the_promised_ones() {
 
 #[test]
 fn flags_beat_variables_and_variables_beat_the_file() {
-    let file = TomlFile::new(
-        "heartbeat = '3s'\nmax_lifetime = '3h'\nwrite_timeout = '3m'\nanonymous = true",
-    );
-    let given = [
-        ("config", file.path()),
-        ("heartbeat", "1s"),
-        ("resource", RESOURCE),
-    ];
-    let variables = [
-        ("CINNABAR_HEARTBEAT", "2s"),
-        ("CINNABAR_MAX_LIFETIME", "2h"),
-    ];
+    let file = TomlFile::new("heartbeat = '3s'\nmax_lifetime = '3h'\nwrite_timeout = '3m'\nanonymous = true");
+    let given = [("config", file.path()), ("heartbeat", "1s"), ("resource", RESOURCE)];
+    let variables = [("CINNABAR_HEARTBEAT", "2s"), ("CINNABAR_MAX_LIFETIME", "2h")];
     let config = Config::load(
         flags(given.map(|(name, word)| (name, vec![word.to_owned()]))),
         variables.map(|(name, word)| (name.into(), word.into())),
@@ -127,8 +104,7 @@ fn flags_beat_variables_and_variables_beat_the_file() {
     assert_eq!(config.max_lifetime, Some(Duration::from_secs(7200)));
     assert_eq!(config.write_timeout, Duration::from_secs(180));
     assert_eq!(config.tail_bytes, 64 << 20);
-    let sources = ["heartbeat", "max-lifetime", "write-timeout", "tail-bytes"]
-        .map(|name| config.source(name).clone());
+    let sources = ["heartbeat", "max-lifetime", "write-timeout", "tail-bytes"].map(|name| config.source(name).clone());
     let expected = [
         Source::Flag,
         Source::Environment("CINNABAR_MAX_LIFETIME".to_owned()),
@@ -141,11 +117,7 @@ fn flags_beat_variables_and_variables_beat_the_file() {
 #[test]
 fn the_file_may_be_named_by_a_variable() {
     let file = TomlFile::new(&format!("anonymous = true\nresource = '{RESOURCE}'"));
-    let config = Config::load(
-        Layer::new(),
-        [("CINNABAR_CONFIG".into(), file.path().into())],
-    )
-    .unwrap();
+    let config = Config::load(Layer::new(), [("CINNABAR_CONFIG".into(), file.path().into())]).unwrap();
     assert!(config.anonymous);
 }
 
@@ -166,10 +138,7 @@ fn every_setting_can_stand_in_the_file() {
 #[test]
 fn development_mode_needs_nothing() {
     let config = load(&[("dev", "true")]).unwrap();
-    assert_eq!(
-        config.hub_url.as_str(),
-        "http://localhost:3000/.well-known/mercure"
-    );
+    assert_eq!(config.hub_url.as_str(), "http://localhost:3000/.well-known/mercure");
     assert_eq!(config.resource, config.hub_url.as_str());
     assert!(config.anonymous && config.dev);
     assert_eq!(config.data.as_deref(), Some(Path::new("./cinnabar-data")));
@@ -188,10 +157,7 @@ fn the_public_url_is_asked_for_outside_development() {
     );
     let file = TomlFile::new("anonymous = true");
     let sentence = sentence(load(&[("config", file.path())]));
-    let line = format!(
-        "(or `resource = \"https://hub.example/.well-known/mercure\"` to {})",
-        file.path()
-    );
+    let line = format!("(or `resource = \"https://hub.example/.well-known/mercure\"` to {})", file.path());
     assert!(sentence.contains(&line), "{sentence}");
 }
 
@@ -210,32 +176,20 @@ fn development_mode_stays_on_this_machine() {
 #[test]
 fn a_hub_nobody_could_use_is_refused() {
     let sentence = sentence(load(&[("resource", RESOURCE)]));
-    assert!(
-        sentence.starts_with("nobody could use this hub"),
-        "{sentence}"
-    );
+    assert!(sentence.starts_with("nobody could use this hub"), "{sentence}");
     assert!(sentence.contains("add `--issuer ISS`"), "{sentence}");
     let config = load(&[("resource", RESOURCE), ("anonymous", "true")]).unwrap();
-    assert_eq!(
-        config.warnings,
-        ["nobody can publish, as no issuer has a publisher key"]
-    );
+    assert_eq!(config.warnings, ["nobody can publish, as no issuer has a publisher key"]);
 }
 
 #[test]
 fn every_origin_and_credentials_do_not_go_together() {
     assert_eq!(
-        refused(&[
-            ("cors-origin", "*"),
-            ("publish-origin", "https://a.example")
-        ]),
+        refused(&[("cors-origin", "*"), ("publish-origin", "https://a.example")]),
         "`--cors-origin` has `*`, which allows every page and so can't go with `--publish-origin`, which lets pages act \
          with a user's cookie: list the origins instead of `*`"
     );
-    assert!(
-        refused(&[("cors-origin", "*"), ("cookie-name", "c")])
-            .contains("can't go with `--cookie-name`")
-    );
+    assert!(refused(&[("cors-origin", "*"), ("cookie-name", "c")]).contains("can't go with `--cookie-name`"));
     assert_eq!(
         refused(&[("cors-origin", "*"), ("cors-origin", "https://a.example")]),
         "`--cors-origin` has `*` beside other origins: leave `*` alone (every page, without cookies) or list the origins only"
@@ -244,10 +198,7 @@ fn every_origin_and_credentials_do_not_go_together() {
         refused(&[("publish-origin", "*")]),
         "`--publish-origin` is `*`, which would let every page publish with a user's cookie: list the origins"
     );
-    assert_eq!(
-        safe(&[("cors-origin", "*")]).unwrap().cors_origins,
-        CorsOrigins::Any
-    );
+    assert_eq!(safe(&[("cors-origin", "*")]).unwrap().cors_origins, CorsOrigins::Any);
 }
 
 #[test]
@@ -269,9 +220,7 @@ fn history_in_a_folder_and_key_sets_wait() {
         "`--history` is `./events`, but history in a folder isn't supported yet: use `memory`, which keeps events until the \
          process ends"
     );
-    let text = format!(
-        "resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ jwks_url = 'https://a/keys' }}"
-    );
+    let text = format!("resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ jwks_url = 'https://a/keys' }}");
     assert_eq!(
         sentence(from_file(&text)),
         "the publisher of issuer `a` has `jwks_url`, but key sets aren't supported yet: use `key` or `key_file`"
@@ -293,65 +242,30 @@ fn amounts_that_make_no_sense_are_refused() {
         "`--history-max-events` is `many`, which isn't a count: write a whole number, such as 1000000"
     );
     for (name, why) in [
-        (
-            "write-timeout",
-            "a stalled subscriber would be kept for ever",
-        ),
+        ("write-timeout", "a stalled subscriber would be kept for ever"),
         ("head-timeout", "a silent client would be kept for ever"),
         ("body-timeout", "a silent client would be kept for ever"),
-        (
-            "max-connections",
-            "nobody could connect; leave it out for as many as the machine allows",
-        ),
-        (
-            "history-max-events",
-            "zero could mean no history or no limit; 1 keeps next to nothing",
-        ),
-        (
-            "history-max-bytes",
-            "zero could mean no history or no limit; 1 keeps next to nothing",
-        ),
+        ("max-connections", "nobody could connect; leave it out for as many as the machine allows"),
+        ("history-max-events", "zero could mean no history or no limit; 1 keeps next to nothing"),
+        ("history-max-bytes", "zero could mean no history or no limit; 1 keeps next to nothing"),
     ] {
-        assert_eq!(
-            refused(&[(name, "0")]),
-            format!("`--{name}` must be more than zero: {why}")
-        );
+        assert_eq!(refused(&[(name, "0")]), format!("`--{name}` must be more than zero: {why}"));
     }
-    assert_eq!(
-        refused(&[("shards", "0")]),
-        "`--shards` is `0`, which isn't a number from 1 to 1024"
-    );
+    assert_eq!(refused(&[("shards", "0")]), "`--shards` is `0`, which isn't a number from 1 to 1024");
 }
 
 #[test]
 fn zero_switches_off_what_can_be_off() {
-    let config = safe(&[
-        ("heartbeat", "0"),
-        ("max-lifetime", "0"),
-        ("history-max-age", "0"),
-        ("shutdown-timeout", "0"),
-    ]);
+    let config =
+        safe(&[("heartbeat", "0"), ("max-lifetime", "0"), ("history-max-age", "0"), ("shutdown-timeout", "0")]);
     let config = config.unwrap();
-    assert_eq!(
-        (
-            config.heartbeat,
-            config.max_lifetime,
-            config.shutdown_timeout
-        ),
-        (None, None, Duration::ZERO)
-    );
+    assert_eq!((config.heartbeat, config.max_lifetime, config.shutdown_timeout), (None, None, Duration::ZERO));
 }
 
 #[test]
 fn words_of_a_fixed_choice_are_refused_otherwise() {
-    assert_eq!(
-        refused(&[("io", "kqueue")]),
-        "`--io` is `kqueue`, which isn't auto, uring or epoll"
-    );
-    assert_eq!(
-        refused(&[("anonymous", "maybe")]),
-        "`--anonymous` is `maybe`, which is neither true nor false"
-    );
+    assert_eq!(refused(&[("io", "kqueue")]), "`--io` is `kqueue`, which isn't auto, uring or epoll");
+    assert_eq!(refused(&[("anonymous", "maybe")]), "`--anonymous` is `maybe`, which is neither true nor false");
     assert_eq!(
         refused(&[("cookie-name", "a b")]),
         "`--cookie-name` is `a b`, which isn't a cookie name: use letters, digits, `-` and `_`"
@@ -361,35 +275,17 @@ fn words_of_a_fixed_choice_are_refused_otherwise() {
         "`--listen` is `:3000`, which has no address: write 127.0.0.1:3000 for this machine only, 0.0.0.0:3000 for everybody"
     );
     assert!(refused(&[("listen", "hub.example:80")]).contains("isn't an address and port"));
-    assert!(
-        refused(&[("log", "a=b=c")]).starts_with("`--log` is `a=b=c`, which isn't a log filter")
-    );
+    assert!(refused(&[("log", "a=b=c")]).starts_with("`--log` is `a=b=c`, which isn't a log filter"));
 }
 
 #[test]
 fn the_resource_stays_as_it_was_written() {
-    assert!(
-        sentence(load(&[("anonymous", "true"), ("resource", "hub.example")]))
-            .contains("which isn't a URL")
-    );
-    assert!(
-        sentence(load(&[("anonymous", "true"), ("resource", "https://h/#f")]))
-            .contains("has a fragment")
-    );
+    assert!(sentence(load(&[("anonymous", "true"), ("resource", "hub.example")])).contains("which isn't a URL"));
+    assert!(sentence(load(&[("anonymous", "true"), ("resource", "https://h/#f")])).contains("has a fragment"));
     let config = load(&[("anonymous", "true"), ("resource", "https://hub.example")]).unwrap();
     assert_eq!(config.resource, "https://hub.example");
-    assert_eq!(
-        config.hub_url.as_str(),
-        "http://localhost:3000/.well-known/mercure"
-    );
-    assert!(
-        config
-            .warnings
-            .iter()
-            .any(|warning| warning.contains("relative topics")),
-        "{:?}",
-        config.warnings
-    );
+    assert_eq!(config.hub_url.as_str(), "http://localhost:3000/.well-known/mercure");
+    assert!(config.warnings.iter().any(|warning| warning.contains("relative topics")), "{:?}", config.warnings);
 }
 
 #[test]
@@ -405,11 +301,7 @@ fn issuers_and_keys_come_together() {
         "the issuer `https://a.example` has no key: add `--publisher-jwt-key KEY`, `--subscriber-jwt-key KEY` or both"
     );
     assert_eq!(
-        with(&[
-            ("issuer", "a"),
-            ("issuer", "a"),
-            ("subscriber-jwt-key", SECRET)
-        ]),
+        with(&[("issuer", "a"), ("issuer", "a"), ("subscriber-jwt-key", SECRET)]),
         "the issuer `a` is listed twice: leave one"
     );
 }
@@ -450,15 +342,9 @@ fn keys_must_fit_their_algorithms() {
             "{algorithm}"
         );
     }
-    let sentence = sentence(load(&[
-        ("resource", RESOURCE),
-        ("issuer", "a"),
-        ("publisher-jwt-key", "too-short-a-secret"),
-    ]));
-    assert!(
-        sentence.starts_with("the publisher key of issuer `a` can't be used: "),
-        "{sentence}"
-    );
+    let sentence =
+        sentence(load(&[("resource", RESOURCE), ("issuer", "a"), ("publisher-jwt-key", "too-short-a-secret")]));
+    assert!(sentence.starts_with("the publisher key of issuer `a` can't be used: "), "{sentence}");
     assert!(!sentence.contains("too-short"), "{sentence}");
 }
 
@@ -469,34 +355,20 @@ fn tables_of_issuers_have_one_key_a_role() {
         sentence(from_file(&table(""))),
         "the issuer `a` has no key: add a `publisher` or `subscriber` table with `key` or `key_file`"
     );
-    assert!(
-        sentence(from_file(&table("publisher = { }"))).starts_with("the issuer `a` has no key")
-    );
+    assert!(sentence(from_file(&table("publisher = { }"))).starts_with("the issuer `a` has no key"));
     assert_eq!(
-        sentence(from_file(&table(&format!(
-            "publisher = {{ key = '{SECRET}', key_file = 'f' }}"
-        )))),
+        sentence(from_file(&table(&format!("publisher = {{ key = '{SECRET}', key_file = 'f' }}")))),
         "the publisher of issuer `a` has both `key` and `key_file`: leave one"
     );
-    let missing = sentence(from_file(&table(
-        "subscriber = { key_file = 'nowhere.pem' }",
-    )));
-    assert!(
-        missing.starts_with("the subscriber key of issuer `a` can't be read from "),
-        "{missing}"
-    );
+    let missing = sentence(from_file(&table("subscriber = { key_file = 'nowhere.pem' }")));
+    assert!(missing.starts_with("the subscriber key of issuer `a` can't be read from "), "{missing}");
     assert!(missing.contains("nowhere.pem: No such file"), "{missing}");
     let text = table(&format!("publisher = {{ key = '{SECRET}' }}"));
     assert!(from_file(&text).is_ok());
     let file = TomlFile::new(&text);
-    let beside = sentence(load(&[
-        ("config", file.path()),
-        ("publisher-jwt-key", SECRET),
-    ]));
+    let beside = sentence(load(&[("config", file.path()), ("publisher-jwt-key", SECRET)]));
     assert!(
-        beside.starts_with(
-            "`--publisher-jwt-key` is set, but the issuers come from [[issuer]] tables in "
-        ),
+        beside.starts_with("`--publisher-jwt-key` is set, but the issuers come from [[issuer]] tables in "),
         "{beside}"
     );
 }
@@ -513,62 +385,30 @@ fn a_key_file_may_end_with_a_line_break() {
 
 #[test]
 fn flags_replace_the_tables_of_the_file() {
-    let file = TomlFile::new(&format!(
-        "resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ key = '{SECRET}' }}"
-    ));
-    let config = load(&[
-        ("config", file.path()),
-        ("issuer", "b"),
-        ("publisher-jwt-key", SECRET),
-    ])
-    .unwrap();
-    assert_eq!(
-        config
-            .issuers
-            .iter()
-            .map(|issuer| issuer.id.as_str())
-            .collect::<Vec<_>>(),
-        ["b"]
-    );
-    assert_eq!(
-        config.warnings,
-        ["`--issuer` replaces the [[issuer]] tables of the file"]
-    );
+    let file =
+        TomlFile::new(&format!("resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ key = '{SECRET}' }}"));
+    let config = load(&[("config", file.path()), ("issuer", "b"), ("publisher-jwt-key", SECRET)]).unwrap();
+    assert_eq!(config.issuers.iter().map(|issuer| issuer.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(config.warnings, ["`--issuer` replaces the [[issuer]] tables of the file"]);
 }
 
 #[test]
 fn a_file_that_is_missing_is_refused() {
     let refusals = load(&[("config", "nowhere.toml")]).unwrap_err();
-    assert_eq!(
-        refusals.0.len(),
-        1,
-        "nothing is said about what the file may have held: {refusals}"
-    );
-    assert!(
-        refusals
-            .to_string()
-            .starts_with("the configuration file nowhere.toml can't be read: No such file")
-    );
+    assert_eq!(refusals.0.len(), 1, "nothing is said about what the file may have held: {refusals}");
+    assert!(refusals.to_string().starts_with("the configuration file nowhere.toml can't be read: No such file"));
 }
 
 #[test]
 fn all_refusals_come_at_once() {
     let refusals = load(&[("heartbeat", "x"), ("io", "x")]).unwrap_err().0;
-    assert_eq!(
-        refusals.len(),
-        4,
-        "both values, the missing resource, nobody: {refusals:?}"
-    );
+    assert_eq!(refusals.len(), 4, "both values, the missing resource, nobody: {refusals:?}");
 }
 
 #[test]
 fn a_tail_smaller_than_an_event_is_warned_about() {
     let config = safe(&[("tail-bytes", "64KiB")]).unwrap();
-    assert!(
-        config.warnings[0].contains("raise --tail-bytes or lower --max-body-bytes"),
-        "{:?}",
-        config.warnings
-    );
+    assert!(config.warnings[0].contains("raise --tail-bytes or lower --max-body-bytes"), "{:?}", config.warnings);
 }
 
 #[test]

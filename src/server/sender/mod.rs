@@ -33,7 +33,7 @@ impl Sender {
 
     /// The system-call back end.
     pub(crate) fn calls() -> Sender {
-        Sender::Calls(calls::CallSender::default())
+        Sender::Calls(calls::CallSender)
     }
 
     /// Takes a socket over: registers it for readiness, once, and makes it ready to be sent to.

@@ -6,9 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 
 /// The body of a form with the fields given.
 pub(crate) fn form(fields: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields)
-        .finish()
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
 /// The hub's path with the parameters given.
@@ -26,17 +24,10 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).expect("the hub accepts");
-        socket
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a valid timeout");
-        socket
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a valid timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
+        socket.set_write_timeout(Some(PATIENCE)).expect("a valid timeout");
         socket.set_nodelay(true).expect("a TCP socket");
-        Self {
-            socket,
-            unread: Vec::new(),
-        }
+        Self { socket, unread: Vec::new() }
     }
 
     pub(crate) fn local_port(&self) -> u16 {
@@ -56,18 +47,9 @@ impl Client {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
-    pub(crate) fn request(
-        &mut self,
-        method: &str,
-        target: &str,
-        headers: &[(&str, &str)],
-        body: Option<&[u8]>,
-    ) {
+    pub(crate) fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) {
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-        {
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             head.push_str("Host: hub.example\r\n");
         }
         for (name, value) in headers {
@@ -91,8 +73,7 @@ impl Client {
 
     /// The next answer, which has to be a whole one.
     pub(crate) fn response(&mut self, method: &str) -> Response {
-        self.try_response(method)
-            .unwrap_or_else(|| panic!("the connection ended without an answer to {method}"))
+        self.try_response(method).unwrap_or_else(|| panic!("the connection ended without an answer to {method}"))
     }
 
     /// The next answer, or nothing where the connection ends before it.
@@ -105,11 +86,7 @@ impl Client {
     pub(crate) fn stream(mut self) -> Result<Stream, Response> {
         let head = self.head().expect("an answer before the connection ends");
         let refused = head.status != 200;
-        if refused {
-            Err(Response::read(head, "GET", &mut self))
-        } else {
-            Ok(Stream::new(head, self))
-        }
+        if refused { Err(Response::read(head, "GET", &mut self)) } else { Ok(Stream::new(head, self)) }
     }
 
     /// The head of the next answer, without its body.
@@ -168,11 +145,7 @@ impl Client {
     /// Waits until the hub has closed the connection and nothing is left to read.
     pub(crate) fn expect_closed(&mut self) {
         let rest = self.read_to_end();
-        assert!(
-            rest.is_empty(),
-            "more than an answer: {:?}",
-            String::from_utf8_lossy(&rest)
-        );
+        assert!(rest.is_empty(), "more than an answer: {:?}", String::from_utf8_lossy(&rest));
     }
 
     /// Reads more; false at the end of the connection, be it orderly or not.
@@ -184,19 +157,9 @@ impl Client {
                 self.unread.extend_from_slice(&chunk[..count]);
                 true
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-                ) =>
-            {
-                false
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!(
-                    "nothing came for {PATIENCE:?}; unread so far: {:?}",
-                    String::from_utf8_lossy(&self.unread)
-                )
+                panic!("nothing came for {PATIENCE:?}; unread so far: {:?}", String::from_utf8_lossy(&self.unread))
             }
             Err(error) => panic!("reading from the hub: {error}"),
         }

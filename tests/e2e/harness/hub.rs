@@ -1,8 +1,8 @@
 //! A hub under test: the real binary on a port of its own, stopped when the test ends.
 
 use super::{
-    Client, Folder, HUB, ISSUER, PATIENCE, PUBLISHER_KEY, RESOURCE, Response, SUBSCRIBER_KEY,
-    Stream, eventually, form, publisher, query,
+    Client, Folder, HUB, ISSUER, PATIENCE, PUBLISHER_KEY, RESOURCE, Response, SUBSCRIBER_KEY, Stream, eventually, form,
+    publisher, query,
 };
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -26,12 +26,7 @@ pub(crate) struct Launch {
 impl Launch {
     /// `cinnabar` with a listening port, an I/O driver and a data folder in the environment, and no other argument.
     pub(crate) fn bare() -> Self {
-        Self {
-            args: Vec::new(),
-            env: Vec::new(),
-            folder: Arc::new(Folder::new()),
-            port: free_port(),
-        }
+        Self { args: Vec::new(), env: Vec::new(), folder: Arc::new(Folder::new()), port: free_port() }
     }
 
     /// `cinnabar serve` and no more.
@@ -102,12 +97,8 @@ impl Launch {
 
     /// Starts a hub and waits until it says that it listens.
     pub(crate) fn start(self) -> Hub {
-        let mut child = self
-            .command()
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut child =
+            self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(String::new()));
         collect(child.stdout.take().expect("piped"), Arc::clone(&log));
         collect(child.stderr.take().expect("piped"), Arc::clone(&log));
@@ -118,22 +109,10 @@ impl Launch {
             log,
         };
         let deadline = Instant::now() + PATIENCE;
-        while !hub
-            .log()
-            .lines()
-            .any(|line| line.starts_with("listening on http://"))
-        {
+        while !hub.log().lines().any(|line| line.starts_with("listening on http://")) {
             let ended = hub.running().try_wait().expect("a child");
-            assert!(
-                ended.is_none(),
-                "the hub ended at start: {ended:?}\n{}",
-                hub.log()
-            );
-            assert!(
-                Instant::now() < deadline,
-                "no `listening on http://…`:\n{}",
-                hub.log()
-            );
+            assert!(ended.is_none(), "the hub ended at start: {ended:?}\n{}", hub.log());
+            assert!(Instant::now() < deadline, "no `listening on http://…`:\n{}", hub.log());
             std::thread::sleep(Duration::from_millis(5));
         }
         hub
@@ -141,12 +120,8 @@ impl Launch {
 
     /// Starts a hub that has to refuse to start, and gives what it says on standard error.
     pub(crate) fn refused(self) -> String {
-        let mut child = self
-            .command()
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut child =
+            self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(String::new()));
         collect(child.stdout.take().expect("piped"), Arc::clone(&log));
         collect(child.stderr.take().expect("piped"), Arc::clone(&log));
@@ -265,8 +240,7 @@ impl Hub {
 
     /// An anonymous event stream.
     pub(crate) fn subscribe(&self, parameters: &[(&str, &str)]) -> Stream {
-        self.try_subscribe(parameters, &[])
-            .unwrap_or_else(|refusal| panic!("{parameters:?}: {refusal:?}"))
+        self.try_subscribe(parameters, &[]).unwrap_or_else(|refusal| panic!("{parameters:?}: {refusal:?}"))
     }
 
     /// An event stream with a token.
@@ -276,11 +250,7 @@ impl Hub {
     }
 
     /// The status of a subscription attempt.
-    pub(crate) fn subscribe_status(
-        &self,
-        parameters: &[(&str, &str)],
-        headers: &[(&str, &str)],
-    ) -> u16 {
+    pub(crate) fn subscribe_status(&self, parameters: &[(&str, &str)], headers: &[(&str, &str)]) -> u16 {
         match self.try_subscribe(parameters, headers) {
             Ok(_) => 200,
             Err(refusal) => refusal.status,
@@ -339,10 +309,7 @@ impl Drop for Hub {
 
 /// Sends a signal by name.
 pub(crate) fn signal(pid: u32, name: &str) {
-    let sent = Command::new("bash")
-        .args(["-c", &format!("kill -{name} {pid}")])
-        .stderr(Stdio::null())
-        .status();
+    let sent = Command::new("bash").args(["-c", &format!("kill -{name} {pid}")]).stderr(Stdio::null()).status();
     assert!(sent.is_ok(), "bash sends signals");
 }
 

@@ -59,11 +59,7 @@ impl Token {
 
     /// The part that is signed.
     pub(crate) fn signing_input(&self) -> String {
-        format!(
-            "{}.{}",
-            base64url(self.header.to_string().as_bytes()),
-            base64url(self.claims.to_string().as_bytes())
-        )
+        format!("{}.{}", base64url(self.header.to_string().as_bytes()), base64url(self.claims.to_string().as_bytes()))
     }
 
     /// Signed with HMAC-SHA-256, whatever the header says.
@@ -110,10 +106,7 @@ pub(crate) fn subscriber_of(topics: &[&str]) -> String {
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 /// Base64 for URLs, without padding.
@@ -133,8 +126,5 @@ pub(crate) fn base64url(bytes: &[u8]) -> String {
 }
 
 fn set(object: &mut Value, name: &str, value: Value) {
-    object
-        .as_object_mut()
-        .expect("an object")
-        .insert(name.to_owned(), value);
+    object.as_object_mut().expect("an object").insert(name.to_owned(), value);
 }

@@ -18,33 +18,21 @@ impl Response {
         let status_line = lines.next().expect("a status line");
         let mut words = status_line.splitn(3, ' ');
         assert_eq!(words.next(), Some("HTTP/1.1"), "{status_line:?}");
-        let status = words
-            .next()
-            .and_then(|word| word.parse().ok())
-            .unwrap_or_else(|| panic!("no status: {status_line:?}"));
+        let status =
+            words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no status: {status_line:?}"));
         let headers = lines
             .map(|line| {
-                let (name, value) = line
-                    .split_once(':')
-                    .unwrap_or_else(|| panic!("not a header: {line:?}"));
-                assert!(
-                    !name.ends_with([' ', '\t']) && !name.is_empty(),
-                    "a malformed name: {line:?}"
-                );
+                let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a header: {line:?}"));
+                assert!(!name.ends_with([' ', '\t']) && !name.is_empty(), "a malformed name: {line:?}");
                 (name.to_owned(), value.trim_matches([' ', '\t']).to_owned())
             })
             .collect();
-        Self {
-            status,
-            headers,
-            body: Vec::new(),
-        }
+        Self { status, headers, body: Vec::new() }
     }
 
     /// Reads the body that belongs to a head.
     pub(crate) fn read(mut head: Self, method: &str, client: &mut Client) -> Self {
-        let bodiless =
-            method == "HEAD" || head.status / 100 == 1 || matches!(head.status, 204 | 304);
+        let bodiless = method == "HEAD" || head.status / 100 == 1 || matches!(head.status, 204 | 304);
         if bodiless {
             return head;
         }
@@ -65,10 +53,7 @@ impl Response {
 
     /// The value of the one header of this name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self
-            .headers
-            .iter()
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        let mut values = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         let value = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} is given twice: {self:?}");
         value
@@ -95,11 +80,7 @@ impl Response {
 
     /// The body as `problem+json`: an object with the status and a sentence that says what is wrong.
     pub(crate) fn problem(&self) -> serde_json::Value {
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json"),
-            "{self:?}"
-        );
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem: serde_json::Value = serde_json::from_slice(&self.body).expect("JSON");
         assert!(problem.is_object(), "{problem}");
         if let Some(status) = problem.get("status") {
@@ -110,12 +91,9 @@ impl Response {
 
     /// The bearer error of the challenge; `None` where it names none, a panic where there is no challenge.
     pub(crate) fn bearer_error(&self) -> Option<String> {
-        let challenge = self
-            .header("www-authenticate")
-            .unwrap_or_else(|| panic!("no challenge: {self:?}"));
-        let parameters = challenge
-            .strip_prefix("Bearer")
-            .unwrap_or_else(|| panic!("not a bearer challenge: {challenge}"));
+        let challenge = self.header("www-authenticate").unwrap_or_else(|| panic!("no challenge: {self:?}"));
+        let parameters =
+            challenge.strip_prefix("Bearer").unwrap_or_else(|| panic!("not a bearer challenge: {challenge}"));
         let start = parameters.find("error=\"")? + "error=\"".len();
         let end = parameters[start..].find('"').expect("a closed quote");
         Some(parameters[start..start + end].to_owned())
@@ -126,8 +104,7 @@ impl Response {
 pub(crate) fn read_chunk(client: &mut Client) -> Option<Option<Vec<u8>>> {
     let line = client.line()?;
     let digits = line.split(';').next().unwrap_or_default();
-    let size =
-        usize::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
+    let size = usize::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
     let data = client.exactly(size)?;
     if size == 0 {
         assert_eq!(client.line()?, "", "no trailers are expected");

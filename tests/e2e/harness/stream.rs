@@ -35,14 +35,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(head: Response, client: Client) -> Self {
-        Self {
-            head,
-            client,
-            unread: Vec::new(),
-            lines: VecDeque::new(),
-            end: None,
-            comments: 0,
-        }
+        Self { head, client, unread: Vec::new(), lines: VecDeque::new(), end: None, comments: 0 }
     }
 
     pub(crate) fn client(&mut self) -> &mut Client {
@@ -56,8 +49,7 @@ impl Stream {
 
     /// The next event; comments are counted and skipped.
     pub(crate) fn next(&mut self) -> Event {
-        self.try_next()
-            .unwrap_or_else(|| panic!("the stream ended ({:?}) instead of an event", self.end))
+        self.try_next().unwrap_or_else(|| panic!("the stream ended ({:?}) instead of an event", self.end))
     }
 
     /// The data of the next event.

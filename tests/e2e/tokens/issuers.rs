@@ -35,49 +35,20 @@ fn each_issuer_has_keys_of_its_own() {
     let b = good().claim("iss", json!("https://b.example"));
     assert_eq!(publish_status(&hub, &a.sign(KEY_A)), 200);
     assert_eq!(publish_status(&hub, &b.sign(KEY_B)), 200);
-    assert_eq!(
-        publish_status(&hub, &a.sign(KEY_B)),
-        401,
-        "signed by the other issuer"
-    );
-    assert_eq!(
-        publish_status(&hub, &b.sign(KEY_A)),
-        401,
-        "signed by the other issuer"
-    );
+    assert_eq!(publish_status(&hub, &a.sign(KEY_B)), 401, "signed by the other issuer");
+    assert_eq!(publish_status(&hub, &b.sign(KEY_A)), 401, "signed by the other issuer");
     assert_eq!(subscribe_status(&hub, &a.sign(KEY_A)), 200);
-    assert_eq!(
-        subscribe_status(&hub, &b.sign(KEY_B)),
-        401,
-        "an issuer without that role"
-    );
+    assert_eq!(subscribe_status(&hub, &b.sign(KEY_B)), 401, "an issuer without that role");
 }
 
 #[test]
 fn issuers_separated_by_spaces_share_the_keys() {
     let hub = Launch::serve()
-        .args(&[
-            "--resource",
-            RESOURCE,
-            "--issuer",
-            "https://a.example https://b.example",
-        ])
-        .args(&[
-            "--publisher-jwt-key",
-            PUBLISHER_KEY,
-            "--subscriber-jwt-key",
-            SUBSCRIBER_KEY,
-        ])
+        .args(&["--resource", RESOURCE, "--issuer", "https://a.example https://b.example"])
+        .args(&["--publisher-jwt-key", PUBLISHER_KEY, "--subscriber-jwt-key", SUBSCRIBER_KEY])
         .start();
     for issuer in ["https://a.example", "https://b.example"] {
-        assert_eq!(
-            publish_status(
-                &hub,
-                &good().claim("iss", json!(issuer)).sign(PUBLISHER_KEY)
-            ),
-            200,
-            "{issuer}"
-        );
+        assert_eq!(publish_status(&hub, &good().claim("iss", json!(issuer)).sign(PUBLISHER_KEY)), 200, "{issuer}");
     }
     let both = good().claim("iss", json!("https://a.example https://b.example"));
     assert_eq!(publish_status(&hub, &both.sign(PUBLISHER_KEY)), 401);
@@ -88,10 +59,7 @@ fn the_usual_environment_variables_configure_the_keys() {
     let key = ec_key();
     let hub = Launch::serve()
         .env("CINNABAR_RESOURCE", RESOURCE)
-        .env(
-            "MERCURE_TRUSTED_ISSUERS",
-            "https://a.example https://b.example",
-        )
+        .env("MERCURE_TRUSTED_ISSUERS", "https://a.example https://b.example")
         .env("MERCURE_PUBLISHER_JWT_KEY", &key.public_pem)
         .env("MERCURE_PUBLISHER_JWT_ALG", "ES256")
         .env("MERCURE_SUBSCRIBER_JWT_KEY", SUBSCRIBER_KEY)
@@ -99,10 +67,7 @@ fn the_usual_environment_variables_configure_the_keys() {
     let token = good().claim("iss", json!("https://b.example"));
     assert_eq!(subscribe_status(&hub, &token.sign(SUBSCRIBER_KEY)), 200);
     let token = token.header("alg", json!("ES256"));
-    assert_eq!(
-        publish_status(&hub, &token.sign_with(|input| (key.sign)(input))),
-        200
-    );
+    assert_eq!(publish_status(&hub, &token.sign_with(|input| (key.sign)(input))), 200);
 }
 
 #[test]
@@ -139,45 +104,19 @@ fn keys_of_every_kind_are_read_from_text_and_from_files() {
     );
     let hub = launch.args(&["--config", &config]).start();
     let signed = |issuer: &str, algorithm: &str, key: &AsymmetricKey| {
-        good()
-            .claim("iss", json!(issuer))
-            .header("alg", json!(algorithm))
-            .sign_with(|input| (key.sign)(input))
+        good().claim("iss", json!(issuer)).header("alg", json!(algorithm)).sign_with(|input| (key.sign)(input))
     };
     assert_eq!(publish_status(&hub, &signed("ec", "ES256", &ec)), 200);
     assert_eq!(publish_status(&hub, &signed("ed", "EdDSA", &ed)), 200);
     assert_eq!(publish_status(&hub, &signed("rsa", "RS256", &rsa)), 200);
-    assert_eq!(
-        publish_status(&hub, &signed("rsa", "PS256", &rsa)),
-        401,
-        "an RS256 signature is no PS256 signature"
-    );
-    assert_eq!(
-        publish_status(&hub, &signed("ed", "ES256", &ec)),
-        401,
-        "a key of another issuer"
-    );
-    assert_eq!(
-        publish_status(&hub, &signed("ec", "EdDSA", &ed)),
-        401,
-        "an algorithm that isn't listed"
-    );
-    assert_eq!(
-        publish_status(&hub, &good().claim("iss", json!("secret")).sign(KEY_A)),
-        200
-    );
+    assert_eq!(publish_status(&hub, &signed("rsa", "PS256", &rsa)), 401, "an RS256 signature is no PS256 signature");
+    assert_eq!(publish_status(&hub, &signed("ed", "ES256", &ec)), 401, "a key of another issuer");
+    assert_eq!(publish_status(&hub, &signed("ec", "EdDSA", &ed)), 401, "an algorithm that isn't listed");
+    assert_eq!(publish_status(&hub, &good().claim("iss", json!("secret")).sign(KEY_A)), 200);
 
     // The oldest trick: the public key as the secret of an HMAC.
-    for (issuer, pem) in [
-        ("ec", &ec.public_pem),
-        ("ed", &ed.public_pem),
-        ("rsa", &rsa.public_pem),
-    ] {
-        assert_eq!(
-            publish_status(&hub, &good().claim("iss", json!(issuer)).sign(pem)),
-            401,
-            "{issuer}"
-        );
+    for (issuer, pem) in [("ec", &ec.public_pem), ("ed", &ed.public_pem), ("rsa", &rsa.public_pem)] {
+        assert_eq!(publish_status(&hub, &good().claim("iss", json!(issuer)).sign(pem)), 401, "{issuer}");
     }
 }
 
@@ -195,8 +134,8 @@ fn ec_key() -> AsymmetricKey {
     let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).expect("a key");
     // SubjectPublicKeyInfo of a point on P-256 (RFC 5480).
     let prefix = [
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
-        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
     ];
     AsymmetricKey {
         public_pem: pem(&[&prefix, pair.public_key().as_ref()].concat()),
@@ -208,9 +147,7 @@ fn ed_key() -> AsymmetricKey {
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key");
     let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("a key");
     // SubjectPublicKeyInfo of an Ed25519 key (RFC 8410).
-    let prefix = [
-        0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-    ];
+    let prefix = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
     AsymmetricKey {
         public_pem: pem(&[&prefix, pair.public_key().as_ref()].concat()),
         sign: Box::new(move |input| pair.sign(input).as_ref().to_vec()),
@@ -222,24 +159,13 @@ fn rsa_key() -> AsymmetricKey {
     let folder = Folder::new();
     let private = folder.path().join("private.pem");
     let openssl = |arguments: &[&str]| {
-        let output = Command::new("openssl")
-            .args(arguments)
-            .stderr(Stdio::null())
-            .output()
-            .expect("openssl is installed");
+        let output =
+            Command::new("openssl").args(arguments).stderr(Stdio::null()).output().expect("openssl is installed");
         assert!(output.status.success(), "openssl {arguments:?}");
         output.stdout
     };
     let path = private.to_str().expect("UTF-8").to_owned();
-    openssl(&[
-        "genpkey",
-        "-algorithm",
-        "RSA",
-        "-pkeyopt",
-        "rsa_keygen_bits:2048",
-        "-out",
-        &path,
-    ]);
+    openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", &path]);
     let public_pem = String::from_utf8(openssl(&["pkey", "-in", &path, "-pubout"])).expect("PEM");
     AsymmetricKey {
         public_pem,
@@ -248,13 +174,7 @@ fn rsa_key() -> AsymmetricKey {
             std::fs::write(&message, input).expect("a file");
             let message = message.to_str().expect("UTF-8").to_owned();
             let private = folder.path().join("private.pem");
-            openssl(&[
-                "dgst",
-                "-sha256",
-                "-sign",
-                private.to_str().expect("UTF-8"),
-                &message,
-            ])
+            openssl(&["dgst", "-sha256", "-sign", private.to_str().expect("UTF-8"), &message])
         }),
     }
 }
@@ -264,12 +184,6 @@ fn pem(der: &[u8]) -> String {
     while !text.len().is_multiple_of(4) {
         text.push('=');
     }
-    let lines: Vec<&str> = (0..text.len())
-        .step_by(64)
-        .map(|start| &text[start..text.len().min(start + 64)])
-        .collect();
-    format!(
-        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-        lines.join("\n")
-    )
+    let lines: Vec<&str> = (0..text.len()).step_by(64).map(|start| &text[start..text.len().min(start + 64)]).collect();
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
 }

@@ -13,10 +13,7 @@ fn publish_status(hub: &Hub, token: &str) -> u16 {
 
 /// The status of a subscription with the token given.
 fn subscribe_status(hub: &Hub, token: &str) -> u16 {
-    hub.subscribe_status(
-        &[("match", "urn:a")],
-        &[("Authorization", &format!("Bearer {token}"))],
-    )
+    hub.subscribe_status(&[("match", "urn:a")], &[("Authorization", &format!("Bearer {token}"))])
 }
 
 /// A publisher's token, good unless spoilt.

@@ -34,47 +34,27 @@ fn bad_tokens_are_401_for_both_roles_and_nothing_tells_why() {
     for (name, make) in bad_tokens() {
         let published = hub.post(&make(PUBLISHER_KEY), &[("topic", "urn:a")]);
         assert_eq!(published.status, 401, "publish with {name}: {published:?}");
-        assert_eq!(
-            published.bearer_error().as_deref(),
-            Some("invalid_token"),
-            "{name}"
-        );
+        assert_eq!(published.bearer_error().as_deref(), Some("invalid_token"), "{name}");
         let bearer = format!("Bearer {}", make(SUBSCRIBER_KEY));
-        let refusal = hub
-            .try_subscribe(&[("match", "urn:a")], &[("Authorization", &bearer)])
-            .expect_err(name);
+        let refusal = hub.try_subscribe(&[("match", "urn:a")], &[("Authorization", &bearer)]).expect_err(name);
         assert_eq!(refusal.status, 401, "subscribe with {name}: {refusal:?}");
         for answer in [published, refusal] {
-            let challenge = answer
-                .header("www-authenticate")
-                .expect("a challenge")
-                .to_owned();
+            let challenge = answer.header("www-authenticate").expect("a challenge").to_owned();
             answers.insert((challenge, without_reference(&answer.text())), name);
         }
     }
-    assert_eq!(
-        answers.len(),
-        1,
-        "answers to invalid tokens differ: {answers:#?}"
-    );
+    assert_eq!(answers.len(), 1, "answers to invalid tokens differ: {answers:#?}");
 }
 
 #[test]
 fn the_log_has_the_rule_under_the_reference_of_the_answer() {
     let hub = Hub::start(&[]);
-    let answer = hub
-        .post(
-            &good().without_claim("exp").sign(PUBLISHER_KEY),
-            &[("topic", "urn:a")],
-        )
-        .text();
+    let answer = hub.post(&good().without_claim("exp").sign(PUBLISHER_KEY), &[("topic", "urn:a")]).text();
     let problem: Value = serde_json::from_str(&answer).expect("problem+json");
     let reference = references(&problem.to_string());
     assert!(!reference.is_empty(), "no reference in {answer}");
     eventually("the log explains the refusal", || {
-        hub.log()
-            .lines()
-            .any(|line| line.contains("exp") && reference.iter().any(|word| line.contains(word)))
+        hub.log().lines().any(|line| line.contains("exp") && reference.iter().any(|word| line.contains(word)))
     });
 }
 
@@ -83,13 +63,8 @@ fn the_log_has_neither_tokens_nor_data() {
     let hub = Hub::start(&["--anonymous"]);
     let token = publisher();
     hub.post(&token, &[("topic", "urn:a"), ("data", "confidential-data")]);
-    let broken = good()
-        .claim("aud", json!("confidential-audience-is-fine"))
-        .sign(PUBLISHER_KEY);
-    hub.post(
-        &broken,
-        &[("topic", "urn:a"), ("data", "confidential-data")],
-    );
+    let broken = good().claim("aud", json!("confidential-audience-is-fine")).sign(PUBLISHER_KEY);
+    hub.post(&broken, &[("topic", "urn:a"), ("data", "confidential-data")]);
     let mut hub = hub;
     hub.stop();
     let log = hub.log();
@@ -106,16 +81,10 @@ fn the_log_has_neither_tokens_nor_data() {
 #[test]
 fn a_token_without_details_is_valid_and_grants_nothing() {
     let hub = Hub::start(&[]);
-    for token in [
-        good().without_claim("authorization_details"),
-        Token::with_details(json!([])),
-    ] {
+    for token in [good().without_claim("authorization_details"), Token::with_details(json!([]))] {
         let response = hub.post(&token.sign(PUBLISHER_KEY), &[("topic", "urn:a")]);
         assert_eq!(response.status, 403, "{response:?}");
-        assert_eq!(
-            response.bearer_error().as_deref(),
-            Some("insufficient_scope")
-        );
+        assert_eq!(response.bearer_error().as_deref(), Some("insufficient_scope"));
         assert_eq!(subscribe_status(&hub, &token.sign(SUBSCRIBER_KEY)), 200);
     }
 }
@@ -158,177 +127,62 @@ fn bad_tokens() -> Vec<(&'static str, Make)> {
                 detail.insert(name.clone(), value.clone());
             }
         }
-        spoilt(Token::with_details(json!([
-            details(&["publish", "subscribe"], &["*"]),
-            detail
-        ])))
+        spoilt(Token::with_details(json!([details(&["publish", "subscribe"], &["*"]), detail])))
     };
-    let many = |count: usize| {
-        Value::Array(
-            (0..count)
-                .map(|n| json!({"match": format!("urn:{n}")}))
-                .collect(),
-        )
-    };
+    let many = |count: usize| Value::Array((0..count).map(|n| json!({"match": format!("urn:{n}")})).collect());
     vec![
         ("no typ", spoilt(good().without_header("typ"))),
         ("typ JWT", spoilt(good().header("typ", json!("JWT")))),
-        (
-            "typ of another kind",
-            spoilt(good().header("typ", json!(1))),
-        ),
-        (
-            "alg none",
-            Box::new(|_| {
-                good()
-                    .header("alg", json!("none"))
-                    .sign_with(|_| Vec::new())
-            }),
-        ),
-        (
-            "alg None",
-            Box::new(|_| {
-                good()
-                    .header("alg", json!("None"))
-                    .sign_with(|_| Vec::new())
-            }),
-        ),
+        ("typ of another kind", spoilt(good().header("typ", json!(1)))),
+        ("alg none", Box::new(|_| good().header("alg", json!("none")).sign_with(|_| Vec::new()))),
+        ("alg None", Box::new(|_| good().header("alg", json!("None")).sign_with(|_| Vec::new()))),
         ("no alg", spoilt(good().without_header("alg"))),
         ("another HMAC", spoilt(good().header("alg", json!("HS512")))),
-        (
-            "an asymmetric alg",
-            spoilt(good().header("alg", json!("ES256"))),
-        ),
+        ("an asymmetric alg", spoilt(good().header("alg", json!("ES256")))),
         ("crit", spoilt(good().header("crit", json!(["exp"])))),
-        (
-            "another key",
-            Box::new(|_| good().sign("some-other-secret-0123456789abcdef")),
-        ),
-        (
-            "no signature",
-            broken(|token| token[..=token.rfind('.').expect("a dot")].to_owned()),
-        ),
-        (
-            "two parts",
-            broken(|token| token[..token.rfind('.').expect("a dot")].to_owned()),
-        ),
+        ("another key", Box::new(|_| good().sign("some-other-secret-0123456789abcdef"))),
+        ("no signature", broken(|token| token[..=token.rfind('.').expect("a dot")].to_owned())),
+        ("two parts", broken(|token| token[..token.rfind('.').expect("a dot")].to_owned())),
         ("four parts", broken(|token| token + ".AAAA")),
-        (
-            "a cut signature",
-            broken(|token| token[..token.len() - 4].to_owned()),
-        ),
+        ("a cut signature", broken(|token| token[..token.len() - 4].to_owned())),
         ("padding", broken(|token| token + "=")),
         ("nonsense", Box::new(|_| "nonsense".to_owned())),
         ("nonsense in three parts", Box::new(|_| "a.b.c".to_owned())),
-        (
-            "claims that are no object",
-            Box::new(|key| {
-                Token {
-                    claims: json!([]),
-                    ..good()
-                }
-                .sign(key)
-            }),
-        ),
+        ("claims that are no object", Box::new(|key| Token { claims: json!([]), ..good() }.sign(key))),
         ("no exp", spoilt(good().without_claim("exp"))),
-        (
-            "exp in the past",
-            spoilt(good().claim("exp", json!(now() - 60))),
-        ),
-        (
-            "exp as text",
-            spoilt(good().claim("exp", json!("9999999999"))),
-        ),
+        ("exp in the past", spoilt(good().claim("exp", json!(now() - 60)))),
+        ("exp as text", spoilt(good().claim("exp", json!("9999999999")))),
         ("exp null", spoilt(good().claim("exp", Value::Null))),
-        (
-            "nbf in the future",
-            spoilt(good().claim("nbf", json!(now() + 1000))),
-        ),
+        ("nbf in the future", spoilt(good().claim("nbf", json!(now() + 1000)))),
         ("nbf as text", spoilt(good().claim("nbf", json!("0")))),
         ("no aud", spoilt(good().without_claim("aud"))),
-        (
-            "another aud",
-            spoilt(good().claim("aud", json!("https://other.example"))),
-        ),
-        (
-            "aud with a slash more",
-            spoilt(good().claim("aud", json!(format!("{RESOURCE}/")))),
-        ),
-        (
-            "an empty list of audiences",
-            spoilt(good().claim("aud", json!([]))),
-        ),
-        (
-            "aud in another case",
-            spoilt(good().without_claim("aud").claim("AUD", json!(RESOURCE))),
-        ),
+        ("another aud", spoilt(good().claim("aud", json!("https://other.example")))),
+        ("aud with a slash more", spoilt(good().claim("aud", json!(format!("{RESOURCE}/"))))),
+        ("an empty list of audiences", spoilt(good().claim("aud", json!([])))),
+        ("aud in another case", spoilt(good().without_claim("aud").claim("AUD", json!(RESOURCE)))),
         ("no iss", spoilt(good().without_claim("iss"))),
-        (
-            "an unknown iss",
-            spoilt(good().claim("iss", json!("https://other.example"))),
-        ),
-        (
-            "iss with a slash more",
-            spoilt(good().claim("iss", json!(format!("{ISSUER}/")))),
-        ),
-        (
-            "details that are no array",
-            spoilt(good().claim("authorization_details", details(&["publish"], &["*"]))),
-        ),
-        (
-            "details null",
-            spoilt(good().claim("authorization_details", Value::Null)),
-        ),
-        (
-            "a detail that is no object",
-            spoilt(Token::with_details(json!(["publish"]))),
-        ),
+        ("an unknown iss", spoilt(good().claim("iss", json!("https://other.example")))),
+        ("iss with a slash more", spoilt(good().claim("iss", json!(format!("{ISSUER}/"))))),
+        ("details that are no array", spoilt(good().claim("authorization_details", details(&["publish"], &["*"])))),
+        ("details null", spoilt(good().claim("authorization_details", Value::Null))),
+        ("a detail that is no object", spoilt(Token::with_details(json!(["publish"])))),
         ("no actions", detail(json!({"actions": "absent"}))),
         ("empty actions", detail(json!({"actions": []}))),
-        (
-            "an action that is no string",
-            detail(json!({"actions": ["publish", 1]})),
-        ),
-        (
-            "an action null",
-            detail(json!({"actions": ["publish", null]})),
-        ),
+        ("an action that is no string", detail(json!({"actions": ["publish", 1]}))),
+        ("an action null", detail(json!({"actions": ["publish", null]}))),
         ("no topics", detail(json!({"topics": "absent"}))),
         ("empty topics", detail(json!({"topics": []}))),
         ("bare strings as topics", detail(json!({"topics": ["*"]}))),
-        (
-            "a topic without match",
-            detail(json!({"topics": [{"match_type": "exact"}]})),
-        ),
-        (
-            "a match that is no valid string",
-            detail(json!({"topics": [{"match": "urn:\u{200b}"}]})),
-        ),
-        (
-            "match in another case",
-            detail(json!({"topics": [{"Match": "*"}]})),
-        ),
-        (
-            "an unknown match_type",
-            detail(json!({"topics": [{"match": "urn:a", "match_type": "regexp"}]})),
-        ),
-        (
-            "match_type in another case",
-            detail(json!({"topics": [{"match": "urn:a", "match_type": "Exact"}]})),
-        ),
-        (
-            "an empty match_type",
-            detail(json!({"topics": [{"match": "urn:a", "match_type": ""}]})),
-        ),
-        (
-            "match_type null",
-            detail(json!({"topics": [{"match": "urn:a", "match_type": null}]})),
-        ),
+        ("a topic without match", detail(json!({"topics": [{"match_type": "exact"}]}))),
+        ("a match that is no valid string", detail(json!({"topics": [{"match": "urn:\u{200b}"}]}))),
+        ("match in another case", detail(json!({"topics": [{"Match": "*"}]}))),
+        ("an unknown match_type", detail(json!({"topics": [{"match": "urn:a", "match_type": "regexp"}]}))),
+        ("match_type in another case", detail(json!({"topics": [{"match": "urn:a", "match_type": "Exact"}]}))),
+        ("an empty match_type", detail(json!({"topics": [{"match": "urn:a", "match_type": ""}]}))),
+        ("match_type null", detail(json!({"topics": [{"match": "urn:a", "match_type": null}]}))),
         (
             "a malformed pattern",
-            detail(
-                json!({"topics": [{"match": "https://e.example/([", "match_type": "urlpattern"}]}),
-            ),
+            detail(json!({"topics": [{"match": "https://e.example/([", "match_type": "urlpattern"}]})),
         ),
         ("far too many topics", detail(json!({"topics": many(150)}))),
     ]

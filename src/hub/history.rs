@@ -3,19 +3,20 @@
 
 use std::sync::Arc;
 
+use super::defect::{Defect, planted};
 use super::event::Event;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
 use crate::protocol::topic::{HubUrl, ParsedTopic};
 
 /// Matching events in one answer at most.
-const CHUNK_EVENTS_MAX: usize = 256;
+pub(super) const CHUNK_EVENTS_MAX: usize = if cfg!(test) { 16 } else { 256 };
 /// Bytes of matching events after which an answer takes no further one.
 const CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// Events looked at for one answer at most.
-const SCAN_EVENTS_MAX: usize = 20_000;
+const SCAN_EVENTS_MAX: usize = if cfg!(test) { 100 } else { 20_000 };
 /// Events taken from an engine at once: how long a reader may hold up the writer.
-const RANGE_EVENTS: usize = 256;
+const RANGE_EVENTS: usize = if cfg!(test) { 24 } else { 256 };
 
 /// Which events a subscriber reads: what it asked for and may see.
 #[derive(Clone, Debug)]
@@ -44,6 +45,7 @@ impl Filter {
             .iter()
             .any(|topic| self.matchers.iter().any(|matcher| matcher.matches(topic)))
             && (!event.private
+                || planted(Defect::ReadsPrivate)
                 || self.access.as_ref().is_some_and(|access| {
                     topics
                         .iter()

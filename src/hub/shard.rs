@@ -3,10 +3,14 @@
 //! The server calls [`Shard::handle`] with what happened, drains [`Shard::output`], and between turns of its loop asks
 //! for a [`Shard::slice`]: a bounded batch of writes, whose outcomes come back as [`Input::Sent`]. Time is an argument.
 
+#[cfg(test)]
+mod census;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::batch::{Batch, Outcome, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX, Write};
+use super::defect::{Defect, planted};
 use super::event::Event;
 use super::history::{Filter, HistoryChunk, HistoryError};
 use super::schedule::Schedule;
@@ -21,6 +25,9 @@ use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
 use crate::protocol::topic::{HubUrl, ParsedTopic};
 
+#[cfg(test)]
+pub(crate) use census::Census;
+
 /// Work of one slice, in steps: about 120 sends, 1 ms.
 const SLICE_STEPS: u32 = 2048;
 /// Steps of a send.
@@ -30,9 +37,9 @@ const STEP_BYTES: usize = 1024;
 /// Events handed to fan-out per slice at most.
 const DISPATCH_EVENTS_MAX: u32 = 256;
 /// (selector, event) pairs pending at most; dispatch pauses beyond.
-const PENDING_MAX: usize = 1 << 20;
+pub(super) const PENDING_MAX: usize = if cfg!(test) { 1024 } else { 1 << 20 };
 /// Events of the tail a cursor passes per visit at most.
-const CURSOR_SCAN_MAX: u64 = 1024;
+const CURSOR_SCAN_MAX: u64 = if cfg!(test) { 32 } else { 1024 };
 /// Ticks in which the whole slab is swept.
 const SWEEP_TICKS: usize = 20;
 /// Milliseconds between ticks.
@@ -208,6 +215,7 @@ pub struct Shard {
     /// Verdicts on private events within one slice: (offset, address of the access), outcome.
     verdicts: Vec<(u64, usize, bool)>,
     sweep_at: usize,
+    slice_steps: u32,
     turn: u32,
     stopping: bool,
     counters: Counters,
@@ -241,6 +249,7 @@ impl Shard {
             offsets: Vec::new(),
             verdicts: Vec::new(),
             sweep_at: 0,
+            slice_steps: SLICE_STEPS,
             turn: 0,
             stopping: false,
             counters: Counters::default(),
@@ -359,7 +368,7 @@ impl Shard {
             1 => [Smallest, CatchUp, Chores, Oldest],
             _ => [CatchUp, Chores, Smallest, Oldest],
         };
-        let mut steps = SLICE_STEPS;
+        let mut steps = self.slice_steps;
         for source in order {
             while steps > 0 && self.serve(source, &mut steps, &mut batch) {}
         }
@@ -374,8 +383,9 @@ impl Shard {
     /// Does a piece of one kind of work; false when there is none of it.
     fn serve(&mut self, source: Source, steps: &mut u32, batch: &mut Batch) -> bool {
         let walk = match source {
-            Source::Oldest => self.schedule.oldest(),
-            Source::Smallest => self.schedule.smallest(),
+            Source::Oldest if !planted(Defect::SmallestOnly) => self.schedule.oldest(),
+            Source::Smallest if planted(Defect::OldestOnly) => self.schedule.oldest(),
+            Source::Oldest | Source::Smallest => self.schedule.smallest(),
             Source::CatchUp => {
                 let Some(id) = self.catch_up.pop_front() else {
                     return false;
@@ -439,7 +449,10 @@ impl Shard {
             let walk = self.selectors.get(place.selector).walk;
             if walk != NO_WALK {
                 let pending = &self.schedule.get(walk).pending;
-                let from = pending.partition_point(|&offset| offset <= before);
+                let from = match planted(Defect::Repeats) {
+                    false => pending.partition_point(|&offset| offset <= before),
+                    true => 0,
+                };
                 self.offsets
                     .extend(pending.range(from..).take(VISIT_PARTS_MAX + 1));
             }
@@ -472,7 +485,7 @@ impl Shard {
                 return None;
             };
             debug_assert!(
-                offset > through,
+                offset > through || planted(Defect::Repeats),
                 "order: matching events leave in log order, each once"
             );
             through = offset;
@@ -558,6 +571,7 @@ impl Shard {
                 let subscriber = self.slab.at(slot);
                 if self.selectors.admits(subscriber.places.as_slice(), event)
                     && (!event.private
+                        || planted(Defect::ReplaysPrivate)
                         || readable(
                             event,
                             &subscriber.access,
@@ -841,12 +855,16 @@ impl Shard {
             generation: subscriber.generation,
         };
         let subscriber = self.slab.at_mut(write.slot);
-        subscriber.offset = offset;
+        subscriber.offset = offset + u64::from(planted(Defect::DropsWhenBehind));
         if bytes == 0 {
             // The deadline counts from the refusal, not from the last event, which may be long ago.
             subscriber.progress_ds = now.ds();
         }
-        self.fall_behind(id, Wait::Writable);
+        let blocked = match planted(Defect::SpinsOnBlocked) {
+            false => Wait::Writable,
+            true => Wait::Slice,
+        };
+        self.fall_behind(id, blocked);
         let Some(backlog) = &mut self.slab.at_mut(write.slot).backlog else {
             return;
         };
@@ -919,7 +937,7 @@ impl Shard {
         subscriber.places = Places::new(&places);
         subscriber.access = registration.access;
         subscriber.backlog = Some(Box::new(backlog));
-        if let Some(expires_ms) = expires_ms {
+        if let Some(expires_ms) = expires_ms.filter(|_| !planted(Defect::IgnoresExpiry)) {
             let remaining = expires_ms.saturating_sub(now.wall_ms);
             let window = (remaining / 10).min(EXPIRY_SPREAD_MS);
             let early = window * u64::from(registration.spread) / u64::from(u16::MAX);
@@ -951,6 +969,9 @@ impl Shard {
         let Some(backlog) = &mut self.slab.at_mut(slot).backlog else {
             return;
         };
+        if planted(Defect::LosesWakeUp) && matches!(backlog.rest, Some(Rest::Event(..))) {
+            return;
+        }
         if backlog.wait == Wait::Writable {
             backlog.wait = Wait::Slice;
             self.catch_up.push_back(id);
@@ -1121,6 +1142,9 @@ impl Shard {
     fn leave(&mut self, slot: u32) {
         let places = std::mem::take(&mut self.slab.at_mut(slot).places);
         for &place in places.as_slice() {
+            if planted(Defect::SkipsMember) {
+                self.pass_over_one(place.selector);
+            }
             let removed = self.selectors.leave(place);
             if let Some(moved) = removed.moved_slot {
                 let places = self.slab.at_mut(moved).places.as_mut_slice();
@@ -1132,6 +1156,17 @@ impl Shard {
             if let Some(walk) = removed.orphaned_walk {
                 self.schedule.cancel(walk);
             }
+        }
+    }
+}
+
+/// A planted defect's harm.
+impl Shard {
+    fn pass_over_one(&mut self, selector: u32) {
+        let walk = self.selectors.get(selector).walk;
+        if walk != NO_WALK {
+            let position = &mut self.schedule.get_mut(walk).position;
+            *position = position.saturating_sub(1);
         }
     }
 }

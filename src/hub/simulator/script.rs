@@ -262,6 +262,7 @@ impl World {
 
     /// Everybody leaves, or the hub stops: nothing may be left of them.
     pub(super) fn part(&mut self) {
+        let open: Vec<usize> = self.held.iter().copied().filter(|&at| self.connections[at].open()).collect();
         if self.random.chance(500) {
             note(|| format!("{:>6} the hub stops", self.now.mono_ms));
             self.stopping = true;
@@ -278,7 +279,8 @@ impl World {
         for &at in &self.held {
             let connection = &self.connections[at];
             assert!(connection.shut_ms.is_some(), "complete: connection {at} outlives everything");
-            assert!(!connection.chunked || connection.wire.over(), "complete: connection {at} lacks its last chunk");
+            let ended = !connection.chunked || connection.left || connection.wire.over() || !open.contains(&at);
+            assert!(ended, "complete: connection {at} lacks its last chunk");
         }
         // Lingering ends, and whatever a token's end was noted for has come.
         self.now.wall_ms += 200_000;

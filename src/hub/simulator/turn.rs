@@ -188,6 +188,8 @@ impl World {
         let connection = &mut self.connections[at];
         if takes < total {
             connection.blocked_ms = Some(self.now.mono_ms);
+            // A refused heartbeat counts: the next one is due an interval later.
+            connection.last_bytes_ms = self.now.mono_ms;
         }
         Outcome::Sent(takes as u32)
     }

@@ -184,4 +184,8 @@ impl Reader for RwLock<MemoryHistory> {
             .cloned()
             .collect())
     }
+
+    fn last(&self) -> u64 {
+        self.read().expect("no holder of the history lock panics").last
+    }
 }

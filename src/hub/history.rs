@@ -94,6 +94,9 @@ pub trait Reader {
         from_earliest: bool,
         count: usize,
     ) -> Result<Vec<Arc<Event>>, HistoryError>;
+
+    /// The newest offset ever stored, 0 when there was none.
+    fn last(&self) -> u64;
 }
 
 /// What follows `after` and passes the filter, in a bounded step.
@@ -113,8 +116,13 @@ pub fn read(
     };
     let (mut bytes, mut scanned, mut earliest) = (0, 0, from_earliest);
     loop {
+        let last = reader.last();
         let range = reader.range(chunk.through, earliest, RANGE_EVENTS)?;
         if range.is_empty() {
+            if earliest {
+                // Nothing is kept: what is still to come starts after everything that has gone.
+                chunk.through = chunk.through.max(last);
+            }
             return Ok(chunk);
         }
         for event in range {

@@ -443,18 +443,24 @@ impl Shard {
         if subscriber.in_batch {
             return Some(subscriber.offset);
         }
-        let before = subscriber.offset;
+        let has = subscriber.offset;
         self.offsets.clear();
+        // Nothing is pending up to here but what is collected.
+        let mut known = self.dispatched;
         for place in subscriber.places.as_slice() {
             let walk = self.selectors.get(place.selector).walk;
             if walk != NO_WALK {
                 let pending = &self.schedule.get(walk).pending;
                 let from = match planted(Defect::Repeats) {
-                    false => pending.partition_point(|&offset| offset <= before),
+                    false => pending.partition_point(|&offset| offset <= has),
                     true => 0,
                 };
+                let mut pending = pending.range(from..);
                 self.offsets
-                    .extend(pending.range(from..).take(VISIT_PARTS_MAX + 1));
+                    .extend(pending.by_ref().take(VISIT_PARTS_MAX + 1));
+                if let Some(next) = pending.next() {
+                    known = known.min(next - 1);
+                }
             }
         }
         if subscriber.places.as_slice().len() > 1 {
@@ -463,9 +469,12 @@ impl Shard {
         }
         let first_part = batch.parts.len();
         let mut bytes = 0;
-        let mut through = before;
+        let mut through = has;
         let mut capped = false;
         for &offset in &self.offsets {
+            if offset > known {
+                break;
+            }
             if batch.parts.len() - first_part == VISIT_PARTS_MAX || bytes >= VISIT_BYTES_MAX {
                 capped = true;
                 break;
@@ -502,8 +511,10 @@ impl Shard {
             }
         }
         if !capped {
-            through = self.dispatched;
+            through = known;
+            capped = known < self.dispatched;
         }
+        let before = has;
         let sink = subscriber.sink;
         let subscriber = self.slab.at_mut(slot);
         subscriber.offset = through;

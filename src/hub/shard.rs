@@ -490,6 +490,7 @@ impl Shard {
                     slot,
                     generation: subscriber.generation,
                 };
+                self.slab.at_mut(slot).offset = offset - 1;
                 self.fall_behind(id, Wait::Slice);
                 return None;
             };
@@ -514,7 +515,8 @@ impl Shard {
             through = known;
             capped = known < self.dispatched;
         }
-        let before = has;
+        // Its own offset may be long past and only prevents repeats: a cursor starts before the first event pending.
+        let before = self.offsets.first().map_or(has, |first| first - 1);
         let sink = subscriber.sink;
         let subscriber = self.slab.at_mut(slot);
         subscriber.offset = through;
@@ -739,16 +741,36 @@ impl Shard {
             return true;
         }
         let bytes = part_bytes(subscriber, &self.tail, part).len();
+        let sink = subscriber.sink;
+        let offset = match part {
+            // Should the socket be full, it reads on from here: not from its own offset, which may be long past.
+            Part::Heartbeat => self.has_everything_to(slot),
+            _ => subscriber.offset,
+        };
         let first_part = batch.parts.len();
         batch.parts.push(part);
         let subscriber = self.slab.at_mut(slot);
         subscriber.in_batch = true;
-        let (sink, offset) = (subscriber.sink, subscriber.offset);
         push_write(batch, slot, sink, first_part, bytes, offset, offset, steps);
         if part == Part::Heartbeat {
             self.counters.heartbeats += 1;
         }
         true
+    }
+
+    /// A current subscriber has everything before the first event pending on its selectors.
+    fn has_everything_to(&self, slot: u32) -> u64 {
+        let subscriber = self.slab.at(slot);
+        let pending = subscriber.places.as_slice().iter().filter_map(|place| {
+            let walk = self.selectors.get(place.selector).walk;
+            let pending = (walk != NO_WALK).then(|| &self.schedule.get(walk).pending)?;
+            let first = pending.partition_point(|&offset| offset <= subscriber.offset);
+            pending.get(first).copied()
+        });
+        match pending.min() {
+            Some(first) => first - 1,
+            None => self.dispatched.max(subscriber.offset),
+        }
     }
 
     fn sent(&mut self, batch: Batch, now: Now) {

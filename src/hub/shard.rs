@@ -970,6 +970,7 @@ impl Shard {
         subscriber.places = Places::new(&places);
         subscriber.access = registration.access;
         subscriber.backlog = Some(Box::new(backlog));
+        let mut ending = false;
         if let Some(expires_ms) = expires_ms.filter(|_| !planted(Defect::IgnoresExpiry)) {
             let remaining = expires_ms.saturating_sub(now.wall_ms);
             let window = (remaining / 10).min(EXPIRY_SPREAD_MS);
@@ -977,8 +978,10 @@ impl Shard {
             subscriber.expires_s = u32::try_from((expires_ms - early) / 1000)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            if remaining < SOON_MS {
-                self.soon.push((expires_ms.saturating_sub(TICK_MS * 2), id));
+            // The next tick may come after the token's end.
+            ending = remaining <= TICK_MS * 2;
+            if remaining < SOON_MS && !ending {
+                self.soon.push((expires_ms - TICK_MS * 2, id));
             }
         }
         if self.limits.lifetime_max_ms > 0 {
@@ -992,6 +995,8 @@ impl Shard {
         self.catch_up.push_back(id);
         if self.stopping {
             self.close(slot, CloseReason::Stopping, now);
+        } else if ending {
+            self.close(slot, CloseReason::Expired, now);
         }
     }
 

@@ -231,7 +231,8 @@ fn refuse_raw(cases: &[(&str, Vec<u8>)]) {
             assert!(matches!(response.status, 400 | 408 | 411 | 413 | 431 | 501 | 505), "{name}: {response:?}");
             client.expect_closed();
         }
-        hub.say("urn:marker", name);
-        assert_eq!(stream.data(), *name, "published in spite of being refused");
+        let marker = name.escape_debug().to_string();
+        hub.say("urn:marker", &marker);
+        assert_eq!(stream.data(), marker, "published in spite of being refused");
     }
 }

@@ -25,7 +25,8 @@ fn without_a_subcommand_a_hub_in_development_mode_starts() {
         let log = hub.log();
         log.to_lowercase().contains("development") && (log.contains(&url) || log.contains(&hub.url()))
     });
-    assert_eq!(hub.subscribe_status(&[("match", "urn:a")], &[]), 200);
+    let host = hub.address().to_string();
+    assert_eq!(hub.subscribe_status(&[("match", "urn:a")], &[("Host", &host)]), 200);
 }
 
 #[test]

@@ -151,4 +151,8 @@ impl Reader for RwLock<MemoryHistory> {
         }
         Ok(history.events.range((next - first) as usize..).take(count).cloned().collect())
     }
+
+    fn last(&self) -> u64 {
+        self.read().expect("no holder of the history lock panics").last
+    }
 }

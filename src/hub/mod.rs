@@ -5,12 +5,15 @@
 //! rule of the protocol means belongs in `protocol`; how bytes reach a socket belongs in `server`.
 
 mod batch;
+mod defect;
 mod event;
 mod history;
 mod log;
 mod schedule;
 mod selector;
 mod shard;
+#[cfg(test)]
+mod simulator;
 mod slab;
 mod subscriber;
 mod tail;

@@ -176,3 +176,16 @@ impl Schedule {
         self.walks.get(walk as usize).is_some_and(|entry| entry.active && entry.generation == generation)
     }
 }
+
+#[cfg(test)]
+impl Schedule {
+    /// Walks under way.
+    pub(crate) fn walks(&self) -> usize {
+        self.walks.len() - self.free.len()
+    }
+
+    /// Entries in both heaps, stale ones included.
+    pub(crate) fn ranked(&self) -> usize {
+        self.smallest.len() + self.oldest.len()
+    }
+}

@@ -13,9 +13,9 @@ use crate::protocol::matcher::Matcher;
 use crate::protocol::topic::{HubUrl, ParsedTopic};
 
 /// Topics whose matching patterns are remembered, per half of the cache.
-const CACHED_TOPICS_MAX: usize = 8 * 1024;
+pub(crate) const CACHED_TOPICS_MAX: usize = if cfg!(test) { 8 } else { 8 * 1024 };
 /// Newly interned patterns that a cached topic can catch up with; older entries are computed afresh.
-const PATTERN_LOG_MAX: usize = 1024;
+pub(crate) const PATTERN_LOG_MAX: usize = if cfg!(test) { 8 } else { 1024 };
 /// No walk.
 pub(crate) const NO_WALK: u32 = u32::MAX;
 
@@ -332,6 +332,17 @@ impl Selectors {
             self.slots = Vec::new();
             self.free = Vec::new();
         }
+    }
+}
+
+#[cfg(test)]
+impl Selectors {
+    pub(crate) fn cached_topics(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    pub(crate) fn recent_patterns(&self) -> usize {
+        self.newest.len()
     }
 }
 

@@ -3,10 +3,14 @@
 //! The server calls [`Shard::handle`] with what happened, drains [`Shard::output`], and between turns of its loop asks
 //! for a [`Shard::slice`]: a bounded batch of writes, whose outcomes come back as [`Input::Sent`]. Time is an argument.
 
+#[cfg(test)]
+mod census;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::batch::{Batch, Outcome, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX, Write};
+use super::defect::{Defect, planted};
 use super::event::Event;
 use super::history::{Filter, HistoryChunk, HistoryError};
 use super::schedule::Schedule;
@@ -19,6 +23,9 @@ use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
 use crate::protocol::topic::{HubUrl, ParsedTopic};
 
+#[cfg(test)]
+pub(crate) use census::Census;
+
 /// Work of one slice, in steps: about 120 sends, 1 ms.
 const SLICE_STEPS: u32 = 2048;
 /// Steps of a send.
@@ -28,9 +35,9 @@ const STEP_BYTES: usize = 1024;
 /// Events handed to fan-out per slice at most.
 const DISPATCH_EVENTS_MAX: u32 = 256;
 /// (selector, event) pairs pending at most; dispatch pauses beyond.
-const PENDING_MAX: usize = 1 << 20;
+pub(super) const PENDING_MAX: usize = if cfg!(test) { 1024 } else { 1 << 20 };
 /// Events of the tail a cursor passes per visit at most.
-const CURSOR_SCAN_MAX: u64 = 1024;
+const CURSOR_SCAN_MAX: u64 = if cfg!(test) { 32 } else { 1024 };
 /// Ticks in which the whole slab is swept.
 const SWEEP_TICKS: usize = 20;
 /// Milliseconds between ticks.
@@ -206,6 +213,7 @@ pub struct Shard {
     /// Verdicts on private events within one slice: (offset, address of the access), outcome.
     verdicts: Vec<(u64, usize, bool)>,
     sweep_at: usize,
+    slice_steps: u32,
     turn: u32,
     stopping: bool,
     counters: Counters,
@@ -239,6 +247,7 @@ impl Shard {
             offsets: Vec::new(),
             verdicts: Vec::new(),
             sweep_at: 0,
+            slice_steps: SLICE_STEPS,
             turn: 0,
             stopping: false,
             counters: Counters::default(),
@@ -354,7 +363,7 @@ impl Shard {
             1 => [Smallest, CatchUp, Chores, Oldest],
             _ => [CatchUp, Chores, Smallest, Oldest],
         };
-        let mut steps = SLICE_STEPS;
+        let mut steps = self.slice_steps;
         for source in order {
             while steps > 0 && self.serve(source, &mut steps, &mut batch) {}
         }
@@ -369,8 +378,9 @@ impl Shard {
     /// Does a piece of one kind of work; false when there is none of it.
     fn serve(&mut self, source: Source, steps: &mut u32, batch: &mut Batch) -> bool {
         let walk = match source {
-            Source::Oldest => self.schedule.oldest(),
-            Source::Smallest => self.schedule.smallest(),
+            Source::Oldest if !planted(Defect::SmallestOnly) => self.schedule.oldest(),
+            Source::Smallest if planted(Defect::OldestOnly) => self.schedule.oldest(),
+            Source::Oldest | Source::Smallest => self.schedule.smallest(),
             Source::CatchUp => {
                 let Some(id) = self.catch_up.pop_front() else {
                     return false;
@@ -424,14 +434,24 @@ impl Shard {
         if subscriber.in_batch {
             return Some(subscriber.offset);
         }
-        let before = subscriber.offset;
+        let has = subscriber.offset;
         self.offsets.clear();
+        // Nothing is pending up to here but what is collected.
+        let mut known = self.dispatched;
         for place in subscriber.places.as_slice() {
             let walk = self.selectors.get(place.selector).walk;
             if walk != NO_WALK {
                 let pending = &self.schedule.get(walk).pending;
-                let from = pending.partition_point(|&offset| offset <= before);
-                self.offsets.extend(pending.range(from..).take(VISIT_PARTS_MAX + 1));
+                let from = match planted(Defect::Repeats) {
+                    false => pending.partition_point(|&offset| offset <= has),
+                    true => 0,
+                };
+                let mut pending = pending.range(from..);
+                self.offsets
+                    .extend(pending.by_ref().take(VISIT_PARTS_MAX + 1));
+                if let Some(next) = pending.next() {
+                    known = known.min(next - 1);
+                }
             }
         }
         if subscriber.places.as_slice().len() > 1 {
@@ -440,21 +460,35 @@ impl Shard {
         }
         let first_part = batch.parts.len();
         let mut bytes = 0;
-        let mut through = before;
+        let mut through = has;
         let mut capped = false;
         for &offset in &self.offsets {
+            if offset > known {
+                break;
+            }
             if batch.parts.len() - first_part == VISIT_PARTS_MAX || bytes >= VISIT_BYTES_MAX {
                 capped = true;
                 break;
             }
             let Some(event) = self.tail.get(offset) else {
                 // Trimmed before this subscriber's turn came: it reads on from history.
-                debug_assert_eq!(first_part, batch.parts.len(), "the tail is trimmed from its old end");
-                let id = SlotId { slot, generation: subscriber.generation };
+                debug_assert_eq!(
+                    first_part,
+                    batch.parts.len(),
+                    "the tail is trimmed from its old end"
+                );
+                let id = SlotId {
+                    slot,
+                    generation: subscriber.generation,
+                };
+                self.slab.at_mut(slot).offset = offset - 1;
                 self.fall_behind(id, Wait::Slice);
                 return None;
             };
-            debug_assert!(offset > through, "order: matching events leave in log order, each once");
+            debug_assert!(
+                offset > through || planted(Defect::Repeats),
+                "order: matching events leave in log order, each once"
+            );
             through = offset;
             if !event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts) {
                 bytes += frame_bytes(event, subscriber.chunked).len();
@@ -462,8 +496,11 @@ impl Shard {
             }
         }
         if !capped {
-            through = self.dispatched;
+            through = known;
+            capped = known < self.dispatched;
         }
+        // Its own offset may be long past and only prevents repeats: a cursor starts before the first event pending.
+        let before = self.offsets.first().map_or(has, |first| first - 1);
         let sink = subscriber.sink;
         let subscriber = self.slab.at_mut(slot);
         subscriber.offset = through;
@@ -526,7 +563,14 @@ impl Shard {
                 *steps = steps.saturating_sub(1);
                 let subscriber = self.slab.at(slot);
                 if self.selectors.admits(subscriber.places.as_slice(), event)
-                    && (!event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts))
+                    && (!event.private
+                        || planted(Defect::ReplaysPrivate)
+                        || readable(
+                            event,
+                            &subscriber.access,
+                            self.selectors.hub(),
+                            &mut self.verdicts,
+                        ))
                 {
                     bytes += frame_bytes(event, subscriber.chunked).len();
                     batch.parts.push(Part::Tail { offset: next });
@@ -660,16 +704,36 @@ impl Shard {
             return true;
         }
         let bytes = part_bytes(subscriber, &self.tail, part).len();
+        let sink = subscriber.sink;
+        let offset = match part {
+            // Should the socket be full, it reads on from here: not from its own offset, which may be long past.
+            Part::Heartbeat => self.has_everything_to(slot),
+            _ => subscriber.offset,
+        };
         let first_part = batch.parts.len();
         batch.parts.push(part);
         let subscriber = self.slab.at_mut(slot);
         subscriber.in_batch = true;
-        let (sink, offset) = (subscriber.sink, subscriber.offset);
         push_write(batch, slot, sink, first_part, bytes, offset, offset, steps);
         if part == Part::Heartbeat {
             self.counters.heartbeats += 1;
         }
         true
+    }
+
+    /// A current subscriber has everything before the first event pending on its selectors.
+    fn has_everything_to(&self, slot: u32) -> u64 {
+        let subscriber = self.slab.at(slot);
+        let pending = subscriber.places.as_slice().iter().filter_map(|place| {
+            let walk = self.selectors.get(place.selector).walk;
+            let pending = (walk != NO_WALK).then(|| &self.schedule.get(walk).pending)?;
+            let first = pending.partition_point(|&offset| offset <= subscriber.offset);
+            pending.get(first).copied()
+        });
+        match pending.min() {
+            Some(first) => first - 1,
+            None => self.dispatched.max(subscriber.offset),
+        }
     }
 
     fn sent(&mut self, batch: Batch, now: Now) {
@@ -767,12 +831,16 @@ impl Shard {
             whole.filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. })).count() as u64;
         let id = SlotId { slot: write.slot, generation: subscriber.generation };
         let subscriber = self.slab.at_mut(write.slot);
-        subscriber.offset = offset;
+        subscriber.offset = offset + u64::from(planted(Defect::DropsWhenBehind));
         if bytes == 0 {
             // The deadline counts from the refusal, not from the last event, which may be long ago.
             subscriber.progress_ds = now.ds();
         }
-        self.fall_behind(id, Wait::Writable);
+        let blocked = match planted(Defect::SpinsOnBlocked) {
+            false => Wait::Writable,
+            true => Wait::Slice,
+        };
+        self.fall_behind(id, blocked);
         let Some(backlog) = &mut self.slab.at_mut(write.slot).backlog else {
             return;
         };
@@ -831,13 +899,18 @@ impl Shard {
         subscriber.places = Places::new(&places);
         subscriber.access = registration.access;
         subscriber.backlog = Some(Box::new(backlog));
-        if let Some(expires_ms) = expires_ms {
+        let mut ending = false;
+        if let Some(expires_ms) = expires_ms.filter(|_| !planted(Defect::IgnoresExpiry)) {
             let remaining = expires_ms.saturating_sub(now.wall_ms);
             let window = (remaining / 10).min(EXPIRY_SPREAD_MS);
             let early = window * u64::from(registration.spread) / u64::from(u16::MAX);
-            subscriber.expires_s = u32::try_from((expires_ms - early) / 1000).unwrap_or(u32::MAX).max(1);
-            if remaining < SOON_MS {
-                self.soon.push((expires_ms.saturating_sub(TICK_MS * 2), id));
+            subscriber.expires_s = u32::try_from((expires_ms - early) / 1000)
+                .unwrap_or(u32::MAX)
+                .max(1);
+            // The next tick may come after the token's end.
+            ending = remaining <= TICK_MS * 2;
+            if remaining < SOON_MS && !ending {
+                self.soon.push((expires_ms - TICK_MS * 2, id));
             }
         }
         if self.limits.lifetime_max_ms > 0 {
@@ -849,6 +922,8 @@ impl Shard {
         self.catch_up.push_back(id);
         if self.stopping {
             self.close(slot, CloseReason::Stopping, now);
+        } else if ending {
+            self.close(slot, CloseReason::Expired, now);
         }
     }
 
@@ -859,6 +934,9 @@ impl Shard {
         let Some(backlog) = &mut self.slab.at_mut(slot).backlog else {
             return;
         };
+        if planted(Defect::LosesWakeUp) && matches!(backlog.rest, Some(Rest::Event(..))) {
+            return;
+        }
         if backlog.wait == Wait::Writable {
             backlog.wait = Wait::Slice;
             self.catch_up.push_back(id);
@@ -996,6 +1074,9 @@ impl Shard {
     fn leave(&mut self, slot: u32) {
         let places = std::mem::take(&mut self.slab.at_mut(slot).places);
         for &place in places.as_slice() {
+            if planted(Defect::SkipsMember) {
+                self.pass_over_one(place.selector);
+            }
             let removed = self.selectors.leave(place);
             if let Some(moved) = removed.moved_slot {
                 let places = self.slab.at_mut(moved).places.as_mut_slice();
@@ -1005,6 +1086,17 @@ impl Shard {
             if let Some(walk) = removed.orphaned_walk {
                 self.schedule.cancel(walk);
             }
+        }
+    }
+}
+
+/// A planted defect's harm.
+impl Shard {
+    fn pass_over_one(&mut self, selector: u32) {
+        let walk = self.selectors.get(selector).walk;
+        if walk != NO_WALK {
+            let position = &mut self.schedule.get_mut(walk).position;
+            *position = position.saturating_sub(1);
         }
     }
 }

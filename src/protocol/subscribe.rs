@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::form;
 use super::matcher::{MatchType, Matcher, MatcherError};
-use super::pattern::PATTERN_BYTES_MAX;
+use super::pattern::{PATTERN_BYTES_MAX, PatternError};
 use super::topic::HubUrl;
 
 /// What a subscribe request may hold unless configured otherwise.
@@ -33,7 +33,7 @@ pub struct Subscribe {
     pub last_event_id: Option<String>,
 }
 
-/// Which rule a subscribe request broke; each means 400. The texts are for the subscriber.
+/// Which rule a subscribe request broke; each means 400, unless it may pass. The texts are for the subscriber.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SubscribeError {
     /// There is no matcher.
@@ -80,6 +80,13 @@ pub enum SubscribeError {
         /// The rule it broke.
         error: MatcherError,
     },
+}
+
+impl SubscribeError {
+    /// Whether the same request may be fine later: the hub is full, the request isn't wrong.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, SubscribeError::Matcher { error: MatcherError::Pattern(PatternError::TooManyRegexes), .. })
+    }
 }
 
 impl Subscribe {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::hub::{Event, Found, HistoryChunk, HistoryError, SlotId};
+use crate::server::compile::Compiled;
 use crate::server::sys::EventFd;
 
 /// Messages that may wait for a shard. It empties the queue at every turn: a full one means a stuck loop.
@@ -26,6 +27,8 @@ pub(crate) enum Message {
     Found(Ticket, Found),
     /// A range of history for a subscriber.
     History(SlotId, Result<HistoryChunk, HistoryError>),
+    /// A subscription whose patterns were compiled elsewhere.
+    Compiled(Ticket, Compiled),
     /// Stop: no new requests, end the streams.
     Stop,
 }

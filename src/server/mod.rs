@@ -4,6 +4,7 @@
 //! who gets which event (that is `hub`) or what a request means (`protocol`, `http`): it moves bytes and time.
 
 mod clock;
+mod compile;
 mod connection;
 mod guests;
 mod inbox;

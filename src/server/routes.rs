@@ -18,6 +18,7 @@ use crate::protocol::subscribe::Subscribe;
 use crate::protocol::token::{Access, Role};
 use crate::protocol::topic::ParsedTopic;
 use crate::protocol::update::Update;
+use crate::server::compile;
 use crate::server::connection::{Body, BodyFailure};
 use crate::server::sequencer::QueueFull;
 use crate::server::shard::Context;
@@ -114,8 +115,16 @@ async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, Res
     if access.is_none() && !settings.anonymous {
         return Err(token_needed("an access token is needed to subscribe: this hub has no anonymous subscribers"));
     }
-    let request = Subscribe::from_query(head.query.unwrap_or_default(), &settings.hub, &settings.subscribe)
-        .map_err(|error| refusal(400, &error.to_string()))?;
+    let query = head.query.unwrap_or_default();
+    let parsed = if compile::may_be_slow(query) {
+        context.compile(query).await.ok_or_else(|| try_later(503, "too many patterns are waiting to be compiled", 1))?
+    } else {
+        Subscribe::from_query(query, &settings.hub, &settings.subscribe)
+    };
+    let request = parsed.map_err(|error| match error.may_pass() {
+        true => try_later(503, &error.to_string(), 5),
+        false => refusal(400, &error.to_string()),
+    })?;
     if context.stopping() {
         return Err(try_later(503, "the hub is stopping", 1));
     }

@@ -22,6 +22,7 @@ use socket2::SockRef;
 use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS};
 use crate::protocol::token::VerdictCache;
 use crate::server::clock::Clock;
+use crate::server::compile::{Compiled, Job};
 use crate::server::connection;
 use crate::server::guests::{Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Message};
@@ -73,6 +74,7 @@ pub(crate) struct ShardParts {
     pub(crate) bell: Arc<Bell>,
     pub(crate) sequencer: SequencerHandle,
     pub(crate) questions: QueueSender<Question>,
+    pub(crate) compiler: QueueSender<Job>,
     pub(crate) driver: Driver,
     pub(crate) connections_max: usize,
     pub(crate) heads_max: usize,
@@ -88,6 +90,8 @@ pub(crate) struct Context {
     pub(crate) sequencer: SequencerHandle,
     pub(crate) published: Replies<Arc<Event>>,
     pub(crate) found: Replies<Found>,
+    compiled: Replies<Compiled>,
+    compiler: QueueSender<Job>,
     pub(crate) verdicts: RefCell<VerdictCache>,
     pub(crate) guests: RefCell<Guests>,
     /// Bytes of request bodies in memory.
@@ -151,6 +155,14 @@ impl Context {
         let reply = self.found.expect();
         self.ask(Question::Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
         reply.await
+    }
+
+    /// Parses a subscription that may take long, on a thread of its own. `None`: too many are waiting.
+    pub(crate) async fn compile(&self, query: &str) -> Option<Compiled> {
+        let reply = self.compiled.expect();
+        let job = Job { shard: self.index, ticket: reply.ticket(), query: query.into() };
+        self.compiler.try_send(job).ok()?;
+        Some(reply.await)
     }
 
     /// Waits until no shard is overloaded, or some time has passed: whether there is room.
@@ -298,6 +310,7 @@ impl Context {
                 }
             }
             Message::Found(ticket, found) => self.found.answer(ticket, found),
+            Message::Compiled(ticket, compiled) => self.compiled.answer(ticket, compiled),
             Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
@@ -485,6 +498,8 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         sequencer,
         published: Replies::new(),
         found: Replies::new(),
+        compiled: Replies::new(),
+        compiler: parts.compiler,
         body_bytes: Cell::new(0),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),

@@ -14,6 +14,7 @@ use crate::http::origin::OriginError;
 use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::clock::{self, Clock};
+use crate::server::compile;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::recall;
 use crate::server::sender::Sender;
@@ -87,6 +88,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
     let (sequencer, sequencer_handle, sequencer_counters) = Sequencer::new(log, history.clone());
     let (questions, asked) = recall::channel();
+    let (compiler, jobs) = compile::channel();
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared::new(settings.shards));
     let clock = Clock::start();
@@ -107,6 +109,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             bell,
             sequencer: sequencer_handle.clone(),
             questions: questions.clone(),
+            compiler: compiler.clone(),
             driver,
             connections_max,
             heads_max: HEADS_MAX.min(descriptors / 4 / settings.shards).max(16),
@@ -116,7 +119,12 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         let spawned = spawn(format!("shard {index}"), move || shard_thread(parts, core, descriptors));
         shards.push(spawned.map_err(system("can't start a thread"))?);
     }
-    drop(questions);
+    drop((questions, compiler));
+    {
+        let (settings, inboxes) = (settings.clone(), inboxes.clone());
+        spawn("pattern compiler".into(), move || compile::run(&jobs, &settings, &inboxes))
+            .map_err(system("can't start a thread"))?;
+    }
     let reader = {
         let (history, url, inboxes) = (history.clone(), settings.hub.clone(), inboxes.clone());
         spawn("history reader".into(), move || recall::run(&asked, &history, &url, &inboxes))

@@ -6,6 +6,8 @@
 
 mod calls;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::Shutdown;

@@ -1,0 +1,79 @@
+//! What a shard holds at the moment, counted for the simulator's invariant *bounded*.
+
+use std::collections::HashSet;
+
+use super::Shard;
+use crate::hub::subscriber::{State, Wait};
+
+/// Sizes of everything in a shard that could grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) live: usize,
+    pub(crate) slots: usize,
+    pub(crate) selectors: usize,
+    pub(crate) tail_bytes: u64,
+    pub(crate) tail_first: u64,
+    pub(crate) dispatched: u64,
+    /// (selector, event) pairs.
+    pub(crate) pending: usize,
+    pub(crate) walks: usize,
+    /// Entries in the two heaps of the schedule, stale ones included.
+    pub(crate) ranked: usize,
+    pub(crate) catch_up: usize,
+    pub(crate) heartbeats: usize,
+    pub(crate) endings: usize,
+    pub(crate) soon: usize,
+    pub(crate) outputs: usize,
+    pub(crate) cached_topics: usize,
+    pub(crate) recent_patterns: usize,
+    /// Events in the fullest backlog.
+    pub(crate) backlog_events: usize,
+    /// Subscribers that are behind and wait for history.
+    pub(crate) reading: usize,
+    pub(crate) behind: usize,
+}
+
+impl Shard {
+    /// Counts everything.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census {
+            live: self.slab.live() as usize,
+            slots: self.slab.capacity(),
+            selectors: self.selectors.len(),
+            tail_bytes: self.tail.bytes(),
+            tail_first: self.tail.first(),
+            dispatched: self.dispatched,
+            pending: self.schedule.pending(),
+            walks: self.schedule.walks(),
+            ranked: self.schedule.ranked(),
+            catch_up: self.catch_up.len(),
+            heartbeats: self.heartbeats.len(),
+            endings: self.endings.len(),
+            soon: self.soon.len(),
+            outputs: self.outputs.len(),
+            cached_topics: self.selectors.cached_topics(),
+            recent_patterns: self.selectors.recent_patterns(),
+            ..Census::default()
+        };
+        let mut queued = HashSet::new();
+        for id in self.catch_up.iter().filter(|id| self.slab.find(**id).is_some()) {
+            assert!(queued.insert(*id), "bounded: {id:?} stands in the catch-up queue twice");
+        }
+        for slot in 0..census.slots as u32 {
+            let subscriber = self.slab.at(slot);
+            debug_assert!(!subscriber.in_batch, "no batch is out");
+            if subscriber.state == State::Behind {
+                census.behind += 1;
+                let backlog = subscriber.backlog.as_ref().expect("a cursor needs its backlog");
+                census.backlog_events = census.backlog_events.max(backlog.chunk.len());
+                census.reading += usize::from(backlog.wait == Wait::History);
+            }
+        }
+        census
+    }
+
+    /// Makes slices smaller, so that few subscribers are enough to fill one.
+    pub(crate) fn set_slice_steps(&mut self, steps: u32) {
+        self.slice_steps = steps;
+    }
+}

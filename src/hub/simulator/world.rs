@@ -1,0 +1,433 @@
+//! The hub around the shards, without threads: a sequencer, a memory history and its readers, queues between them that
+//! are as slow as chance will have it, and a clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, RwLock};
+
+use super::client::{Client, Connection, Edge, Phase};
+use super::oracle::{Due, Ledger, Publish};
+use super::random::Random;
+use super::rules::Rules;
+use super::trace::note;
+use super::universe::Universe;
+use crate::history::MemoryHistory;
+use crate::hub::defect::{Defect, planted};
+use crate::hub::{
+    Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard,
+    Sink, SlotId, SocketId, Start, TICK_MS, read,
+};
+use crate::protocol::event_id::IdCipher;
+use crate::protocol::grants::Grants;
+use crate::protocol::token::Access;
+use crate::protocol::update::Update;
+
+/// Publishes that wait for the sequencer at most.
+const QUEUE_MAX: usize = 300;
+
+/// A shard and what is on its way to it.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) shard: Shard,
+    /// From the sequencer, in order.
+    pub(super) inbox: VecDeque<Arc<[Arc<Event>]>>,
+    /// From the history readers, in any order.
+    pub(super) returned: Vec<(SlotId, Result<HistoryChunk, HistoryError>)>,
+    pub(super) ready: VecDeque<(SlotId, Edge)>,
+    pub(super) overloaded: bool,
+    pub(super) turns: u64,
+}
+
+/// A question to the history readers.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) shard: usize,
+    pub(super) id: SlotId,
+    pub(super) connection: usize,
+    pub(super) after: u64,
+    pub(super) from_earliest: bool,
+    pub(super) filter: Filter,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) rules: Rules,
+    pub(super) random: Random,
+    pub(super) now: Now,
+    /// When the wall clock was stepped last.
+    pub(super) stepped_ms: Option<u64>,
+    epoch: u32,
+    log: Log,
+    pub(super) history: RwLock<MemoryHistory>,
+    pub(super) ledger: Ledger,
+    pub(super) queue: VecDeque<(Publish, Draft)>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) questions: Vec<Question>,
+    pub(super) clients: Vec<Client>,
+    pub(super) connections: Vec<Connection>,
+    /// Connections that the hub still holds.
+    pub(super) held: Vec<usize>,
+    pub(super) by_slot: HashMap<(usize, SlotId), usize>,
+    published: u64,
+    answered: u64,
+    lost: u64,
+    pub(super) stopping: bool,
+}
+
+impl World {
+    pub(super) fn new(rules: Rules, mut random: Random) -> World {
+        let clients = (0..rules.clients).map(|_| Client::draw(&mut random, rules.lazy)).collect();
+        let log = World::log(1);
+        let mut world = World {
+            history: RwLock::new(MemoryHistory::new(rules.retention, log.locator())),
+            rules,
+            random,
+            now: Now {
+                mono_ms: 0,
+                wall_ms: 1_700_000_000_000,
+            },
+            stepped_ms: None,
+            epoch: 1,
+            log,
+            ledger: Ledger::default(),
+            queue: VecDeque::new(),
+            nodes: Vec::new(),
+            questions: Vec::new(),
+            clients,
+            connections: Vec::new(),
+            held: Vec::new(),
+            by_slot: HashMap::new(),
+            published: 0,
+            answered: 0,
+            lost: 0,
+            stopping: false,
+        };
+        world.start_shards();
+        world
+    }
+
+    fn log(epoch: u32) -> Log {
+        Log::new(epoch, 0, IdCipher::new([7; 32]))
+    }
+
+    fn start_shards(&mut self) {
+        let universe = Universe::get();
+        self.nodes = (0..self.rules.shards)
+            .map(|_| {
+                let mut shard = Shard::new(self.rules.limits, universe.hub.clone(), 0);
+                shard.set_slice_steps(self.rules.slice_steps);
+                Node {
+                    shard,
+                    inbox: VecDeque::new(),
+                    returned: Vec::new(),
+                    ready: VecDeque::new(),
+                    overloaded: false,
+                    turns: 0,
+                }
+            })
+            .collect();
+    }
+
+    /// The node dies with everything that was only in memory, and starts again as another epoch of the log.
+    pub(super) fn crash(&mut self) {
+        note(|| format!("{:>6} crash", self.now.mono_ms));
+        self.epoch += 1;
+        self.log = World::log(self.epoch);
+        self.history = RwLock::new(MemoryHistory::new(self.rules.retention, self.log.locator()));
+        self.ledger.crash();
+        self.lost += self.queue.len() as u64;
+        self.queue.clear();
+        self.questions.clear();
+        self.by_slot.clear();
+        for connection in std::mem::take(&mut self.held) {
+            self.connections[connection].closed = true;
+        }
+        for client in &mut self.clients {
+            client.phase = Phase::Away;
+        }
+        self.start_shards();
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.published
+    }
+
+    /// Queues a publish, unless the hub slows its publishers down.
+    pub(super) fn publish(&mut self, publish: Publish) -> bool {
+        if self.queue.len() >= QUEUE_MAX || self.nodes.iter().any(|node| node.overloaded) {
+            return false;
+        }
+        self.published += 1;
+        let universe = Universe::get();
+        let topics = publish.topics.iter().map(|&topic| universe.topics[topic].clone());
+        let draft = Draft::new(Update {
+            topics: topics.collect(),
+            data: publish.data.clone(),
+            private: publish.private,
+            id: publish.id.clone(),
+            event_type: publish.event_type.clone(),
+            retry: None,
+        });
+        self.queue.push_back((publish, draft));
+        true
+    }
+
+    /// The sequencer places up to `count` publishes: log, history, shards, answers.
+    pub(super) fn commit(&mut self, count: usize) {
+        let count = count.min(self.queue.len());
+        if count == 0 {
+            return;
+        }
+        let mut events = Vec::with_capacity(count);
+        for (publish, draft) in self.queue.drain(..count) {
+            let event = self.log.append(draft, self.now.wall_ms);
+            note(|| {
+                let Publish { topics, private, .. } = &publish;
+                let (at, offset) = (self.now.mono_ms, event.offset);
+                format!("{at:>6} event {offset} topics {topics:?} private {private} {}", event.cost_bytes())
+            });
+            self.ledger.append(publish, &event);
+            events.push(event);
+        }
+        if planted(Defect::AnswersEarly) {
+            self.answer(&events);
+        }
+        if planted(Defect::ShowsEarly) {
+            self.show(&events);
+        }
+        let mut history = self.history.write().expect("nobody panics in between");
+        history.append(&events, self.now.wall_ms);
+        let (first, last) = history.bounds();
+        assert!(
+            history.bytes() <= self.rules.retention.bytes_max
+                && (last + 1 - first) as usize <= self.rules.retention.events_max,
+            "bounded: history holds {} bytes and the events {first} to {last}",
+            history.bytes()
+        );
+        drop(history);
+        if !planted(Defect::ShowsEarly) {
+            self.show(&events);
+        }
+        if !planted(Defect::AnswersEarly) {
+            self.answer(&events);
+        }
+    }
+
+    /// The newest offset that history has stored, trimmed since or not.
+    fn stored(&self) -> u64 {
+        self.history.read().expect("nobody panics in between").bounds().1
+    }
+
+    fn answer(&mut self, events: &[Arc<Event>]) {
+        for event in events {
+            let stored = self.stored();
+            assert!(event.offset <= stored, "acked: event {} answered, history has {stored}", event.offset);
+            self.answered += 1;
+        }
+    }
+
+    fn show(&mut self, events: &[Arc<Event>]) {
+        let stored = self.stored();
+        for event in events {
+            assert!(event.offset <= stored, "visible: event {} shown, history has {stored}", event.offset);
+        }
+        let events: Arc<[Arc<Event>]> = events.into();
+        for node in &mut self.nodes {
+            node.inbox.push_back(events.clone());
+        }
+    }
+
+    /// Every publish that was not lost in a crash was answered once.
+    pub(super) fn check_answers(&self) {
+        assert_eq!(
+            self.published,
+            self.answered + self.lost + self.queue.len() as u64,
+            "acked: a publish is answered once"
+        );
+    }
+
+    /// A history reader answers a question; the shard hears of it later.
+    pub(super) fn answer_question(&mut self, at: usize) {
+        let question = self.questions.swap_remove(at);
+        let Question { shard, id, after, from_earliest, filter, connection } = question;
+        let first = self.history.read().expect("nobody panics in between").bounds().0;
+        let answer = read(&self.history, after, from_earliest, &filter, &Universe::get().hub);
+        let connection = &mut self.connections[connection];
+        match &answer {
+            Ok(_) if from_earliest => connection.due.starts_after(first - 1),
+            Ok(_) => {}
+            Err(HistoryError::Trimmed) => {
+                let lacks = connection.settled.max(connection.due.start().unwrap_or(0));
+                assert!(
+                    first > lacks + 1,
+                    "complete: told that events are gone, but has {lacks} and {first} is kept"
+                );
+                connection.trimmed = true;
+            }
+        }
+        self.nodes[shard].returned.push((id, answer));
+    }
+
+    /// What the server does with a request: the cursor is looked up.
+    pub(super) fn admit(&mut self, client: usize) {
+        let who = &mut self.clients[client];
+        let start = match &who.cursor {
+            None => Start::Live,
+            Some(id) => {
+                let history = self.history.read().expect("nobody panics in between");
+                let found = history.find(id);
+                let expected = self.ledger.find(id, history.bounds().0);
+                assert_eq!(found, expected, "complete: what the id {id} names");
+                match found {
+                    Found::At(offset) => Start::After(offset),
+                    Found::Earliest => Start::Earliest,
+                    Found::Unknown => Start::Live,
+                }
+            }
+        };
+        who.phase = Phase::Admitted(start);
+    }
+
+    /// The request becomes an event stream of a shard.
+    pub(super) fn register(&mut self, client: usize, shard: usize, access: Option<Arc<Access>>) -> usize {
+        let who = &mut self.clients[client];
+        let Phase::Admitted(start) = who.phase else {
+            panic!("a client is admitted first");
+        };
+        let node = &mut self.nodes[shard];
+        let slot = node.shard.reserve();
+        let starts_after = match start {
+            Start::Live => Some(node.shard.head()),
+            Start::After(offset) => Some(offset),
+            Start::Earliest => None,
+        };
+        let at = self.connections.len();
+        let due = Due::new(who.interest.clone(), starts_after);
+        let mut connection = Connection::new(client, who, shard, slot, due, self.now);
+        connection.expires_ms = access.as_ref().map(|access| access.expires_at_ms);
+        note(|| {
+            let exp = connection.expires_ms.map(|exp| exp.saturating_sub(self.now.wall_ms));
+            format!(
+                "{:>6} client {client} {:?} opens {at}: shard {shard} {slot:?} {start:?} exp in {exp:?} {:?}",
+                self.now.mono_ms, who.pace, who.interest
+            )
+        });
+        self.connections.push(connection);
+        self.held.push(at);
+        self.by_slot.insert((shard, slot), at);
+        who.phase = Phase::On(at);
+        let universe = Universe::get();
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Number: {at}\r\n\r\n");
+        let registration = Registration {
+            sink: Sink::Socket(SocketId(at as u32)),
+            head: head.into_bytes().into(),
+            chunked: who.chunked,
+            start,
+            matchers: who.interest.matchers.iter().map(|&m| universe.matchers[m].clone()).collect(),
+            access,
+            address: client as u32,
+            spread: self.random.next() as u16,
+        };
+        self.input(shard, Input::Register(slot, Box::new(registration)));
+        self.carry_out(shard);
+        at
+    }
+
+    /// A token with a client's grants.
+    pub(super) fn mint(&mut self, client: usize, expires_ms: u64) -> Option<Arc<Access>> {
+        let universe = Universe::get();
+        let grants = self.clients[client].interest.grants.as_ref()?;
+        let mut granted = Grants::default();
+        granted.subscribe = grants.iter().map(|&m| universe.matchers[m].clone()).collect();
+        Some(Arc::new(Access {
+            issuer: "https://issuer.example".into(),
+            subject: None,
+            token_id: None,
+            expires_at_ms: expires_ms,
+            not_before_ms: None,
+            grants: granted,
+        }))
+    }
+
+    /// The client goes, without a word or with one.
+    pub(super) fn leave(&mut self, client: usize) {
+        if let Phase::On(at) = self.clients[client].phase {
+            note(|| format!("{:>6} client {client} leaves {at}", self.now.mono_ms));
+            let connection = &mut self.connections[at];
+            connection.left = true;
+            self.nodes[connection.shard].ready.push_back((connection.slot, Edge::Gone));
+        }
+        self.clients[client].phase = Phase::Away;
+    }
+
+    /// A client reads from its socket, at its pace.
+    pub(super) fn read_some(&mut self, at: usize) {
+        use super::client::Pace;
+        let connection = &mut self.connections[at];
+        let client = &mut self.clients[connection.client];
+        let bytes = match client.pace {
+            Pace::Fast => u64::MAX / 2,
+            Pace::Slow => self.random.between(1, 800),
+            Pace::Trickle => self.random.between(1, 20),
+            Pace::Stopped => 0,
+        };
+        let last = connection.read(bytes);
+        if client.phase == Phase::On(at) && last.is_some() {
+            client.cursor = last;
+        }
+        let room = connection.room();
+        let roomy = room > connection.buffer_bytes / 3 || client.pace == Pace::Trickle && room > 0;
+        if connection.blocked_ms.is_some() && roomy && connection.open() {
+            connection.blocked_ms = None;
+            connection.edge_queued = true;
+            self.nodes[connection.shard].ready.push_back((connection.slot, Edge::Writable));
+        }
+    }
+
+    pub(super) fn input(&mut self, shard: usize, input: Input) {
+        self.nodes[shard].shard.handle(input, self.now);
+    }
+
+    /// Time passes; every 50 ms the shards are told, and a hub that isn't busy has its turns.
+    pub(super) fn pass(&mut self, ms: u64) {
+        let end = self.now.mono_ms + ms;
+        while self.now.mono_ms < end {
+            let boundary = (self.now.mono_ms / TICK_MS + 1) * TICK_MS;
+            let step = boundary.min(end) - self.now.mono_ms;
+            self.now.mono_ms += step;
+            self.now.wall_ms += step;
+            if self.now.mono_ms == boundary {
+                self.tick();
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        if (self.now.mono_ms / TICK_MS).is_multiple_of(20) {
+            self.history.write().expect("nobody panics in between").trim(self.now.wall_ms);
+        }
+        for at in 0..self.held.len() {
+            if self.random.chance(500) {
+                self.read_some(self.held[at]);
+            }
+        }
+        for at in (0..self.questions.len()).rev() {
+            if self.random.chance(700) {
+                self.answer_question(at);
+            }
+        }
+        if self.random.chance(500) {
+            self.commit(50);
+        }
+        for shard in 0..self.nodes.len() {
+            self.input(shard, Input::Tick);
+            self.carry_out(shard);
+            for _ in 0..8 {
+                if !self.turn(shard) {
+                    break;
+                }
+            }
+        }
+        self.check_deadlines();
+    }
+}

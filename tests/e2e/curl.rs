@@ -1,37 +1,27 @@
 //! curl as a subscriber: what people try first.
 
 use crate::harness::*;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn curl_receives_event_by_event() {
     let hub = Hub::anonymous();
-    let mut curl = Command::new("curl")
-        .args(["-sN", "--max-time", "120", &format!("{}?match=urn:a", hub.url()), "-D", "-"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("curl is installed");
-    let mut lines = BufReader::new(curl.stdout.take().expect("piped")).lines().map(|line| line.expect("UTF-8"));
-    let status = lines.next().expect("a status line");
+    let curl = Process::bash(&format!("curl -sN -D - '{}?match=urn:a'", hub.url()));
+    let status = curl.line();
     assert!(status.starts_with("HTTP/1.1 200"), "{status}");
-    for line in lines.by_ref() {
-        if line.trim().is_empty() {
-            break;
-        }
-    }
+    while !curl.line().trim().is_empty() {}
     for n in 0..5 {
         let id = hub.say("urn:a", &n.to_string());
-        let mut event: Vec<String> = lines
-            .by_ref()
-            .skip_while(|line| line.is_empty() || line.starts_with(':'))
-            .take_while(|line| !line.is_empty())
-            .collect();
+        let mut event = Vec::new();
+        while event.len() < 2 {
+            let line = curl.line();
+            if !line.is_empty() && !line.starts_with(':') {
+                event.push(line);
+            }
+        }
         event.sort();
         assert_eq!(event, [format!("data: {n}"), format!("id: {id}")]);
     }
-    curl.kill().expect("running");
-    curl.wait().expect("a child");
 }
 
 #[test]

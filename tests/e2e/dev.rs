@@ -1,9 +1,7 @@
 //! Development mode: one command, and everything it prints works.
 
 use crate::harness::*;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 
 fn dev() -> Hub {
     Launch::serve().args(&["--dev"]).start()
@@ -22,10 +20,13 @@ fn curl_lines(hub: &Hub) -> Vec<String> {
 #[test]
 fn without_a_subcommand_a_hub_in_development_mode_starts() {
     let hub = Launch::bare().start();
-    let log = hub.log();
-    assert!(log.to_lowercase().contains("development"), "it says so: {log}");
-    assert!(log.contains(&hub.url()), "it prints its address: {log}");
-    assert_eq!(hub.subscribe_status(&[("match", "urn:a")], &[]), 200);
+    let url = format!("http://localhost:{}{HUB}", hub.address().port());
+    eventually("it prints its address and that it is for development", || {
+        let log = hub.log();
+        log.to_lowercase().contains("development") && (log.contains(&url) || log.contains(&hub.url()))
+    });
+    let host = hub.address().to_string();
+    assert_eq!(hub.subscribe_status(&[("match", "urn:a")], &[("Host", &host)]), 200);
 }
 
 #[test]
@@ -35,36 +36,17 @@ fn the_printed_curl_lines_work_when_pasted() {
     let subscribe =
         lines.iter().find(|line| line.contains(" -N") || line.contains("--no-buffer")).expect("a line that subscribes");
     let publish = lines.iter().find(|line| *line != subscribe).expect("a line that publishes");
-    let mut subscriber = Command::new("bash")
-        .args(["-c", &format!("exec {subscribe}")])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("bash");
-    let mut published = String::new();
-    let (sender, lines) = std::sync::mpsc::channel();
-    let stdout = subscriber.stdout.take().expect("piped");
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
+    let subscriber = Process::bash(subscribe);
     // The subscriber may not be there yet when the first update is published: publish until one arrives.
     let mut seen = Vec::new();
     eventually("an event arrives", || {
-        let output = Command::new("bash").args(["-c", publish]).stdin(Stdio::null()).output().expect("bash");
-        assert!(output.status.success(), "{publish}: {output:?}");
-        published = String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned();
-        assert!(published.starts_with("urn:uuid:"), "{publish} answered {published}");
+        let id = Process::bash(publish).line();
+        assert!(id.starts_with("urn:uuid:"), "{publish} answered {id}");
         std::thread::sleep(std::time::Duration::from_millis(200));
-        seen.extend(lines.try_iter());
+        seen.extend(subscriber.lines_so_far());
         seen.iter().any(|line| line.starts_with("data:"))
     });
     assert!(seen.iter().any(|line| line.starts_with("id: urn:uuid:")), "{seen:?}");
-    subscriber.kill().expect("running");
-    subscriber.wait().expect("a child");
 }
 
 #[test]
@@ -127,8 +109,7 @@ fn the_secret_stays_in_a_folder_only_its_owner_can_enter() {
     }
     hub.stop();
     let again = Launch::serve().args(&["--dev"]).in_place_of(port, folder).start();
-    let output = Command::new("bash").args(["-c", &publish]).stdin(Stdio::null()).output().expect("bash");
-    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    let answer = Process::bash(&publish).line();
     assert!(answer.starts_with("urn:uuid:"), "yesterday's token on today's hub: {answer}\n{}", again.log());
 }
 

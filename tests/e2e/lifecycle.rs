@@ -18,6 +18,23 @@ fn sigterm_ends_streams_with_the_last_chunk_and_exits_0() {
     assert_eq!(status.code(), Some(0), "{status:?}");
 }
 
+/// Seen: a shard that ended its streams while an event it had taken in still waited for its slice.
+#[test]
+fn what_was_acknowledged_before_sigterm_is_delivered_before_streams_end() {
+    let mut hub = Hub::anonymous();
+    let streams: Vec<Stream> = (0..20).map(|_| hub.subscribe(&[("match", "urn:flood")])).collect();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = streams.into_iter().map(|mut stream| scope.spawn(move || stream.rest())).collect();
+        flood(&mut hub.connect(), 0..1000, &"x".repeat(1000));
+        let status = hub.stop();
+        for reader in readers {
+            let (events, end) = reader.join().expect("a reader");
+            assert_eq!((events.len(), end), (1000, End::LastChunk));
+        }
+        assert_eq!(status.code(), Some(0), "{status:?}");
+    });
+}
+
 #[test]
 fn sigterm_finishes_publishes_under_way() {
     let mut hub = Hub::anonymous();

@@ -129,6 +129,19 @@ fn without_a_cursor_nothing_is_replayed_and_nothing_is_said() {
     assert_eq!(stream.data(), "live");
 }
 
+/// Seen: an event acknowledged by one shard reached another after a subscriber had registered there, as if it were live.
+#[test]
+fn a_subscription_without_a_cursor_begins_after_everything_acknowledged_before_it() {
+    let hub = Hub::anonymous();
+    for n in 0..300 {
+        hub.say("urn:a", "acknowledged before");
+        let mut stream = hub.subscribe(&[("match", "urn:a")]);
+        let live = n.to_string();
+        hub.say("urn:a", &live);
+        assert_eq!(stream.data(), live);
+    }
+}
+
 #[test]
 fn a_cursor_may_name_an_event_the_subscriber_neither_follows_nor_may_read() {
     let hub = Hub::anonymous();

@@ -158,6 +158,8 @@ impl Client {
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
+            // A machine that was suspended wakes up with this in a read that has a deadline.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("nothing came for {PATIENCE:?}; unread so far: {:?}", String::from_utf8_lossy(&self.unread))
             }

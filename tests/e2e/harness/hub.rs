@@ -1,12 +1,12 @@
 //! A hub under test: the real binary on a port of its own, stopped when the test ends.
 
 use super::{
-    Client, Folder, HUB, ISSUER, PATIENCE, PUBLISHER_KEY, RESOURCE, Response, SUBSCRIBER_KEY, Stream, eventually, form,
-    publisher, query,
+    Client, Folder, HUB, ISSUER, PATIENCE, PUBLISHER_KEY, Process, RESOURCE, Response, SUBSCRIBER_KEY, Stream,
+    eventually, form, publisher, query,
 };
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -145,9 +145,23 @@ impl Launch {
         }
     }
 
-    /// Runs a command that ends by itself.
-    pub(crate) fn output(self) -> std::process::Output {
-        self.command().output().expect("the binary starts")
+    /// Runs a command that ends by itself, with something on standard input.
+    pub(crate) fn output(self, input: &str) -> Output {
+        let mut child = self
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        // A command that reads nothing may have ended already.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        child.wait_with_output().expect("a child")
+    }
+
+    /// Runs a command whose output is followed.
+    pub(crate) fn follow(self) -> Process {
+        Process::start(self.command())
     }
 }
 

@@ -5,6 +5,7 @@ mod flood;
 mod folder;
 mod hub;
 mod mint;
+mod process;
 mod response;
 mod stream;
 
@@ -13,6 +14,7 @@ pub(crate) use flood::flood;
 pub(crate) use folder::Folder;
 pub(crate) use hub::{Hub, Launch, signal};
 pub(crate) use mint::{Token, base64url, details, now, publisher, publisher_of, subscriber, subscriber_of};
+pub(crate) use process::Process;
 pub(crate) use response::Response;
 pub(crate) use stream::{End, Event, Stream};
 

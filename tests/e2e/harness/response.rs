@@ -17,7 +17,8 @@ impl Response {
         let mut lines = head.split("\r\n");
         let status_line = lines.next().expect("a status line");
         let mut words = status_line.splitn(3, ' ');
-        assert_eq!(words.next(), Some("HTTP/1.1"), "{status_line:?}");
+        let version = words.next().unwrap_or_default();
+        assert!(matches!(version, "HTTP/1.1" | "HTTP/1.0"), "{status_line:?}");
         let status =
             words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no status: {status_line:?}"));
         let headers = lines

@@ -690,15 +690,20 @@ impl Shard {
         if subscriber.state != wanted || subscriber.in_batch {
             return true;
         }
-        let bytes = part_bytes(subscriber, &self.tail, part).len();
         let sink = subscriber.sink;
+        let first_part = batch.parts.len();
+        if subscriber.backlog.is_some() {
+            batch.parts.push(Part::Rest);
+        }
+        if part != Part::LastChunk || subscriber.chunked {
+            batch.parts.push(part);
+        }
+        let bytes = batch.parts[first_part..].iter().map(|&part| part_bytes(subscriber, &self.tail, part).len()).sum();
         let offset = match part {
             // Should the socket be full, it reads on from here: not from its own offset, which may be long past.
             Part::Heartbeat => self.has_everything_to(slot),
             _ => subscriber.offset,
         };
-        let first_part = batch.parts.len();
-        batch.parts.push(part);
         let subscriber = self.slab.at_mut(slot);
         subscriber.in_batch = true;
         push_write(batch, slot, sink, first_part, bytes, offset, offset, steps);
@@ -1014,11 +1019,19 @@ impl Shard {
         self.leave(slot);
         self.counters.closed[reason as usize] += 1;
         let subscriber = self.slab.at_mut(slot);
-        let cut = subscriber.backlog.take().is_some_and(|backlog| backlog.rest.is_some());
+        let rest = subscriber.backlog.take().and_then(|backlog| backlog.rest);
         subscriber.state = State::Closing;
         subscriber.access = None;
         subscriber.progress_ds = now.ds();
-        if subscriber.chunked && !cut {
+        // A response head nobody has seen yet still goes out: a request is not left without an answer.
+        let unanswered = matches!(rest, Some(Rest::Head(_, 0)));
+        let cut = rest.is_some() && !unanswered;
+        if unanswered {
+            let mut backlog = Backlog::new(Wait::Slice, subscriber.offset);
+            backlog.rest = rest;
+            subscriber.backlog = Some(Box::new(backlog));
+        }
+        if unanswered || subscriber.chunked && !cut {
             let id = SlotId { slot, generation: subscriber.generation };
             self.endings.push_back(id);
         } else {

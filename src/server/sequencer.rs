@@ -152,8 +152,12 @@ impl Sequencer {
         self.counters.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         let events: Arc<[Arc<Event>]> = events.into();
-        for (shard, answers) in shards.iter().zip(answers) {
+        // Every shard has the events before any publisher is answered: whoever subscribes after the answer, on whichever
+        // shard, starts after them.
+        for shard in shards {
             shard.send(Message::Events(events.clone()));
+        }
+        for (shard, answers) in shards.iter().zip(answers) {
             if !answers.is_empty() {
                 shard.send(Message::Published(answers));
             }

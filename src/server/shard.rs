@@ -117,6 +117,7 @@ pub(crate) struct Context {
     driver: Driver,
     connections_max: usize,
     ticks: Cell<u64>,
+    messages: Receiver<Message>,
     bell: Arc<Bell>,
     ticker: Ticker,
 }
@@ -201,6 +202,8 @@ impl Context {
         unread: usize,
         make: impl FnOnce(Sink, u32) -> Registration,
     ) -> io::Result<()> {
+        // What was committed before this request was answered must be behind it in the log.
+        self.take_in_messages(self.now());
         let mut shard = self.shard.borrow_mut();
         let id = shard.reserve();
         let parked = self.sender.borrow_mut().park(&self.epoll.borrow(), fd, id);
@@ -264,7 +267,7 @@ impl Context {
     }
 
     /// One turn: take in what is there, write one slice. Whether there is more to write at once.
-    fn turn(self: &Rc<Self>, messages: &Receiver<Message>, ready: &mut Vec<Ready>) -> bool {
+    fn turn(self: &Rc<Self>, ready: &mut Vec<Ready>) -> bool {
         let now = self.now();
         self.signature_checks.set(0);
         for waiter in std::mem::take(&mut *self.turn_waiters.borrow_mut()) {
@@ -281,9 +284,7 @@ impl Context {
                 word => self.socket_ready(SlotId::from_bits(word), event, now),
             }
         }
-        for message in messages.try_iter().take(MESSAGES_MAX) {
-            self.take_in(message, now);
-        }
+        self.take_in_messages(now);
         self.carry_out();
         let mut shard = self.shard.borrow_mut();
         if let Some(mut batch) = shard.slice() {
@@ -291,7 +292,7 @@ impl Context {
             shard.handle(Input::Sent(batch), now);
         }
         let overloaded = shard.overloaded();
-        let busy = shard.busy() || !messages.is_empty();
+        let busy = shard.busy() || !self.messages.is_empty();
         drop(shard);
         self.carry_out();
         self.shared.set_overloaded(self.index, overloaded);
@@ -299,6 +300,12 @@ impl Context {
             self.wake_waiters();
         }
         busy
+    }
+
+    fn take_in_messages(&self, now: Now) {
+        for message in self.messages.try_iter().take(MESSAGES_MAX) {
+            self.take_in(message, now);
+        }
     }
 
     fn take_in(&self, message: Message, now: Now) {
@@ -518,13 +525,14 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         driver,
         connections_max: parts.connections_max,
         ticks: Cell::new(0),
+        messages,
         bell,
         ticker,
     });
     let mut ready = Vec::with_capacity(READY_MAX);
     let mut turns = Turns::default();
     while !context.finished() {
-        let busy = context.turn(&messages, &mut ready);
+        let busy = context.turn(&mut ready);
         turns.count(sys::thread_cpu_us());
         if !busy {
             gate.readable(false).await?;

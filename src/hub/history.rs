@@ -40,11 +40,10 @@ impl Filter {
         topics.iter().any(|topic| self.matchers.iter().any(|matcher| matcher.matches(topic)))
             && (!event.private
                 || planted(Defect::ReadsPrivate)
-                || self.access.as_ref().is_some_and(|access| {
-                    topics
-                        .iter()
-                        .any(|topic| access.grants.may_subscribe(topic))
-                }))
+                || self
+                    .access
+                    .as_ref()
+                    .is_some_and(|access| topics.iter().any(|topic| access.grants.may_subscribe(topic))))
     }
 }
 
@@ -82,12 +81,7 @@ pub trait Reader {
     ///
     /// # Errors
     /// [`HistoryError::Trimmed`] when the event after `after` is gone, unless `from_earliest` asks for whatever is kept.
-    fn range(
-        &self,
-        after: u64,
-        from_earliest: bool,
-        count: usize,
-    ) -> Result<Vec<Arc<Event>>, HistoryError>;
+    fn range(&self, after: u64, from_earliest: bool, count: usize) -> Result<Vec<Arc<Event>>, HistoryError>;
 
     /// The newest offset ever stored, 0 when there was none.
     fn last(&self) -> u64;

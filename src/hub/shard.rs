@@ -447,8 +447,7 @@ impl Shard {
                     true => 0,
                 };
                 let mut pending = pending.range(from..);
-                self.offsets
-                    .extend(pending.by_ref().take(VISIT_PARTS_MAX + 1));
+                self.offsets.extend(pending.by_ref().take(VISIT_PARTS_MAX + 1));
                 if let Some(next) = pending.next() {
                     known = known.min(next - 1);
                 }
@@ -472,15 +471,8 @@ impl Shard {
             }
             let Some(event) = self.tail.get(offset) else {
                 // Trimmed before this subscriber's turn came: it reads on from history.
-                debug_assert_eq!(
-                    first_part,
-                    batch.parts.len(),
-                    "the tail is trimmed from its old end"
-                );
-                let id = SlotId {
-                    slot,
-                    generation: subscriber.generation,
-                };
+                debug_assert_eq!(first_part, batch.parts.len(), "the tail is trimmed from its old end");
+                let id = SlotId { slot, generation: subscriber.generation };
                 self.slab.at_mut(slot).offset = offset - 1;
                 self.fall_behind(id, Wait::Slice);
                 return None;
@@ -565,12 +557,7 @@ impl Shard {
                 if self.selectors.admits(subscriber.places.as_slice(), event)
                     && (!event.private
                         || planted(Defect::ReplaysPrivate)
-                        || readable(
-                            event,
-                            &subscriber.access,
-                            self.selectors.hub(),
-                            &mut self.verdicts,
-                        ))
+                        || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts))
                 {
                     bytes += frame_bytes(event, subscriber.chunked).len();
                     batch.parts.push(Part::Tail { offset: next });
@@ -904,9 +891,7 @@ impl Shard {
             let remaining = expires_ms.saturating_sub(now.wall_ms);
             let window = (remaining / 10).min(EXPIRY_SPREAD_MS);
             let early = window * u64::from(registration.spread) / u64::from(u16::MAX);
-            subscriber.expires_s = u32::try_from((expires_ms - early) / 1000)
-                .unwrap_or(u32::MAX)
-                .max(1);
+            subscriber.expires_s = u32::try_from((expires_ms - early) / 1000).unwrap_or(u32::MAX).max(1);
             // The next tick may come after the token's end.
             ending = remaining <= TICK_MS * 2;
             if remaining < SOON_MS && !ending {

@@ -47,10 +47,7 @@ impl Tail {
 
     /// Drops the oldest events until the limit holds, but none newer than `dispatched`: what fan-out has not seen stays.
     pub(crate) fn trim(&mut self, dispatched: u64) {
-        while self.bytes() > self.bytes_max
-            && self.first() <= dispatched
-            && !planted(Defect::NeverTrims)
-        {
+        while self.bytes() > self.bytes_max && self.first() <= dispatched && !planted(Defect::NeverTrims) {
             self.entries.pop_front();
         }
         if self.entries.capacity() > 4096 && self.entries.len() < self.entries.capacity() / 8 {

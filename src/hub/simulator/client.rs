@@ -53,10 +53,7 @@ impl Client {
             false => Pace::Fast,
         };
         Client {
-            interest: Interest {
-                matchers: draw_matchers(random),
-                grants: draw_grants(random),
-            },
+            interest: Interest { matchers: draw_matchers(random), grants: draw_grants(random) },
             chunked: random.chance(700),
             pace,
             buffer_bytes: match lazy {

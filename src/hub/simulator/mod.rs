@@ -67,8 +67,11 @@ fn play_all(seeds: impl Iterator<Item = u64>) -> [u64; 4] {
                 trace::start();
                 let again = attempt(|| play(seed)).err().unwrap_or_default();
                 let last = trace::finish();
-                let again = if again == broken { "" } else { "\nand the second time: " }.to_owned() + if again == broken { "" } else { &again };
-                panic!("seed {seed}: {broken}{again}\nthe last events were:\n{last}\nrun it with SIMULATOR_SEED={seed}");
+                let again = if again == broken { "" } else { "\nand the second time: " }.to_owned()
+                    + if again == broken { "" } else { &again };
+                panic!(
+                    "seed {seed}: {broken}{again}\nthe last events were:\n{last}\nrun it with SIMULATOR_SEED={seed}"
+                );
             }
         }
     }
@@ -89,8 +92,7 @@ fn group(group: u64) {
     }
     let from = number("SIMULATOR_FROM").unwrap_or(0);
     let seeds = number("SIMULATOR_SEEDS").unwrap_or(SEEDS);
-    let [connections, events, deliveries, bytes] =
-        play_all((from..from + seeds).filter(|seed| seed % GROUPS == group));
+    let [connections, events, deliveries, bytes] = play_all((from..from + seeds).filter(|seed| seed % GROUPS == group));
     println!("{connections} connections, {events} events in the last epochs, {deliveries} deliveries, {bytes} bytes");
     assert!(deliveries > seeds, "worlds in which something happens");
 }

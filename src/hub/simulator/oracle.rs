@@ -119,13 +119,7 @@ pub(super) struct Due {
 impl Due {
     pub(super) fn new(interest: Interest, start: Option<u64>) -> Due {
         let clear = start.unwrap_or(0);
-        Due {
-            interest,
-            start,
-            has: clear,
-            clear,
-            received: 0,
-        }
+        Due { interest, start, has: clear, clear, received: 0 }
     }
 
     pub(super) fn start(&self) -> Option<u64> {
@@ -170,23 +164,13 @@ impl Due {
             self.interest.wants(publish),
             "private: event {offset} was written to a connection that did not ask for it"
         );
-        assert!(
-            offset > self.has,
-            "order: event {offset} came after event {}",
-            self.has
-        );
+        assert!(offset > self.has, "order: event {offset} came after event {}", self.has);
         if let Some(owed) = self.owed(ledger, offset - 1) {
             panic!("complete: event {owed} was skipped, {offset} came after {}", self.has);
         }
         assert_eq!(*id, event.id, "complete: the id of event {offset} is damaged");
-        assert_eq!(
-            publish.event_type, event.event_type,
-            "complete: the type of event {offset} is damaged"
-        );
-        assert!(
-            normalise_line_ends(&publish.data) == event.data,
-            "complete: the data of event {offset} is damaged"
-        );
+        assert_eq!(publish.event_type, event.event_type, "complete: the type of event {offset} is damaged");
+        assert!(normalise_line_ends(&publish.data) == event.data, "complete: the data of event {offset} is damaged");
         self.has = offset;
         self.clear = offset;
         self.received += 1;

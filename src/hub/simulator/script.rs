@@ -218,7 +218,10 @@ impl World {
         for &at in &self.held {
             let connection = &mut self.connections[at];
             if connection.open() {
-                assert!(connection.expectant(), "complete: the hub waits for connection {at}, and that waits for the hub");
+                assert!(
+                    connection.expectant(),
+                    "complete: the hub waits for connection {at}, and that waits for the hub"
+                );
                 if let Some(owed) = connection.due.owed(&self.ledger, head) {
                     panic!("complete: connection {at} is owed event {owed} at rest");
                 }
@@ -228,8 +231,14 @@ impl World {
             let census = node.shard.census();
             assert_eq!((node.shard.head(), census.dispatched), (head, head), "complete: shard {shard} is at the head");
             let queued = [
-                census.pending, census.walks, census.catch_up, census.heartbeats, census.endings, census.ranked,
-                census.behind, census.reading,
+                census.pending,
+                census.walks,
+                census.catch_up,
+                census.heartbeats,
+                census.endings,
+                census.ranked,
+                census.behind,
+                census.reading,
             ];
             assert_eq!(queued, [0; 8], "bounded: shard {shard} is at rest: {census:?}");
             assert!(!node.overloaded, "isolated: shard {shard} is at rest and slows publishers down");
@@ -251,9 +260,17 @@ impl World {
             for shard in 0..self.nodes.len() {
                 busy |= self.turn(shard);
             }
-            let waiting = |node: &super::world::Node| !node.inbox.is_empty() || !node.returned.is_empty() || !node.ready.is_empty();
-            let blocked = self.held.iter().any(|&at| self.connections[at].blocked_ms.is_some() && self.connections[at].open());
-            if !busy && !blocked && self.questions.is_empty() && self.queue.is_empty() && !self.nodes.iter().any(waiting) {
+            let waiting = |node: &super::world::Node| {
+                !node.inbox.is_empty() || !node.returned.is_empty() || !node.ready.is_empty()
+            };
+            let blocked =
+                self.held.iter().any(|&at| self.connections[at].blocked_ms.is_some() && self.connections[at].open());
+            if !busy
+                && !blocked
+                && self.questions.is_empty()
+                && self.queue.is_empty()
+                && !self.nodes.iter().any(waiting)
+            {
                 return;
             }
         }
@@ -291,8 +308,17 @@ impl World {
         for (shard, node) in self.nodes.iter().enumerate() {
             let census = node.shard.census();
             let left = [
-                census.live, census.slots, census.selectors, census.pending, census.walks, census.ranked,
-                census.catch_up, census.heartbeats, census.endings, census.soon, census.cached_topics,
+                census.live,
+                census.slots,
+                census.selectors,
+                census.pending,
+                census.walks,
+                census.ranked,
+                census.catch_up,
+                census.heartbeats,
+                census.endings,
+                census.soon,
+                census.cached_topics,
                 census.recent_patterns,
             ];
             assert_eq!(left, [0; 12], "bounded: shard {shard} after everybody left: {census:?}");

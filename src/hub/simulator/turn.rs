@@ -93,7 +93,11 @@ impl World {
         assert!(connection.shut_ms.is_none() && !connection.closed, "bounded: shut down twice");
         let cut = connection.blocked_ms.is_some() || connection.edge_queued || !connection.wire.begun();
         assert!(
-            !connection.chunked || connection.wire.over() || cut || !connection.wire.between_chunks() || connection.left,
+            !connection.chunked
+                || connection.wire.over()
+                || cut
+                || !connection.wire.between_chunks()
+                || connection.left,
             "complete: a chunked body lacks its last chunk"
         );
         connection.shut_ms = Some(self.now.mono_ms);
@@ -124,10 +128,7 @@ impl World {
         let connection = &mut self.connections[at];
         assert!(!connection.closed, "bounded: a socket is closed once");
         assert_eq!(address, connection.client as u32, "bounded: an address is given back");
-        assert!(
-            connection.left || connection.shut_ms.is_some(),
-            "complete: connection {at} was closed without an end"
-        );
+        assert!(connection.left || connection.shut_ms.is_some(), "complete: connection {at} was closed without an end");
         connection.closed = true;
         let client = connection.client;
         // What is in the client's own buffer is still read, as a rule.
@@ -209,10 +210,7 @@ impl World {
             let pushed = connection.wire.push(bytes, &mut |event| events.push(event));
             pushed.unwrap_or_else(|error| panic!("complete: framing of connection {at} is broken: {error}"));
             for event in events {
-                assert!(
-                    !expired || stepped,
-                    "expiry: an event was written to connection {at} after its token's end"
-                );
+                assert!(!expired || stepped, "expiry: an event was written to connection {at} after its token's end");
                 connection.due.receive(&self.ledger, &event);
                 connection.remember(event.id);
             }

@@ -32,19 +32,11 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(chunked: bool) -> Wire {
-        Wire {
-            stage: Stage::Head(0),
-            chunked,
-            decoder: Decoder::new(EVENT_BYTES_MAX),
-        }
+        Wire { stage: Stage::Head(0), chunked, decoder: Decoder::new(EVENT_BYTES_MAX) }
     }
 
     /// Takes the next bytes. An error is broken framing.
-    pub(super) fn push(
-        &mut self,
-        mut bytes: &[u8],
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<(), String> {
+    pub(super) fn push(&mut self, mut bytes: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), String> {
         while let Some(&first) = bytes.first() {
             let mut taken = 1;
             self.stage = match self.stage {
@@ -86,9 +78,7 @@ impl Wire {
     }
 
     fn decode(&mut self, bytes: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), String> {
-        self.decoder
-            .push(bytes, on_event)
-            .map_err(|error| error.to_string())
+        self.decoder.push(bytes, on_event).map_err(|error| error.to_string())
     }
 
     /// The last chunk was received.

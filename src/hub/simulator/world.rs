@@ -13,8 +13,8 @@ use super::universe::Universe;
 use crate::history::MemoryHistory;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::{
-    Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard,
-    Sink, SlotId, SocketId, Start, TICK_MS, read,
+    Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard, Sink, SlotId,
+    SocketId, Start, TICK_MS, read,
 };
 use crate::protocol::event_id::IdCipher;
 use crate::protocol::grants::Grants;
@@ -82,10 +82,7 @@ impl World {
             history: RwLock::new(MemoryHistory::new(rules.retention, log.locator())),
             rules,
             random,
-            now: Now {
-                mono_ms: 0,
-                wall_ms: 1_700_000_000_000,
-            },
+            now: Now { mono_ms: 0, wall_ms: 1_700_000_000_000 },
             stepped_ms: None,
             epoch: 1,
             log,
@@ -258,10 +255,7 @@ impl World {
             Ok(_) => {}
             Err(HistoryError::Trimmed) => {
                 let lacks = connection.settled.max(connection.due.start().unwrap_or(0));
-                assert!(
-                    first > lacks + 1,
-                    "complete: told that events are gone, but has {lacks} and {first} is kept"
-                );
+                assert!(first > lacks + 1, "complete: told that events are gone, but has {lacks} and {first} is kept");
                 connection.trimmed = true;
             }
         }

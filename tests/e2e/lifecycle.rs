@@ -114,6 +114,21 @@ fn a_stream_ends_when_its_token_expires() {
     });
 }
 
+/// Seen: a connection closed without a byte of an answer when the token had less than a tick to live.
+#[test]
+fn a_request_with_a_token_about_to_expire_is_answered_all_the_same() {
+    let hub = Hub::anonymous();
+    for step in 0..60 {
+        let exp = std::time::SystemTime::now() + Duration::from_millis(step * 5);
+        let exp = exp.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+        let token = Token::granting(&["subscribe"], &["*"]).claim("exp", json!(exp)).sign(SUBSCRIBER_KEY);
+        match hub.try_subscribe(&[("match", "urn:a")], &[("Authorization", &format!("Bearer {token}"))]) {
+            Ok(mut stream) => assert_eq!(stream.end(), End::LastChunk),
+            Err(refusal) => assert_eq!(refusal.status, 401, "{refusal:?}"),
+        }
+    }
+}
+
 #[test]
 fn nothing_private_is_delivered_after_the_token_has_expired() {
     let hub = Hub::anonymous();

@@ -186,6 +186,8 @@ impl Reader for RwLock<MemoryHistory> {
     }
 
     fn last(&self) -> u64 {
-        self.read().expect("no holder of the history lock panics").last
+        self.read()
+            .expect("no holder of the history lock panics")
+            .last
     }
 }

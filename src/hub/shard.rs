@@ -25,9 +25,6 @@ use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
 use crate::protocol::topic::{HubUrl, ParsedTopic};
 
-#[cfg(test)]
-pub(crate) use census::Census;
-
 /// Work of one slice, in steps: about 120 sends, 1 ms.
 const SLICE_STEPS: u32 = 2048;
 /// Steps of a send.

@@ -146,7 +146,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(client: usize, who: &Client, shard: usize, slot: SlotId, due: Due, now: Now) -> Connection {
+    pub(super) fn new(
+        client: usize,
+        who: &Client,
+        shard: usize,
+        slot: SlotId,
+        due: Due,
+        now: Now,
+    ) -> Connection {
         Connection {
             client,
             shard,

@@ -52,7 +52,10 @@ impl Ledger {
 
     /// The log is lost with its node.
     pub(super) fn crash(&mut self) {
-        let hub_made = self.entries.drain(..).filter(|entry| entry.publish.id.is_none());
+        let hub_made = self
+            .entries
+            .drain(..)
+            .filter(|entry| entry.publish.id.is_none());
         self.old_ids.extend(hub_made.map(|entry| entry.id));
         self.offsets.clear();
     }
@@ -156,7 +159,11 @@ impl Due {
 
     /// An event arrived. Panics with the name of the invariant it breaks; returns its offset.
     pub(super) fn receive(&mut self, ledger: &Ledger, event: &event_stream::Event) -> u64 {
-        let serial = event.data.split([' ', '\n']).next().and_then(|n| n.parse().ok());
+        let serial = event
+            .data
+            .split([' ', '\n'])
+            .next()
+            .and_then(|n| n.parse().ok());
         let serial: u64 = serial.expect("complete: an event's data is damaged");
         let Some(&offset) = ledger.offsets.get(&serial) else {
             panic!("visible: publish {serial} was received and is not in the log");
@@ -176,9 +183,15 @@ impl Due {
             self.has
         );
         if let Some(owed) = self.owed(ledger, offset - 1) {
-            panic!("complete: event {owed} was skipped, {offset} came after {}", self.has);
+            panic!(
+                "complete: event {owed} was skipped, {offset} came after {}",
+                self.has
+            );
         }
-        assert_eq!(*id, event.id, "complete: the id of event {offset} is damaged");
+        assert_eq!(
+            *id, event.id,
+            "complete: the id of event {offset} is damaged"
+        );
         assert_eq!(
             publish.event_type, event.event_type,
             "complete: the type of event {offset} is damaged"

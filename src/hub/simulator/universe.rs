@@ -70,7 +70,9 @@ impl Universe {
 
     fn make() -> Universe {
         let hub = HubUrl::parse(HUB).expect("a hub's URL");
-        let topics = TOPICS.map(|text| Topic::parse(text, &hub).expect("a topic")).to_vec();
+        let topics = TOPICS
+            .map(|text| Topic::parse(text, &hub).expect("a topic"))
+            .to_vec();
         let mut texts = vec![(MatchType::Exact, "*".to_owned())];
         texts.extend(TOPICS.map(|text| (MatchType::Exact, text.to_owned())));
         texts.extend(PATTERNS.map(|text| (MatchType::UrlPattern, text.to_owned())));

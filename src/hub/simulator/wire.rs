@@ -60,7 +60,9 @@ impl Wire {
                     Stage::Plain
                 }
                 Stage::Size(size, digits) => match (char::from(first).to_digit(16), first) {
-                    (Some(digit), _) if digits < 8 => Stage::Size(size * 16 + digit as usize, digits + 1),
+                    (Some(digit), _) if digits < 8 => {
+                        Stage::Size(size * 16 + digit as usize, digits + 1)
+                    }
                     (None, b'\r') if digits > 0 => Stage::SizeEnd(size),
                     _ => return Err(format!("{first:#x} in a chunk's size")),
                 },

@@ -32,12 +32,12 @@ impl Rules {
             clients: if crowd {
                 80
             } else {
-                random.between(2, 24) as usize
+                random.between(2, 30) as usize
             },
             steps: if crowd {
-                150
+                250
             } else {
-                random.between(150, 500) as usize
+                random.between(150, 800) as usize
             },
             limits: ShardLimits {
                 tail_bytes_max: random.pick(&[600, 3_000, 20_000, 200_000, 4_000_000]),

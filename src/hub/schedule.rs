@@ -82,20 +82,12 @@ impl Schedule {
     /// Hangs one more event on a walk under way.
     pub(crate) fn add(&mut self, walk: u32, offset: u64, audience: u32) {
         let entry = &mut self.walks[walk as usize];
-        debug_assert!(
-            entry.pending.back().is_some_and(|&newest| newest < offset),
-            "events are pending in log order"
-        );
+        debug_assert!(entry.pending.back().is_some_and(|&newest| newest < offset), "events are pending in log order");
         entry.pending.push_back(offset);
         self.pending += 1;
         if audience < entry.rank {
             entry.rank = audience;
-            self.smallest.push(Reverse((
-                audience,
-                entry.pending[0],
-                walk,
-                entry.generation,
-            )));
+            self.smallest.push(Reverse((audience, entry.pending[0], walk, entry.generation)));
         }
     }
 
@@ -103,9 +95,7 @@ impl Schedule {
     pub(crate) fn end_pass(&mut self, walk: u32, members: u32) -> bool {
         let entry = &mut self.walks[walk as usize];
         let done_through = entry.pass_end.min(entry.pass_low);
-        let done = entry
-            .pending
-            .partition_point(|&offset| offset <= done_through);
+        let done = entry.pending.partition_point(|&offset| offset <= done_through);
         entry.pending.drain(..done);
         self.pending -= done;
         if entry.pending.is_empty() {
@@ -155,15 +145,11 @@ impl Schedule {
         let entry = &mut self.walks[walk as usize];
         entry.generation = entry.generation.wrapping_add(1);
         entry.position = members;
-        entry.pass_end = *entry
-            .pending
-            .back()
-            .expect("a pass has something to deliver");
+        entry.pass_end = *entry.pending.back().expect("a pass has something to deliver");
         entry.pass_low = u64::MAX;
         entry.rank = audience;
         let first = entry.pending[0];
-        self.smallest
-            .push(Reverse((audience, first, walk, entry.generation)));
+        self.smallest.push(Reverse((audience, first, walk, entry.generation)));
         self.oldest.push(Reverse((first, walk, entry.generation)));
     }
 
@@ -187,9 +173,7 @@ impl Schedule {
     }
 
     fn current(&self, walk: u32, generation: u32) -> bool {
-        self.walks
-            .get(walk as usize)
-            .is_some_and(|entry| entry.active && entry.generation == generation)
+        self.walks.get(walk as usize).is_some_and(|entry| entry.active && entry.generation == generation)
     }
 }
 

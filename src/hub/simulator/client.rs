@@ -137,7 +137,7 @@ pub(super) struct Connection {
     pub(super) talked: (u32, u32),
     pub(super) opened: Now,
     pub(super) expires_ms: Option<u64>,
-    pub(super) last_bytes_ms: u64,
+    pub(super) idle_since_ms: u64,
     /// The hub was idle once when its head was here: this stream has everything up to there.
     pub(super) settled: u64,
 }
@@ -165,7 +165,7 @@ impl Connection {
             talked: (0, 0),
             opened: now,
             expires_ms: None,
-            last_bytes_ms: now.mono_ms,
+            idle_since_ms: now.mono_ms,
             settled: 0,
         }
     }

@@ -29,8 +29,8 @@ impl Rules {
         let crowd = random.chance(50);
         Rules {
             shards: random.between(1, 4) as usize,
-            clients: if crowd { 80 } else { random.between(2, 24) as usize },
-            steps: if crowd { 150 } else { random.between(150, 500) as usize },
+            clients: if crowd { 80 } else { random.between(2, 30) as usize },
+            steps: if crowd { 250 } else { random.between(150, 800) as usize },
             limits: ShardLimits {
                 tail_bytes_max: random.pick(&[600, 3_000, 20_000, 200_000, 4_000_000]),
                 heartbeat_ms: random.pick(&[0, 800, 3_000]),

@@ -39,10 +39,11 @@ impl World {
                         self.answer_question(at);
                     }
                 }
-                89..=97 => {
+                89..=96 => {
                     let ms = self.random.between(1, 60);
                     self.pass(ms);
                 }
+                97 => self.churn(),
                 98 => {
                     let ms = self.random.pick(&[200, 1_000, 2_500]);
                     self.pass(ms);
@@ -71,6 +72,26 @@ impl World {
             };
             if !self.publish_on(topics, if flood { bytes.min(40) } else { bytes }) {
                 return;
+            }
+        }
+    }
+
+    /// Members come and go while an event is on its way to them.
+    fn churn(&mut self) {
+        let topics = self.draw_topics();
+        if !self.publish_on(topics, 20) {
+            return;
+        }
+        self.commit(usize::MAX);
+        for _ in 0..self.random.between(3, 30) {
+            let shard = self.random.below(self.nodes.len());
+            self.turn(shard);
+            let client = self.random.below(self.clients.len());
+            match self.clients[client].phase {
+                Phase::Away => self.admit(client),
+                Phase::Admitted(_) => self.enter(client),
+                Phase::On(_) if self.random.chance(300) => self.leave(client),
+                Phase::On(_) => {}
             }
         }
     }
@@ -300,7 +321,7 @@ impl World {
             assert!(ended, "complete: connection {at} lacks its last chunk");
         }
         // Lingering ends, and whatever a token's end was noted for has come.
-        self.now.wall_ms += 200_000;
+        self.now.wall_ms += 10_000_000;
         self.stepped_ms = Some(self.now.mono_ms);
         self.pass(2_500);
         self.rest();

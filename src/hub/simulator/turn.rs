@@ -8,7 +8,7 @@ use crate::hub::batch::VISIT_BYTES_MAX;
 use crate::hub::history::CHUNK_EVENTS_MAX;
 use crate::hub::selector::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
 use crate::hub::shard::PENDING_MAX;
-use crate::hub::{Batch, Input, Outcome, Output, Sink, TICK_MS, VISIT_PARTS_MAX};
+use crate::hub::{Batch, Input, Outcome, Output, Part, Sink, TICK_MS, VISIT_PARTS_MAX};
 
 /// No frame in this world is larger.
 pub(super) const FRAME_BYTES_MAX: usize = 80_000;
@@ -43,6 +43,8 @@ impl World {
             let (id, answer) = returned.swap_remove(self.random.below(returned.len()));
             if let Some(&at) = self.by_slot.get(&(shard, id)) {
                 self.connections[at].reading = false;
+                // Only a stream at rest is kept alive by comments: one that reads gets its events.
+                self.connections[at].idle_since_ms = self.now.mono_ms;
             }
             self.input(shard, Input::History(id, answer));
         }
@@ -55,7 +57,7 @@ impl World {
         let node = &mut self.nodes[shard];
         node.turns += 1;
         node.overloaded = node.shard.overloaded();
-        if node.turns % 16 == 0 {
+        if node.turns.is_multiple_of(16) {
             self.check_bounds(shard);
         }
         let busy = self.nodes[shard].shard.busy();
@@ -188,9 +190,13 @@ impl World {
         self.deliver(shard, at, batch, index, takes);
         let connection = &mut self.connections[at];
         if takes < total {
-            connection.blocked_ms = Some(self.now.mono_ms);
+            // A refused last chunk is given up, and says nothing about what was due before.
+            match (connection.blocked_ms, parts) {
+                (Some(_), [Part::LastChunk]) => {}
+                _ => connection.blocked_ms = Some(self.now.mono_ms),
+            }
             // A refused heartbeat counts: the next one is due an interval later.
-            connection.last_bytes_ms = self.now.mono_ms;
+            connection.idle_since_ms = self.now.mono_ms;
         }
         Outcome::Sent(takes as u32)
     }
@@ -216,7 +222,7 @@ impl World {
             }
         }
         if takes > 0 {
-            connection.last_bytes_ms = self.now.mono_ms;
+            connection.idle_since_ms = self.now.mono_ms;
         }
     }
 
@@ -299,7 +305,7 @@ impl World {
                 limits.heartbeat_ms == 0
                     || busy
                     || !connection.expectant()
-                    || now.mono_ms <= connection.last_bytes_ms + limits.heartbeat_ms + SWEEP_MS + 100,
+                    || now.mono_ms <= connection.idle_since_ms + limits.heartbeat_ms + SWEEP_MS + 100,
                 "isolated: connection {at} got no heartbeat"
             );
         }

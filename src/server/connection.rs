@@ -64,6 +64,7 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.context.guests.borrow_mut().leave(self.guest);
+        self.context.shared.guests.fetch_sub(1, Ordering::Release);
         if !self.parked.get() {
             self.context.shared.connections.fetch_sub(1, Ordering::Relaxed);
         }

@@ -51,6 +51,8 @@ const LONG_TURN_US: u64 = 2_000;
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
 const ANSWER_TIMEOUT_MS: u64 = 30_000;
+/// How long a stop waits for requests and for what is owed to streams, at most.
+const FINISH_MS: u64 = 3_000;
 /// Words of the epoll events that aren't parked sockets. A slot number never gets this high.
 const BELL: u64 = u64::MAX;
 const TICK: u64 = u64::MAX - 1;
@@ -117,6 +119,8 @@ pub(crate) struct Context {
     driver: Driver,
     connections_max: usize,
     ticks: Cell<u64>,
+    /// While stopping: when the streams are ended even if something is still owed to them.
+    streams_end_ms: Cell<Option<u64>>,
     messages: Receiver<Message>,
     bell: Arc<Bell>,
     ticker: Ticker,
@@ -269,6 +273,8 @@ impl Context {
     /// One turn: take in what is there, write one slice. Whether there is more to write at once.
     fn turn(self: &Rc<Self>, ready: &mut Vec<Ready>) -> bool {
         let now = self.now();
+        // Read before the inbox: when no request is left, all that was acknowledged lies there or in the tail.
+        let no_requests = self.shared.guests.load(Ordering::Acquire) == 0;
         self.signature_checks.set(0);
         for waiter in std::mem::take(&mut *self.turn_waiters.borrow_mut()) {
             waiter.wake();
@@ -293,6 +299,14 @@ impl Context {
         }
         let overloaded = shard.overloaded();
         let busy = shard.busy() || !self.messages.is_empty();
+        if let Some(deadline_ms) = self.streams_end_ms.get()
+            && (no_requests && !busy || now.mono_ms >= deadline_ms)
+        {
+            // What was acknowledged is written, to everybody who takes it; now the streams end.
+            self.streams_end_ms.set(None);
+            shard.handle(Input::Stop, now);
+            self.bell.ring();
+        }
         drop(shard);
         self.carry_out();
         self.shared.set_overloaded(self.index, overloaded);
@@ -324,7 +338,7 @@ impl Context {
                     let _ = self.epoll.borrow().remove(listener.as_raw_fd());
                 }
                 self.guests.borrow_mut().dismiss_idle();
-                self.shard.borrow_mut().handle(Input::Stop, now);
+                self.streams_end_ms.set(Some(now.mono_ms + (self.settings.stop_ms / 2).min(FINISH_MS)));
             }
         }
     }
@@ -395,6 +409,7 @@ impl Context {
                 connection::refuse(&stream, &self.date());
                 continue;
             }
+            self.shared.guests.fetch_add(1, Ordering::Relaxed);
             let guest = self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms);
             monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
         }
@@ -525,6 +540,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         driver,
         connections_max: parts.connections_max,
         ticks: Cell::new(0),
+        streams_end_ms: Cell::new(None),
         messages,
         bell,
         ticker,

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) struct Shared {
     /// Connections of all kinds, over all shards.
     pub(crate) connections: AtomicUsize,
+    /// Those of them that carry requests, not streams.
+    pub(crate) guests: AtomicUsize,
     /// The hub is stopping.
     pub(crate) stopping: AtomicBool,
     /// For each shard whether its dispatch lags by more than half its tail: publishers wait.
@@ -16,7 +18,12 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(shards: usize) -> Shared {
         let overloaded = (0..shards).map(|_| AtomicBool::new(false)).collect();
-        Shared { connections: AtomicUsize::new(0), stopping: AtomicBool::new(false), overloaded }
+        Shared {
+            connections: AtomicUsize::new(0),
+            guests: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            overloaded,
+        }
     }
 
     pub(crate) fn set_overloaded(&self, shard: usize, overloaded: bool) {

@@ -497,6 +497,8 @@ impl Shard {
                 "order: matching events leave in log order, each once"
             );
             through = offset;
+            // Judging is work too, and what may not be read leads to no send that would be counted.
+            *steps = steps.saturating_sub(u32::from(event.private));
             if !event.private
                 || readable(
                     event,

@@ -38,24 +38,13 @@ enum Offsets {
 impl MemoryHistory {
     /// An empty history of a log whose ids `locator` reads.
     pub fn new(retention: Retention, locator: Locator) -> MemoryHistory {
-        MemoryHistory {
-            retention,
-            events: VecDeque::new(),
-            last: 0,
-            bytes: 0,
-            ids: HashMap::new(),
-            locator,
-        }
+        MemoryHistory { retention, events: VecDeque::new(), last: 0, bytes: 0, ids: HashMap::new(), locator }
     }
 
     /// Appends events in log order and trims what is over the limits.
     pub fn append(&mut self, events: &[Arc<Event>], now_ms: u64) {
         for event in events {
-            debug_assert_eq!(
-                event.offset,
-                self.last + 1,
-                "the log is gap-free and in order"
-            );
+            debug_assert_eq!(event.offset, self.last + 1, "the log is gap-free and in order");
             self.last = event.offset;
             self.bytes += event.cost_bytes();
             if event.id_given {
@@ -69,14 +58,8 @@ impl MemoryHistory {
     /// Drops the oldest events until the limits hold.
     pub fn trim(&mut self, now_ms: u64) {
         while let Some(oldest) = self.events.front() {
-            let aged = self
-                .retention
-                .age_max_ms
-                .is_some_and(|age| oldest.published_ms.saturating_add(age) <= now_ms);
-            if !aged
-                && self.bytes <= self.retention.bytes_max
-                && self.events.len() <= self.retention.events_max
-            {
+            let aged = self.retention.age_max_ms.is_some_and(|age| oldest.published_ms.saturating_add(age) <= now_ms);
+            if !aged && self.bytes <= self.retention.bytes_max && self.events.len() <= self.retention.events_max {
                 break;
             }
             let Some(event) = self.events.pop_front() else {
@@ -101,9 +84,7 @@ impl MemoryHistory {
         match self.ids.get(id) {
             Some(Offsets::One(offset)) => return Found::At(*offset),
             Some(Offsets::Several(offsets)) => {
-                return offsets
-                    .front()
-                    .map_or(Found::Unknown, |&offset| Found::At(offset));
+                return offsets.front().map_or(Found::Unknown, |&offset| Found::At(offset));
             }
             None => {}
         }
@@ -143,11 +124,7 @@ impl MemoryHistory {
     fn unindex(&mut self, id: &str, offset: u64) {
         let gone = match self.ids.get_mut(id) {
             Some(Offsets::Several(offsets)) => {
-                debug_assert_eq!(
-                    offsets.front(),
-                    Some(&offset),
-                    "the oldest use of an id is trimmed first"
-                );
+                debug_assert_eq!(offsets.front(), Some(&offset), "the oldest use of an id is trimmed first");
                 offsets.pop_front();
                 offsets.is_empty()
             }
@@ -161,12 +138,7 @@ impl MemoryHistory {
 }
 
 impl Reader for RwLock<MemoryHistory> {
-    fn range(
-        &self,
-        after: u64,
-        from_earliest: bool,
-        count: usize,
-    ) -> Result<Vec<Arc<Event>>, HistoryError> {
+    fn range(&self, after: u64, from_earliest: bool, count: usize) -> Result<Vec<Arc<Event>>, HistoryError> {
         let history = self.read().expect("no holder of the history lock panics");
         let (first, last) = history.bounds();
         let next = match after + 1 {
@@ -177,17 +149,10 @@ impl Reader for RwLock<MemoryHistory> {
         if next > last {
             return Ok(Vec::new());
         }
-        Ok(history
-            .events
-            .range((next - first) as usize..)
-            .take(count)
-            .cloned()
-            .collect())
+        Ok(history.events.range((next - first) as usize..).take(count).cloned().collect())
     }
 
     fn last(&self) -> u64 {
-        self.read()
-            .expect("no holder of the history lock panics")
-            .last
+        self.read().expect("no holder of the history lock panics").last
     }
 }

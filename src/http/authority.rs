@@ -10,10 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 #[must_use]
 pub fn is_valid(authority: &str) -> bool {
     split(authority).is_some_and(|(host, port)| {
-        is_host(host)
-            && port.is_none_or(|port| {
-                port.len() <= 5 && is_digits(port) && port.parse::<u16>().is_ok()
-            })
+        is_host(host) && port.is_none_or(|port| port.len() <= 5 && is_digits(port) && port.parse::<u16>().is_ok())
     })
 }
 
@@ -23,9 +20,7 @@ pub fn is_loopback(authority: &str) -> bool {
     is_valid(authority)
         && split(authority).is_some_and(|(host, _)| {
             host.eq_ignore_ascii_case("localhost")
-                || host
-                    .parse::<Ipv4Addr>()
-                    .is_ok_and(|address| address.is_loopback())
+                || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
                 || bracketed(host).is_some_and(|address| address == Ipv6Addr::LOCALHOST)
         })
 }
@@ -50,20 +45,14 @@ fn is_host(host: &str) -> bool {
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     let label_is_valid = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     if !name.split('.').all(label_is_valid) {
         return false;
     }
     // The URL standard takes a name whose last label is a number for an IPv4 address, others for a name.
     let last = name.rsplit('.').next().unwrap_or_default();
-    let ends_in_number = is_digits(last)
-        || last
-            .get(..2)
-            .is_some_and(|start| start.eq_ignore_ascii_case("0x"));
+    let ends_in_number = is_digits(last) || last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
     !ends_in_number || host.parse::<Ipv4Addr>().is_ok()
 }
 
@@ -143,25 +132,12 @@ mod tests {
 
     #[test]
     fn loopback_is_this_machine_only() {
-        for host in [
-            "localhost",
-            "LocalHost:3000",
-            "127.0.0.1:80",
-            "127.9.9.9",
-            "[::1]:3000",
-        ] {
+        for host in ["localhost", "LocalHost:3000", "127.0.0.1:80", "127.9.9.9", "[::1]:3000"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in [
-            "localhost.e.com",
-            "e.localhost",
-            "128.0.0.1",
-            "127.0.0.1.e.com",
-            "[::2]",
-            "127.1",
-            "localhost:x",
-            "",
-        ] {
+        for host in
+            ["localhost.e.com", "e.localhost", "128.0.0.1", "127.0.0.1.e.com", "[::2]", "127.1", "localhost:x", ""]
+        {
             assert!(!is_loopback(host), "{host}");
         }
     }

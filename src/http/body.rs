@@ -76,18 +76,11 @@ impl BodyDecoder {
         let bytes_max = body_bytes_max as u64;
         let state = match framing {
             BodyFraming::None | BodyFraming::Length(0) => State::Done,
-            BodyFraming::Length(left) if left > bytes_max => {
-                State::Failed(BodyError::TooLarge { bytes_max })
-            }
+            BodyFraming::Length(left) if left > bytes_max => State::Failed(BodyError::TooLarge { bytes_max }),
             BodyFraming::Length(left) => State::Length { left },
             BodyFraming::Chunked => State::ChunkSize { digits: 0, size: 0 },
         };
-        Self {
-            state,
-            allowance: bytes_max,
-            bytes_max,
-            trailer_bytes: 0,
-        }
+        Self { state, allowance: bytes_max, bytes_max, trailer_bytes: 0 }
     }
 
     /// Whether the whole body was decoded.
@@ -106,9 +99,7 @@ impl BodyDecoder {
         let mut at = 0;
         while at < input.len() && self.state != State::Done {
             let step = match self.state {
-                State::Length { left } | State::ChunkData { left } => {
-                    Ok(self.take(left, &input[at..], out))
-                }
+                State::Length { left } | State::ChunkData { left } => Ok(self.take(left, &input[at..], out)),
                 _ => self.next(input[at]).map(|state| {
                     self.state = state;
                     1
@@ -148,15 +139,12 @@ impl BodyDecoder {
             (State::ChunkDataCr | State::ChunkDataLf, _) => Err(BodyError::ChunkEnd),
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
             (State::EndLf, b'\n') => Ok(State::Done),
-            (
-                State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf,
-                _,
-            ) => self.trailer(byte),
+            (State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf, _) => {
+                self.trailer(byte)
+            }
             (State::EndLf, _) => Err(BodyError::Trailer),
             (State::Failed(error), _) => Err(error),
-            (state @ (State::Length { .. } | State::ChunkData { .. } | State::Done), _) => {
-                Ok(state)
-            }
+            (state @ (State::Length { .. } | State::ChunkData { .. } | State::Done), _) => Ok(state),
         }
     }
 
@@ -166,16 +154,11 @@ impl BodyDecoder {
             if digits == CHUNK_SIZE_DIGITS_MAX {
                 return Err(BodyError::ChunkSize);
             }
-            return Ok(State::ChunkSize {
-                digits: digits + 1,
-                size: size << 4 | u64::from(digit),
-            });
+            return Ok(State::ChunkSize { digits: digits + 1, size: size << 4 | u64::from(digit) });
         }
         match byte {
             b'\r' if digits > 0 => {
-                let too_large = BodyError::TooLarge {
-                    bytes_max: self.bytes_max,
-                };
+                let too_large = BodyError::TooLarge { bytes_max: self.bytes_max };
                 self.allowance = self.allowance.checked_sub(size).ok_or(too_large)?;
                 Ok(State::ChunkSizeLf { size })
             }
@@ -188,14 +171,10 @@ impl BodyDecoder {
     fn trailer(&mut self, byte: u8) -> Result<State, BodyError> {
         self.trailer_bytes += 1;
         if self.trailer_bytes > TRAILER_BYTES_MAX {
-            return Err(BodyError::TrailerTooLarge {
-                bytes_max: TRAILER_BYTES_MAX,
-            });
+            return Err(BodyError::TrailerTooLarge { bytes_max: TRAILER_BYTES_MAX });
         }
         match (self.state, byte) {
-            (State::TrailerStart | State::TrailerName, _) if is_token_byte(byte) => {
-                Ok(State::TrailerName)
-            }
+            (State::TrailerStart | State::TrailerName, _) if is_token_byte(byte) => Ok(State::TrailerName),
             (State::TrailerName, b':') => Ok(State::TrailerValue),
             (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
             (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => Ok(State::TrailerValue),
@@ -211,11 +190,7 @@ mod tests {
 
     use super::*;
 
-    fn decode(
-        framing: BodyFraming,
-        max: usize,
-        input: &[u8],
-    ) -> Result<(Vec<u8>, usize, bool), BodyError> {
+    fn decode(framing: BodyFraming, max: usize, input: &[u8]) -> Result<(Vec<u8>, usize, bool), BodyError> {
         let mut out = Vec::new();
         let (consumed, done) = BodyDecoder::new(framing, max).decode(input, &mut out)?;
         Ok((out, consumed, done))
@@ -224,47 +199,26 @@ mod tests {
     #[test]
     fn no_body_takes_nothing() {
         assert_eq!(decode(BodyFraming::None, 10, b"GET"), Ok((vec![], 0, true)));
-        assert_eq!(
-            decode(BodyFraming::Length(0), 10, b"GET"),
-            Ok((vec![], 0, true))
-        );
+        assert_eq!(decode(BodyFraming::Length(0), 10, b"GET"), Ok((vec![], 0, true)));
     }
 
     #[test]
     fn length_takes_its_bytes_and_leaves_the_next_request() {
-        assert_eq!(
-            decode(BodyFraming::Length(3), 3, b"abcGET"),
-            Ok((b"abc".to_vec(), 3, true))
-        );
-        assert_eq!(
-            decode(BodyFraming::Length(9), 10, b"abc"),
-            Ok((b"abc".to_vec(), 3, false))
-        );
+        assert_eq!(decode(BodyFraming::Length(3), 3, b"abcGET"), Ok((b"abc".to_vec(), 3, true)));
+        assert_eq!(decode(BodyFraming::Length(9), 10, b"abc"), Ok((b"abc".to_vec(), 3, false)));
     }
 
     #[test]
     fn a_declared_length_over_the_limit_is_refused_before_any_byte() {
-        assert_eq!(
-            decode(BodyFraming::Length(11), 10, b""),
-            Err(BodyError::TooLarge { bytes_max: 10 })
-        );
-        assert_eq!(
-            decode(BodyFraming::Length(u64::MAX), 10, b"a"),
-            Err(BodyError::TooLarge { bytes_max: 10 })
-        );
+        assert_eq!(decode(BodyFraming::Length(11), 10, b""), Err(BodyError::TooLarge { bytes_max: 10 }));
+        assert_eq!(decode(BodyFraming::Length(u64::MAX), 10, b"a"), Err(BodyError::TooLarge { bytes_max: 10 }));
     }
 
     #[test]
     fn chunks_are_joined() {
         let input = b"3\r\nabc\r\nA\r\n0123456789\r\n0000\r\nX-Sum: 1\r\nY:\r\n\r\nGET";
-        assert_eq!(
-            decode(BodyFraming::Chunked, 13, input),
-            Ok((b"abc0123456789".to_vec(), input.len() - 3, true))
-        );
-        assert_eq!(
-            decode(BodyFraming::Chunked, 0, b"0\r\n\r\n"),
-            Ok((vec![], 5, true))
-        );
+        assert_eq!(decode(BodyFraming::Chunked, 13, input), Ok((b"abc0123456789".to_vec(), input.len() - 3, true)));
+        assert_eq!(decode(BodyFraming::Chunked, 0, b"0\r\n\r\n"), Ok((vec![], 5, true)));
     }
 
     #[test]
@@ -275,94 +229,30 @@ mod tests {
             ("minus", b"-3\r\nabc\r\n", BodyError::ChunkSize),
             ("0x", b"0x3\r\nabc\r\n", BodyError::ChunkSize),
             ("leading space", b" 3\r\nabc\r\n", BodyError::ChunkSize),
-            (
-                "space after the size",
-                b"3 \r\nabc\r\n",
-                BodyError::ChunkSize,
-            ),
-            (
-                "tab after the size",
-                b"3\t\r\nabc\r\n",
-                BodyError::ChunkSize,
-            ),
+            ("space after the size", b"3 \r\nabc\r\n", BodyError::ChunkSize),
+            ("tab after the size", b"3\t\r\nabc\r\n", BodyError::ChunkSize),
             ("underscore", b"1_0\r\n", BodyError::ChunkSize),
             ("not hexadecimal", b"g\r\n", BodyError::ChunkSize),
-            (
-                "bare LF after the size",
-                b"3\nabc\r\n",
-                BodyError::ChunkSize,
-            ),
+            ("bare LF after the size", b"3\nabc\r\n", BodyError::ChunkSize),
             ("CR and another byte", b"3\rabc\r\n", BodyError::ChunkSize),
-            (
-                "seventeen digits wrap",
-                b"10000000000000003\r\nabc\r\n",
-                BodyError::ChunkSize,
-            ),
-            (
-                "zeros without end",
-                b"00000000000000000\r\n\r\n",
-                BodyError::ChunkSize,
-            ),
+            ("seventeen digits wrap", b"10000000000000003\r\nabc\r\n", BodyError::ChunkSize),
+            ("zeros without end", b"00000000000000000\r\n\r\n", BodyError::ChunkSize),
             ("NUL", b"3\0\r\nabc\r\n", BodyError::ChunkSize),
             ("extension", b"3;a=b\r\nabc\r\n", BodyError::ChunkExtension),
-            (
-                "extension with a line feed",
-                b"3;a\nabc\r\n",
-                BodyError::ChunkExtension,
-            ),
-            (
-                "longer than its size",
-                b"3\r\nabcd\r\n",
-                BodyError::ChunkEnd,
-            ),
-            (
-                "bare LF after the data",
-                b"3\r\nabc\n0\r\n\r\n",
-                BodyError::ChunkEnd,
-            ),
-            (
-                "no line end after the data",
-                b"3\r\nabc0\r\n\r\n",
-                BodyError::ChunkEnd,
-            ),
-            (
-                "request after the last chunk",
-                b"0\r\nGET / HTTP/1.1\r\n\r\n",
-                BodyError::Trailer,
-            ),
-            (
-                "folded trailer",
-                b"0\r\na: b\r\n c\r\n\r\n",
-                BodyError::Trailer,
-            ),
-            (
-                "space before the colon",
-                b"0\r\na : b\r\n\r\n",
-                BodyError::Trailer,
-            ),
-            (
-                "bare LF in the trailer",
-                b"0\r\na: b\n\r\n",
-                BodyError::Trailer,
-            ),
+            ("extension with a line feed", b"3;a\nabc\r\n", BodyError::ChunkExtension),
+            ("longer than its size", b"3\r\nabcd\r\n", BodyError::ChunkEnd),
+            ("bare LF after the data", b"3\r\nabc\n0\r\n\r\n", BodyError::ChunkEnd),
+            ("no line end after the data", b"3\r\nabc0\r\n\r\n", BodyError::ChunkEnd),
+            ("request after the last chunk", b"0\r\nGET / HTTP/1.1\r\n\r\n", BodyError::Trailer),
+            ("folded trailer", b"0\r\na: b\r\n c\r\n\r\n", BodyError::Trailer),
+            ("space before the colon", b"0\r\na : b\r\n\r\n", BodyError::Trailer),
+            ("bare LF in the trailer", b"0\r\na: b\n\r\n", BodyError::Trailer),
             ("bare LF as the end", b"0\r\n\n", BodyError::Trailer),
-            (
-                "NUL in the trailer",
-                b"0\r\na: \0\r\n\r\n",
-                BodyError::Trailer,
-            ),
-            (
-                "bare CR in the trailer",
-                b"0\r\na: b\rc\r\n\r\n",
-                BodyError::Trailer,
-            ),
+            ("NUL in the trailer", b"0\r\na: \0\r\n\r\n", BodyError::Trailer),
+            ("bare CR in the trailer", b"0\r\na: b\rc\r\n\r\n", BodyError::Trailer),
         ];
         for (name, input, error) in cases {
-            assert_eq!(
-                decode(BodyFraming::Chunked, 1000, input),
-                Err(*error),
-                "{name}"
-            );
+            assert_eq!(decode(BodyFraming::Chunked, 1000, input), Err(*error), "{name}");
         }
     }
 
@@ -370,23 +260,15 @@ mod tests {
     fn chunks_over_the_limit_are_refused_at_their_size_line() {
         let too_large = Err(BodyError::TooLarge { bytes_max: 5 });
         assert_eq!(decode(BodyFraming::Chunked, 5, b"6\r"), too_large);
-        assert_eq!(
-            decode(BodyFraming::Chunked, 5, b"3\r\nabc\r\n3\r"),
-            too_large
-        );
-        assert_eq!(
-            decode(BodyFraming::Chunked, 5, b"FFFFFFFFFFFFFFFF\r"),
-            too_large
-        );
+        assert_eq!(decode(BodyFraming::Chunked, 5, b"3\r\nabc\r\n3\r"), too_large);
+        assert_eq!(decode(BodyFraming::Chunked, 5, b"FFFFFFFFFFFFFFFF\r"), too_large);
         assert_eq!(BodyError::TooLarge { bytes_max: 5 }.status(), 413);
     }
 
     #[test]
     fn trailers_are_bounded() {
         let input = [b"0\r\na: ".to_vec(), vec![b'x'; TRAILER_BYTES_MAX]].concat();
-        let error = BodyError::TrailerTooLarge {
-            bytes_max: TRAILER_BYTES_MAX,
-        };
+        let error = BodyError::TrailerTooLarge { bytes_max: TRAILER_BYTES_MAX };
         assert_eq!(decode(BodyFraming::Chunked, 5, &input), Err(error));
     }
 
@@ -395,10 +277,7 @@ mod tests {
         let mut decoder = BodyDecoder::new(BodyFraming::Chunked, 5);
         let mut out = Vec::new();
         assert_eq!(decoder.decode(b"x", &mut out), Err(BodyError::ChunkSize));
-        assert_eq!(
-            decoder.decode(b"0\r\n\r\n", &mut out),
-            Err(BodyError::ChunkSize)
-        );
+        assert_eq!(decoder.decode(b"0\r\n\r\n", &mut out), Err(BodyError::ChunkSize));
         assert_eq!(decoder.decode(b"", &mut out), Err(BodyError::ChunkSize));
     }
 

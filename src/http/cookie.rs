@@ -44,11 +44,7 @@ pub fn find<'a>(cookie_fields: impl Iterator<Item = &'a [u8]>, name: &str) -> Co
         }
         only = Some(value);
     }
-    match only.map(|value| {
-        std::str::from_utf8(value)
-            .ok()
-            .filter(|text| text.is_ascii())
-    }) {
+    match only.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii())) {
         None => CookieLookup::None,
         Some(Some(value)) => CookieLookup::One(value),
         Some(None) => CookieLookup::Malformed,
@@ -57,13 +53,8 @@ pub fn find<'a>(cookie_fields: impl Iterator<Item = &'a [u8]>, name: &str) -> Co
 
 fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = memchr::memchr(b'=', piece)?;
-    let (name, value) = (
-        piece[..equals].trim_ascii(),
-        piece[equals + 1..].trim_ascii(),
-    );
-    let unquoted = value
-        .strip_prefix(b"\"")
-        .and_then(|rest| rest.strip_suffix(b"\""));
+    let (name, value) = (piece[..equals].trim_ascii(), piece[equals + 1..].trim_ascii());
+    let unquoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     Some((name, unquoted.unwrap_or(value)))
 }
 

@@ -59,18 +59,10 @@ mod tests {
         origin: Option<&str>,
         add: fn(&OriginList, Option<&str>, &mut ResponseHead),
     ) -> Vec<String> {
-        let list = OriginList::parse(
-            &entries
-                .iter()
-                .map(|&entry| entry.to_owned())
-                .collect::<Vec<_>>(),
-        )
-        .unwrap();
+        let list = OriginList::parse(&entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>()).unwrap();
         let mut out = ResponseHead::new(204);
         add(&list, origin, &mut out);
-        out.fields()
-            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)))
-            .collect()
+        out.fields().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value))).collect()
     }
 
     const APP: &str = "https://app.example";
@@ -90,14 +82,8 @@ mod tests {
 
     #[test]
     fn others_get_nothing_but_vary() {
-        assert_eq!(
-            fields(&[APP], Some("https://evil.example"), cors_fields),
-            ["Vary: Origin"]
-        );
-        assert_eq!(
-            fields(&[APP], Some("https://evil.example"), preflight_fields),
-            ["Vary: Origin"]
-        );
+        assert_eq!(fields(&[APP], Some("https://evil.example"), cors_fields), ["Vary: Origin"]);
+        assert_eq!(fields(&[APP], Some("https://evil.example"), preflight_fields), ["Vary: Origin"]);
         assert_eq!(fields(&[APP], Some("null"), cors_fields), ["Vary: Origin"]);
         assert_eq!(fields(&[APP], None, cors_fields), ["Vary: Origin"]);
         assert_eq!(fields(&[], Some(APP), cors_fields), [""; 0]);
@@ -107,10 +93,7 @@ mod tests {
     fn a_star_never_comes_with_credentials() {
         assert_eq!(
             fields(&["*"], Some(APP), cors_fields),
-            [
-                "Access-Control-Allow-Origin: *",
-                "Access-Control-Expose-Headers: Link, Mercure-Last-Event-ID",
-            ]
+            ["Access-Control-Allow-Origin: *", "Access-Control-Expose-Headers: Link, Mercure-Last-Event-ID",]
         );
     }
 

@@ -43,9 +43,7 @@ pub enum CredentialsError {
     TokenEmpty,
     #[error("the token in the Authorization field holds characters that no token has")]
     TokenMalformed,
-    #[error(
-        "there are several token cookies with different values; clear those set for other paths or parent domains"
-    )]
+    #[error("there are several token cookies with different values; clear those set for other paths or parent domains")]
     CookieRepeated,
     #[error("the token cookie isn't ASCII")]
     CookieMalformed,
@@ -84,27 +82,17 @@ impl<'b> Credentials<'b> {
 
 /// `Bearer`, in any letter case, spaces, and a `b64token` (RFC 6750 §2.1).
 fn bearer(value: &[u8]) -> Result<&str, CredentialsError> {
-    let scheme_len = value
-        .iter()
-        .position(|&byte| byte == b' ')
-        .unwrap_or(value.len());
+    let scheme_len = value.iter().position(|&byte| byte == b' ').unwrap_or(value.len());
     let (scheme, rest) = value.split_at(scheme_len);
     if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Err(if scheme.is_empty() {
-            CredentialsError::TokenEmpty
-        } else {
-            CredentialsError::OtherScheme
-        });
+        return Err(if scheme.is_empty() { CredentialsError::TokenEmpty } else { CredentialsError::OtherScheme });
     }
     let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
     let token = &rest[spaces..];
     if token.is_empty() {
         return Err(CredentialsError::TokenEmpty);
     }
-    if !token
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte))
-    {
+    if !token.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte)) {
         return Err(CredentialsError::TokenMalformed);
     }
     std::str::from_utf8(token).map_err(|_| CredentialsError::TokenMalformed)
@@ -146,65 +134,32 @@ mod tests {
     fn places() {
         assert_eq!(presented(""), ok("none", ""));
         assert_eq!(presented("Cookie: other=x\r\n"), ok("none", ""));
-        assert_eq!(
-            presented("Authorization: Bearer a.b-c_\r\n"),
-            ok("header", "a.b-c_")
-        );
-        assert_eq!(
-            presented("authorization: bEARER   a.b.c\r\n"),
-            ok("header", "a.b.c")
-        );
+        assert_eq!(presented("Authorization: Bearer a.b-c_\r\n"), ok("header", "a.b-c_"));
+        assert_eq!(presented("authorization: bEARER   a.b.c\r\n"), ok("header", "a.b.c"));
         assert_eq!(presented("Cookie: a=b; tok=x.y\r\n"), ok("cookie", "x.y"));
         assert_eq!(presented("Cookie: tok=\r\n"), ok("cookie", ""));
-        assert_eq!(
-            presented("Cookie: tok=x.y\r\nAuthorization: Bearer a\r\n"),
-            ok("header", "a")
-        );
+        assert_eq!(presented("Cookie: tok=x.y\r\nAuthorization: Bearer a\r\n"), ok("header", "a"));
     }
 
     #[test]
     fn malformed_presentations() {
         let cases = [
-            (
-                "Authorization: Bearer a\r\nAuthorization: Bearer a\r\n",
-                CredentialsError::AuthorizationRepeated,
-            ),
-            (
-                "Authorization: Basic YTpi\r\n",
-                CredentialsError::OtherScheme,
-            ),
+            ("Authorization: Bearer a\r\nAuthorization: Bearer a\r\n", CredentialsError::AuthorizationRepeated),
+            ("Authorization: Basic YTpi\r\n", CredentialsError::OtherScheme),
             ("Authorization: Bearera\r\n", CredentialsError::OtherScheme),
             ("Authorization: a.b.c\r\n", CredentialsError::OtherScheme),
-            (
-                "Authorization: Bearer\ta\r\n",
-                CredentialsError::OtherScheme,
-            ),
+            ("Authorization: Bearer\ta\r\n", CredentialsError::OtherScheme),
             ("Authorization: Bearer\r\n", CredentialsError::TokenEmpty),
             ("Authorization: Bearer  \r\n", CredentialsError::TokenEmpty),
             ("Authorization:\r\n", CredentialsError::TokenEmpty),
-            (
-                "Authorization: Bearer a b\r\n",
-                CredentialsError::TokenMalformed,
-            ),
-            (
-                "Authorization: Bearer a, Bearer b\r\n",
-                CredentialsError::TokenMalformed,
-            ),
-            (
-                "Authorization: Bearer \"a\"\r\n",
-                CredentialsError::TokenMalformed,
-            ),
-            (
-                "Authorization: Bearer é\r\n",
-                CredentialsError::TokenMalformed,
-            ),
+            ("Authorization: Bearer a b\r\n", CredentialsError::TokenMalformed),
+            ("Authorization: Bearer a, Bearer b\r\n", CredentialsError::TokenMalformed),
+            ("Authorization: Bearer \"a\"\r\n", CredentialsError::TokenMalformed),
+            ("Authorization: Bearer é\r\n", CredentialsError::TokenMalformed),
             ("Cookie: tok=a; tok=b\r\n", CredentialsError::CookieRepeated),
             ("Cookie: tok=é\r\n", CredentialsError::CookieMalformed),
             // A bad header isn't rescued by a cookie.
-            (
-                "Authorization: Basic YTpi\r\nCookie: tok=a\r\n",
-                CredentialsError::OtherScheme,
-            ),
+            ("Authorization: Basic YTpi\r\nCookie: tok=a\r\n", CredentialsError::OtherScheme),
         ];
         for (fields, error) in cases {
             assert_eq!(presented(fields), Err(error), "{fields}");
@@ -229,36 +184,15 @@ mod tests {
         let some = |origin: &str| Some(origin.to_owned());
         assert_eq!(origin(""), None);
         assert_eq!(origin("Origin: https://e.com\r\n"), some("https://e.com"));
-        assert_eq!(
-            origin("Origin: https://e.com\r\nReferer: https://f.com/\r\n"),
-            some("https://e.com")
-        );
-        assert_eq!(
-            origin("Origin: null\r\nReferer: https://f.com/\r\n"),
-            some("null")
-        );
-        assert_eq!(
-            origin("Origin: https://e.com\r\nOrigin: https://f.com\r\n"),
-            None
-        );
+        assert_eq!(origin("Origin: https://e.com\r\nReferer: https://f.com/\r\n"), some("https://e.com"));
+        assert_eq!(origin("Origin: null\r\nReferer: https://f.com/\r\n"), some("null"));
+        assert_eq!(origin("Origin: https://e.com\r\nOrigin: https://f.com\r\n"), None);
         assert_eq!(origin("Origin: \r\nReferer: https://f.com/\r\n"), some(""));
-        assert_eq!(
-            origin("Referer: https://F.com:443/a?b#c\r\n"),
-            some("https://f.com")
-        );
-        assert_eq!(
-            origin("Referer: http://f.com:8080\r\n"),
-            some("http://f.com:8080")
-        );
-        assert_eq!(
-            origin("Referer: https://me:pw@f.com/\r\n"),
-            some("https://f.com")
-        );
+        assert_eq!(origin("Referer: https://F.com:443/a?b#c\r\n"), some("https://f.com"));
+        assert_eq!(origin("Referer: http://f.com:8080\r\n"), some("http://f.com:8080"));
+        assert_eq!(origin("Referer: https://me:pw@f.com/\r\n"), some("https://f.com"));
         assert_eq!(origin("Referer: about:blank\r\n"), None);
         assert_eq!(origin("Referer: /a\r\n"), None);
-        assert_eq!(
-            origin("Referer: https://f.com/\r\nReferer: https://g.com/\r\n"),
-            None
-        );
+        assert_eq!(origin("Referer: https://f.com/\r\nReferer: https://g.com/\r\n"), None);
     }
 }

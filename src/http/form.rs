@@ -37,23 +37,14 @@ pub fn check(head: &Head<'_>) -> Result<(), FormError> {
     if !is_form(media_type) {
         return Err(FormError::MediaType);
     }
-    let plain = head
-        .get_all("content-encoding")
-        .all(|coding| coding.eq_ignore_ascii_case(b"identity"));
-    if plain {
-        Ok(())
-    } else {
-        Err(FormError::ContentCoding)
-    }
+    let plain = head.get_all("content-encoding").all(|coding| coding.eq_ignore_ascii_case(b"identity"));
+    if plain { Ok(()) } else { Err(FormError::ContentCoding) }
 }
 
 /// Whether this is the form media type, parameters allowed (RFC 9110 §8.3.1).
 #[must_use]
 pub fn is_form(content_type: &[u8]) -> bool {
-    let essence = content_type
-        .split(|&byte| byte == b';')
-        .next()
-        .unwrap_or_default();
+    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(FORM)
 }
 
@@ -88,22 +79,10 @@ mod tests {
         const TYPE: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
         let checked = |fields: &str| with_fields(fields, check);
         assert_eq!(checked(TYPE), Ok(()));
-        assert_eq!(
-            checked(&format!("{TYPE}Content-Encoding: identity\r\n")),
-            Ok(())
-        );
+        assert_eq!(checked(&format!("{TYPE}Content-Encoding: identity\r\n")), Ok(()));
         assert_eq!(checked(""), Err(FormError::MediaType));
-        assert_eq!(
-            checked(&format!("{TYPE}Content-Type: text/plain\r\n")),
-            Err(FormError::MediaType)
-        );
-        assert_eq!(
-            checked("Content-Type: application/json\r\n"),
-            Err(FormError::MediaType)
-        );
-        assert_eq!(
-            checked(&format!("{TYPE}Content-Encoding: gzip\r\n")),
-            Err(FormError::ContentCoding)
-        );
+        assert_eq!(checked(&format!("{TYPE}Content-Type: text/plain\r\n")), Err(FormError::MediaType));
+        assert_eq!(checked("Content-Type: application/json\r\n"), Err(FormError::MediaType));
+        assert_eq!(checked(&format!("{TYPE}Content-Encoding: gzip\r\n")), Err(FormError::ContentCoding));
     }
 }

@@ -21,10 +21,7 @@ pub(super) struct Framing {
 }
 
 impl Framing {
-    pub(super) fn from_fields(
-        version: Version,
-        fields: &[httparse::Header<'_>],
-    ) -> Result<Self, HeadError> {
+    pub(super) fn from_fields(version: Version, fields: &[httparse::Header<'_>]) -> Result<Self, HeadError> {
         let body = body_framing(version, fields)?;
         let waits = expectation(version, fields)?;
         Ok(Self {
@@ -36,10 +33,7 @@ impl Framing {
     }
 }
 
-fn body_framing(
-    version: Version,
-    fields: &[httparse::Header<'_>],
-) -> Result<BodyFraming, HeadError> {
+fn body_framing(version: Version, fields: &[httparse::Header<'_>]) -> Result<BodyFraming, HeadError> {
     let mut lengths = values(fields, "content-length");
     let mut codings = values(fields, "transfer-encoding");
     match (lengths.next(), codings.next()) {
@@ -50,9 +44,7 @@ fn body_framing(
         (None, Some(_)) if version == Version::Http10 => Err(HeadError::TransferEncodingInHttp10),
         (None, Some(_)) if codings.next().is_some() => Err(HeadError::TransferEncodingInvalid),
         (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(BodyFraming::Chunked),
-        (None, Some(coding)) if names_another_coding(coding) => {
-            Err(HeadError::TransferCodingUnknown)
-        }
+        (None, Some(coding)) if names_another_coding(coding) => Err(HeadError::TransferCodingUnknown),
         (None, Some(_)) => Err(HeadError::TransferEncodingInvalid),
     }
 }
@@ -60,31 +52,22 @@ fn body_framing(
 /// Digits only: no sign, no list of equal lengths, no leading zero (some would read octal), nothing that
 /// overflows.
 fn content_length(value: &[u8]) -> Result<u64, HeadError> {
-    let plain = !value.is_empty()
-        && value.iter().all(u8::is_ascii_digit)
-        && (value.len() == 1 || value[0] != b'0');
+    let plain = !value.is_empty() && value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || value[0] != b'0');
     let digits = std::str::from_utf8(value).ok().filter(|_| plain);
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(HeadError::ContentLengthInvalid)
+    digits.and_then(|digits| digits.parse().ok()).ok_or(HeadError::ContentLengthInvalid)
 }
 
 /// Whether a well-formed list names a coding other than chunked; a malformed one is simply wrong.
 fn names_another_coding(value: &[u8]) -> bool {
-    value
-        .split(|&byte| byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .any(|coding| {
-            !coding.is_empty()
-                && !coding.eq_ignore_ascii_case(b"chunked")
-                && coding.iter().copied().all(super::head::is_token_byte)
-        })
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|coding| {
+        !coding.is_empty()
+            && !coding.eq_ignore_ascii_case(b"chunked")
+            && coding.iter().copied().all(super::head::is_token_byte)
+    })
 }
 
 fn keep_alive(version: Version, fields: &[httparse::Header<'_>]) -> bool {
-    let option = |wanted: &[u8]| {
-        elements(fields, "connection").any(|option| option.eq_ignore_ascii_case(wanted))
-    };
+    let option = |wanted: &[u8]| elements(fields, "connection").any(|option| option.eq_ignore_ascii_case(wanted));
     match version {
         Version::Http11 => !option(b"close"),
         Version::Http10 => option(b"keep-alive") && !option(b"close"),
@@ -110,10 +93,7 @@ pub(super) fn values<'f, 'b>(
     fields: &'f [httparse::Header<'b>],
     name: &'static str,
 ) -> impl Iterator<Item = &'b [u8]> + use<'f, 'b> {
-    fields
-        .iter()
-        .filter(move |field| field.name.eq_ignore_ascii_case(name))
-        .map(|field| field.value)
+    fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
 fn elements<'f, 'b>(

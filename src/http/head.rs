@@ -32,11 +32,7 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self {
-            head_bytes_max: HEAD_BYTES_MAX,
-            fields_max: FIELDS_MAX,
-            target_bytes_max: TARGET_BYTES_MAX,
-        }
+        Self { head_bytes_max: HEAD_BYTES_MAX, fields_max: FIELDS_MAX, target_bytes_max: TARGET_BYTES_MAX }
     }
 }
 
@@ -121,9 +117,7 @@ impl<'b> Head<'b> {
 
     /// The values of every field of this name, in order; letter case doesn't count.
     pub fn get_all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'b [u8]> + 'h {
-        self.fields()
-            .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.fields().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// The value of the first field of this name.
@@ -155,10 +149,7 @@ impl fmt::Debug for Head<'_> {
             .field("keep_alive", &self.keep_alive)
             .field("expect_continue", &self.expect_continue)
             .field("len", &self.len)
-            .field(
-                "fields",
-                &self.fields().map(|(name, _)| name).collect::<Vec<_>>(),
-            )
+            .field("fields", &self.fields().map(|(name, _)| name).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
@@ -171,9 +162,7 @@ pub enum HeadError {
     TooLarge { bytes_max: usize },
     #[error("the request has more than {fields_max} header fields")]
     TooManyFields { fields_max: usize },
-    #[error(
-        "the request target is longer than {bytes_max} bytes; long lists of matchers fit in the body of QUERY"
-    )]
+    #[error("the request target is longer than {bytes_max} bytes; long lists of matchers fit in the body of QUERY")]
     TargetTooLong { bytes_max: usize },
     #[error("a line of the request head ends in a line feed without a carriage return")]
     BareLineFeed,
@@ -181,25 +170,19 @@ pub enum HeadError {
     BareCarriageReturn,
     #[error("more than one empty line comes before the request line")]
     LeadingEmptyLines,
-    #[error(
-        "the request line isn't a method, a target and a version with single spaces between them"
-    )]
+    #[error("the request line isn't a method, a target and a version with single spaces between them")]
     RequestLine,
     #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
     VersionUnsupported,
     #[error("a header field is folded over several lines, which is obsolete")]
     ObsoleteFolding,
-    #[error(
-        "a header field name is empty or holds a byte that isn't allowed, such as a space before the colon"
-    )]
+    #[error("a header field name is empty or holds a byte that isn't allowed, such as a space before the colon")]
     FieldName,
     #[error("a header field value holds a control byte")]
     FieldValue,
     #[error("the request target holds a byte that isn't visible ASCII, or a fragment")]
     TargetBytes,
-    #[error(
-        "the request target is neither a path, nor an http URL without user name, nor the * of OPTIONS"
-    )]
+    #[error("the request target is neither a path, nor an http URL without user name, nor the * of OPTIONS")]
     TargetForm,
     #[error("the Host field is missing")]
     HostMissing,
@@ -249,21 +232,15 @@ impl HeadError {
 #[must_use]
 pub fn head_end(buf: &[u8], scanned_from: usize) -> Option<usize> {
     // A TLS greeting or other noise would have its sender wait for the time limit, since no line ever ends.
-    if scanned_from == 0
-        && buf
-            .first()
-            .is_some_and(|&byte| !is_token_byte(byte) && byte != b'\r')
-    {
+    if scanned_from == 0 && buf.first().is_some_and(|&byte| !is_token_byte(byte) && byte != b'\r') {
         return Some(1);
     }
     let unseen = buf.get(scanned_from..)?;
-    memchr::memchr_iter(b'\n', unseen)
-        .map(|at| scanned_from + at)
-        .find_map(|feed| {
-            let bare = feed == 0 || buf[feed - 1] != b'\r';
-            let empty_line = feed >= 2 && buf[feed - 2] == b'\n';
-            (bare || empty_line).then_some(feed + 1)
-        })
+    memchr::memchr_iter(b'\n', unseen).map(|at| scanned_from + at).find_map(|feed| {
+        let bare = feed == 0 || buf[feed - 1] != b'\r';
+        let empty_line = feed >= 2 && buf[feed - 2] == b'\n';
+        (bare || empty_line).then_some(feed + 1)
+    })
 }
 
 /// Reads one request head from the start of `buf`; what follows the head isn't looked at.
@@ -277,12 +254,8 @@ pub fn parse<'b>(buf: &'b [u8], limits: &HeadLimits) -> Result<HeadStatus<'b>, H
     match head_end(readable, 0) {
         Some(end) => judge(&readable[..end], limits).map(HeadStatus::Complete),
         None if buf.len() < limits.head_bytes_max => Ok(HeadStatus::Partial),
-        None if readable.contains(&b'\n') => Err(HeadError::TooLarge {
-            bytes_max: limits.head_bytes_max,
-        }),
-        None => Err(HeadError::TargetTooLong {
-            bytes_max: limits.target_bytes_max,
-        }),
+        None if readable.contains(&b'\n') => Err(HeadError::TooLarge { bytes_max: limits.head_bytes_max }),
+        None => Err(HeadError::TargetTooLong { bytes_max: limits.target_bytes_max }),
     }
 }
 
@@ -302,24 +275,17 @@ fn judge<'b>(raw: &'b [u8], limits: &HeadLimits) -> Result<Head<'b>, HeadError> 
         Ok(_) => return Err(HeadError::RequestLine),
         Err(error) => return Err(refusal(error, lines, limits)),
     }
-    let (Some(token), Some(target), Some(minor)) = (request.method, request.path, request.version)
-    else {
+    let (Some(token), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(HeadError::RequestLine);
     };
     let fields_len = request.headers.len();
     fields.truncate(fields_len);
 
     if target.len() > limits.target_bytes_max {
-        return Err(HeadError::TargetTooLong {
-            bytes_max: limits.target_bytes_max,
-        });
+        return Err(HeadError::TargetTooLong { bytes_max: limits.target_bytes_max });
     }
     let method = Method::from_token(token);
-    let version = if minor == 0 {
-        Version::Http10
-    } else {
-        Version::Http11
-    };
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let target = Target::parse(method, target)?;
     let host = super::target::effective_host(&target, version, &fields)?;
     let framing = Framing::from_fields(version, &fields)?;
@@ -356,9 +322,7 @@ fn refusal(error: httparse::Error, lines: &[u8], limits: &HeadLimits) -> HeadErr
     match error {
         httparse::Error::HeaderName => HeadError::FieldName,
         httparse::Error::HeaderValue => HeadError::FieldValue,
-        httparse::Error::TooManyHeaders => HeadError::TooManyFields {
-            fields_max: limits.fields_max,
-        },
+        httparse::Error::TooManyHeaders => HeadError::TooManyFields { fields_max: limits.fields_max },
         httparse::Error::Version if names_another_version(lines) => HeadError::VersionUnsupported,
         _ => HeadError::RequestLine,
     }
@@ -367,15 +331,10 @@ fn refusal(error: httparse::Error, lines: &[u8], limits: &HeadLimits) -> HeadErr
 fn names_another_version(lines: &[u8]) -> bool {
     let line = &lines[..memchr::memchr(b'\r', lines).unwrap_or(lines.len())];
     let mut words = line.split(|&byte| byte == b' ');
-    let (Some(_), Some(_), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
+    let (Some(_), Some(_), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
         return false;
     };
-    matches!(
-        version,
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']
-    )
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
 }
 
 /// A byte of a method or field name (RFC 9110 §5.6.2).

@@ -23,13 +23,9 @@ pub enum OriginError {
     Malformed { entry: String },
     #[error("{entry:?} is more than an origin: write {origin:?}")]
     MoreThanOrigin { entry: String, origin: String },
-    #[error(
-        "{entry:?} has a wildcard inside: list each origin, or write \"*\" alone for all of them"
-    )]
+    #[error("{entry:?} has a wildcard inside: list each origin, or write \"*\" alone for all of them")]
     Wildcard { entry: String },
-    #[error(
-        "\"null\" is the origin of every sandboxed page and local file of any author: it can't be allowed"
-    )]
+    #[error("\"null\" is the origin of every sandboxed page and local file of any author: it can't be allowed")]
     Null,
     #[error("\"*\" stands for all origins: the others beside it say nothing")]
     AnyWithOthers,
@@ -46,23 +42,10 @@ impl OriginList {
     pub fn parse(list: &[String]) -> Result<Self, OriginError> {
         if list.iter().any(|entry| entry == "*") {
             let alone = list.len() == 1;
-            return if alone {
-                Ok(Self {
-                    any: true,
-                    ..Self::default()
-                })
-            } else {
-                Err(OriginError::AnyWithOthers)
-            };
+            return if alone { Ok(Self { any: true, ..Self::default() }) } else { Err(OriginError::AnyWithOthers) };
         }
-        let origins = list
-            .iter()
-            .map(|entry| normal_form(entry))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            origins,
-            ..Self::default()
-        })
+        let origins = list.iter().map(|entry| normal_form(entry)).collect::<Result<_, _>>()?;
+        Ok(Self { origins, ..Self::default() })
     }
 
     /// `http` and `https` pages served by this machine, on any port: for development.
@@ -95,48 +78,33 @@ impl OriginList {
     #[must_use]
     pub fn allows(&self, origin: &str) -> bool {
         self.any
-            || self
-                .origins
-                .iter()
-                .any(|listed| listed.eq_ignore_ascii_case(origin))
+            || self.origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
             || self.loopback && is_loopback(origin)
     }
 }
 
 fn is_loopback(origin: &str) -> bool {
     let (scheme, authority) = origin.split_once("://").unwrap_or_default();
-    ["http", "https"]
-        .iter()
-        .any(|known| scheme.eq_ignore_ascii_case(known))
-        && authority::is_loopback(authority)
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) && authority::is_loopback(authority)
 }
 
 fn normal_form(entry: &str) -> Result<String, OriginError> {
-    let malformed = || OriginError::Malformed {
-        entry: entry.to_owned(),
-    };
+    let malformed = || OriginError::Malformed { entry: entry.to_owned() };
     if entry.eq_ignore_ascii_case("null") {
         return Err(OriginError::Null);
     }
     if entry.contains('*') {
-        return Err(OriginError::Wildcard {
-            entry: entry.to_owned(),
-        });
+        return Err(OriginError::Wildcard { entry: entry.to_owned() });
     }
     // The URL parser forgives white space, backslashes and missing slashes; an entry of a list shouldn't need it.
     let (_, authority) = entry.split_once("://").ok_or_else(malformed)?;
-    if authority.is_empty()
-        || entry.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
-    {
+    if authority.is_empty() || entry.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
         return Err(malformed());
     }
     let url = Url::parse(entry).map_err(|_| malformed())?;
     let origin = serialized(&url).ok_or_else(malformed)?;
     if authority.contains(['/', '?', '#', '@']) {
-        return Err(OriginError::MoreThanOrigin {
-            entry: entry.to_owned(),
-            origin,
-        });
+        return Err(OriginError::MoreThanOrigin { entry: entry.to_owned(), origin });
     }
     Ok(origin)
 }
@@ -147,10 +115,7 @@ fn serialized(url: &Url) -> Option<String> {
     if url.origin().is_tuple() {
         return Some(url.origin().ascii_serialization());
     }
-    let host = url
-        .host_str()
-        .filter(|host| !host.is_empty() && url.scheme() != "file")?
-        .to_ascii_lowercase();
+    let host = url.host_str().filter(|host| !host.is_empty() && url.scheme() != "file")?.to_ascii_lowercase();
     Some(match url.port() {
         Some(port) => format!("{}://{host}:{port}", url.scheme()),
         None => format!("{}://{host}", url.scheme()),
@@ -162,12 +127,7 @@ mod tests {
     use super::*;
 
     fn list(entries: &[&str]) -> Result<OriginList, OriginError> {
-        OriginList::parse(
-            &entries
-                .iter()
-                .map(|&entry| entry.to_owned())
-                .collect::<Vec<_>>(),
-        )
+        OriginList::parse(&entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -175,14 +135,8 @@ mod tests {
         let origins = |entry| list(&[entry]).unwrap().origins;
         assert_eq!(origins("https://app.example"), ["https://app.example"]);
         assert_eq!(origins("HTTPS://App.Example:443"), ["https://app.example"]);
-        assert_eq!(
-            origins("http://app.example:443"),
-            ["http://app.example:443"]
-        );
-        assert_eq!(
-            origins("https://bücher.example"),
-            ["https://xn--bcher-kva.example"]
-        );
+        assert_eq!(origins("http://app.example:443"), ["http://app.example:443"]);
+        assert_eq!(origins("https://bücher.example"), ["https://xn--bcher-kva.example"]);
         assert_eq!(origins("http://[::1]:8000"), ["http://[::1]:8000"]);
         assert_eq!(origins("capacitor://LocalHost"), ["capacitor://localhost"]);
         assert_eq!(origins("app://local:8000"), ["app://local:8000"]);
@@ -190,10 +144,8 @@ mod tests {
 
     #[test]
     fn entries_that_are_refused() {
-        let more = |entry: &str, origin: &str| OriginError::MoreThanOrigin {
-            entry: entry.into(),
-            origin: origin.into(),
-        };
+        let more =
+            |entry: &str, origin: &str| OriginError::MoreThanOrigin { entry: entry.into(), origin: origin.into() };
         for entry in [
             "",
             "app.example",
@@ -209,47 +161,20 @@ mod tests {
             "//e.com",
             "file:///a",
         ] {
-            assert_eq!(
-                list(&[entry]),
-                Err(OriginError::Malformed {
-                    entry: entry.into()
-                }),
-                "{entry}"
-            );
+            assert_eq!(list(&[entry]), Err(OriginError::Malformed { entry: entry.into() }), "{entry}");
         }
-        assert_eq!(
-            list(&["https://e.com/"]),
-            Err(more("https://e.com/", "https://e.com"))
-        );
-        assert_eq!(
-            list(&["https://e.com/a?b#c"]),
-            Err(more("https://e.com/a?b#c", "https://e.com"))
-        );
-        assert_eq!(
-            list(&["https://me@e.com"]),
-            Err(more("https://me@e.com", "https://e.com"))
-        );
-        assert_eq!(
-            list(&["https://*.e.com"]),
-            Err(OriginError::Wildcard {
-                entry: "https://*.e.com".into()
-            })
-        );
+        assert_eq!(list(&["https://e.com/"]), Err(more("https://e.com/", "https://e.com")));
+        assert_eq!(list(&["https://e.com/a?b#c"]), Err(more("https://e.com/a?b#c", "https://e.com")));
+        assert_eq!(list(&["https://me@e.com"]), Err(more("https://me@e.com", "https://e.com")));
+        assert_eq!(list(&["https://*.e.com"]), Err(OriginError::Wildcard { entry: "https://*.e.com".into() }));
         assert_eq!(list(&["null"]), Err(OriginError::Null));
-        assert_eq!(
-            list(&["*", "https://e.com"]),
-            Err(OriginError::AnyWithOthers)
-        );
+        assert_eq!(list(&["*", "https://e.com"]), Err(OriginError::AnyWithOthers));
     }
 
     #[test]
     fn only_listed_origins_are_allowed() {
         let allowed = list(&["https://app.example", "http://e.com:8000"]).unwrap();
-        for origin in [
-            "https://app.example",
-            "HTTPS://APP.example",
-            "http://e.com:8000",
-        ] {
+        for origin in ["https://app.example", "HTTPS://APP.example", "http://e.com:8000"] {
             assert!(allowed.allows(origin), "{origin}");
         }
         for origin in [
@@ -276,12 +201,7 @@ mod tests {
         assert!(!list(&[]).unwrap().allows("https://e.com"));
         assert!(!list(&[]).unwrap().allows(""));
         let any = list(&["*"]).unwrap();
-        assert!(
-            any.allows_any()
-                && any.allows("https://e.com")
-                && any.allows("null")
-                && !any.is_empty()
-        );
+        assert!(any.allows_any() && any.allows("https://e.com") && any.allows("null") && !any.is_empty());
     }
 
     #[test]
@@ -313,10 +233,6 @@ mod tests {
             assert!(!development.allows(origin), "{origin}");
         }
         let both = list(&["https://app.example"]).unwrap().and_loopback();
-        assert!(
-            both.allows("https://app.example")
-                && both.allows("http://localhost")
-                && !both.allows("https://e.com")
-        );
+        assert!(both.allows("https://app.example") && both.allows("http://localhost") && !both.allows("https://e.com"));
     }
 }

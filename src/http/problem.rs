@@ -12,11 +12,7 @@ use super::response::ResponseHead;
 pub fn problem(status: u16, title: &str, detail: &str, extra: &[(&str, Value)]) -> ResponseHead {
     let mut members = Map::new();
     members.insert("type".to_owned(), "about:blank".into());
-    members.extend(
-        extra
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone())),
-    );
+    members.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     members.insert("status".to_owned(), status.into());
     members.insert("title".to_owned(), title.into());
     members.insert("detail".to_owned(), detail.into());
@@ -30,22 +26,11 @@ pub fn problem(status: u16, title: &str, detail: &str, extra: &[(&str, Value)]) 
 ///
 /// `description` must tell nothing about why a token is invalid; `resource_metadata` is the URL of RFC 9728 §5.1.
 #[must_use]
-pub fn challenge(
-    error: Option<&str>,
-    description: Option<&str>,
-    resource_metadata: Option<&str>,
-) -> String {
-    let parameters = [
-        ("error", error),
-        ("error_description", description),
-        ("resource_metadata", resource_metadata),
-    ];
+pub fn challenge(error: Option<&str>, description: Option<&str>, resource_metadata: Option<&str>) -> String {
+    let parameters = [("error", error), ("error_description", description), ("resource_metadata", resource_metadata)];
     let mut value = String::from("Bearer");
     let mut separator = " ";
-    for (name, text) in parameters
-        .into_iter()
-        .filter_map(|(name, text)| Some((name, text?)))
-    {
+    for (name, text) in parameters.into_iter().filter_map(|(name, text)| Some((name, text?))) {
         value.push_str(separator);
         value.push_str(name);
         value.push_str("=\"");
@@ -74,48 +59,26 @@ mod tests {
 
     #[test]
     fn documents() {
-        let answer = problem(
-            400,
-            "Bad Request",
-            "no \"topic\"\r\n",
-            &[("field", json!("topic"))],
-        );
+        let answer = problem(400, "Bad Request", "no \"topic\"\r\n", &[("field", json!("topic"))]);
         let body: Value = serde_json::from_slice(answer.body_bytes()).unwrap();
         let expected = json!({"type": "about:blank", "status": 400, "title": "Bad Request", "detail": "no \"topic\"\r\n", "field": "topic"});
         assert_eq!(body, expected);
         assert_eq!(answer.status(), 400);
-        assert_eq!(
-            answer.get("content-type"),
-            Some(&b"application/problem+json"[..])
-        );
+        assert_eq!(answer.get("content-type"), Some(&b"application/problem+json"[..]));
     }
 
     #[test]
     fn a_rule_may_have_a_type_but_extra_members_replace_nothing_else() {
-        let answer = problem(
-            403,
-            "t",
-            "d",
-            &[
-                ("type", json!("urn:x:y")),
-                ("status", json!(200)),
-                ("detail", json!(null)),
-            ],
-        );
+        let answer =
+            problem(403, "t", "d", &[("type", json!("urn:x:y")), ("status", json!(200)), ("detail", json!(null))]);
         let body: Value = serde_json::from_slice(answer.body_bytes()).unwrap();
-        assert_eq!(
-            body,
-            json!({"type": "urn:x:y", "status": 403, "title": "t", "detail": "d"})
-        );
+        assert_eq!(body, json!({"type": "urn:x:y", "status": 403, "title": "t", "detail": "d"}));
     }
 
     #[test]
     fn challenges() {
         assert_eq!(challenge(None, None, None), "Bearer");
-        assert_eq!(
-            challenge(None, None, Some("https://e/m")),
-            "Bearer resource_metadata=\"https://e/m\""
-        );
+        assert_eq!(challenge(None, None, Some("https://e/m")), "Bearer resource_metadata=\"https://e/m\"");
         assert_eq!(
             challenge(Some("invalid_token"), None, Some("https://e/m")),
             "Bearer error=\"invalid_token\", resource_metadata=\"https://e/m\""

@@ -9,14 +9,8 @@ use super::head::{Version, is_token_byte};
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Written by [`ResponseHead::encode`]; a caller's own would contradict it.
-const OWN_FIELDS: [&str; 6] = [
-    "Connection",
-    "Content-Length",
-    "Date",
-    "Keep-Alive",
-    "Transfer-Encoding",
-    "X-Content-Type-Options",
-];
+const OWN_FIELDS: [&str; 6] =
+    ["Connection", "Content-Length", "Date", "Keep-Alive", "Transfer-Encoding", "X-Content-Type-Options"];
 
 /// An answer in the making.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +25,7 @@ impl ResponseHead {
     #[must_use]
     pub fn new(status: u16) -> Self {
         debug_assert!((200..=599).contains(&status), "a final status");
-        Self {
-            status,
-            fields: Vec::new(),
-            body: Vec::new(),
-        }
+        Self { status, fields: Vec::new(), body: Vec::new() }
     }
 
     /// The same answer with one more field, see [`add_field`](Self::add_field).
@@ -71,17 +61,13 @@ impl ResponseHead {
 
     /// The fields so far, without those that encoding adds.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        self.fields
-            .iter()
-            .map(|(name, value)| (*name, value.as_slice()))
+        self.fields.iter().map(|(name, value)| (*name, value.as_slice()))
     }
 
     /// The value of the first field of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.fields()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.fields().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// The body.
@@ -94,14 +80,7 @@ impl ResponseHead {
     ///
     /// `head_only` (the answer to HEAD) leaves out the body, not its length. `keep_alive` is whether this side
     /// keeps the connection open. `date` is an IMF-fixdate.
-    pub fn encode(
-        &self,
-        version: Version,
-        keep_alive: bool,
-        head_only: bool,
-        date: &str,
-        out: &mut Vec<u8>,
-    ) {
+    pub fn encode(&self, version: Version, keep_alive: bool, head_only: bool, date: &str, out: &mut Vec<u8>) {
         out.reserve(256 + self.body.len());
         self.encode_start(version, date, out);
         match (version, keep_alive) {
@@ -112,11 +91,7 @@ impl ResponseHead {
         // RFC 9110 §8.6: a 204 has no length; a 304 would have to give the one of the 200.
         let has_body = !matches!(self.status, 204 | 304);
         if has_body {
-            push_field(
-                "Content-Length",
-                self.body.len().to_string().as_bytes(),
-                out,
-            );
+            push_field("Content-Length", self.body.len().to_string().as_bytes(), out);
         }
         out.extend_from_slice(b"\r\n");
         if has_body && !head_only {
@@ -162,16 +137,7 @@ fn push_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
 }
 
 fn without_controls(value: &[u8]) -> Vec<u8> {
-    value
-        .iter()
-        .map(|&byte| {
-            if byte.is_ascii_control() && byte != b'\t' {
-                b' '
-            } else {
-                byte
-            }
-        })
-        .collect()
+    value.iter().map(|&byte| if byte.is_ascii_control() && byte != b'\t' { b' ' } else { byte }).collect()
 }
 
 /// The reason phrase of a status this server answers with; empty for others, which the grammar allows.
@@ -232,46 +198,28 @@ mod tests {
 
     #[test]
     fn an_answer() {
-        let head = ResponseHead::new(200)
-            .field("Content-Type", "text/plain")
-            .body("hi");
+        let head = ResponseHead::new(200).field("Content-Type", "text/plain").body("hi");
         assert_eq!(
             encoded(&head, Version::Http11, true, false),
             "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/plain\r\n\
              X-Content-Type-Options: nosniff\r\nContent-Length: 2\r\n\r\nhi"
         );
-        assert!(
-            encoded(&head, Version::Http11, false, false).contains("\r\nConnection: close\r\n")
-        );
-        assert!(
-            encoded(&head, Version::Http10, true, false).contains("\r\nConnection: keep-alive\r\n")
-        );
+        assert!(encoded(&head, Version::Http11, false, false).contains("\r\nConnection: close\r\n"));
+        assert!(encoded(&head, Version::Http10, true, false).contains("\r\nConnection: keep-alive\r\n"));
         assert!(encoded(&head, Version::Http10, false, false).starts_with("HTTP/1.0 200 OK\r\n"));
-        assert!(
-            encoded(&head, Version::Http10, false, false).contains("\r\nConnection: close\r\n")
-        );
+        assert!(encoded(&head, Version::Http10, false, false).contains("\r\nConnection: close\r\n"));
     }
 
     #[test]
     fn head_keeps_the_length_and_loses_the_body() {
-        let text = encoded(
-            &ResponseHead::new(200).body("hi"),
-            Version::Http11,
-            true,
-            true,
-        );
+        let text = encoded(&ResponseHead::new(200).body("hi"), Version::Http11, true, true);
         assert!(text.contains("\r\nContent-Length: 2\r\n") && text.ends_with("\r\n\r\n"));
     }
 
     #[test]
     fn no_content_has_neither_length_nor_body() {
         for status in [204, 304] {
-            let text = encoded(
-                &ResponseHead::new(status).body("hi"),
-                Version::Http11,
-                true,
-                false,
-            );
+            let text = encoded(&ResponseHead::new(status).body("hi"), Version::Http11, true, false);
             assert!(!text.contains("Content-Length") && text.ends_with("\r\n\r\n"));
         }
     }
@@ -282,16 +230,11 @@ mod tests {
         let mut out = Vec::new();
         head.encode_stream(Version::Http11, DATE, &mut out);
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.ends_with("nosniff\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
-        );
+        assert!(text.ends_with("nosniff\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"));
         let mut out = Vec::new();
         head.encode_stream(Version::Http10, DATE, &mut out);
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.starts_with("HTTP/1.0 200 OK\r\n")
-                && text.ends_with("nosniff\r\nConnection: close\r\n\r\n")
-        );
+        assert!(text.starts_with("HTTP/1.0 200 OK\r\n") && text.ends_with("nosniff\r\nConnection: close\r\n\r\n"));
     }
 
     #[test]
@@ -311,9 +254,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_a_phrase() {
-        for status in [
-            400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431, 500, 501, 503, 505,
-        ] {
+        for status in [400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431, 500, 501, 503, 505] {
             assert_ne!(reason(status), "", "{status}");
         }
     }

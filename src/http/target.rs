@@ -14,18 +14,11 @@ pub(super) struct Target<'b> {
 
 impl<'b> Target<'b> {
     pub(super) fn parse(method: Method, target: &'b str) -> Result<Self, HeadError> {
-        if !target
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
-        {
+        if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return Err(HeadError::TargetBytes);
         }
         if target == "*" && method == Method::Options {
-            return Ok(Self {
-                path: "*",
-                query: None,
-                authority: None,
-            });
+            return Ok(Self { path: "*", query: None, authority: None });
         }
         if target.starts_with('/') {
             return Ok(Self::of_path(target, None));
@@ -40,11 +33,7 @@ impl<'b> Target<'b> {
         }
         // RFC 9112 §3.2.4: OPTIONS of a URL with neither path nor query is the asterisk form on its way here.
         if path.is_empty() && method == Method::Options {
-            return Ok(Self {
-                path: "*",
-                query: None,
-                authority: Some(authority),
-            });
+            return Ok(Self { path: "*", query: None, authority: Some(authority) });
         }
         Ok(Self::of_path(path, Some(authority)))
     }
@@ -54,11 +43,7 @@ impl<'b> Target<'b> {
             Some((path, query)) => (path, Some(query)),
             None => (text, None),
         };
-        Self {
-            path: if path.is_empty() { "/" } else { path },
-            query,
-            authority,
-        }
+        Self { path: if path.is_empty() { "/" } else { path }, query, authority }
     }
 }
 
@@ -82,16 +67,12 @@ pub(super) fn effective_host<'b>(
         (None, _) if version == Version::Http11 => return Err(HeadError::HostMissing),
         (None, _) => None,
         (Some(value), None) => {
-            let host = std::str::from_utf8(value)
-                .ok()
-                .filter(|host| authority::is_valid(host));
+            let host = std::str::from_utf8(value).ok().filter(|host| authority::is_valid(host));
             Some(host.ok_or(HeadError::HostInvalid)?)
         }
     };
     match (target.authority, host) {
-        (Some(named), Some(host)) if !named.eq_ignore_ascii_case(host) => {
-            Err(HeadError::HostDisagrees)
-        }
+        (Some(named), Some(host)) if !named.eq_ignore_ascii_case(host) => Err(HeadError::HostDisagrees),
         (named, host) => Ok(named.or(host)),
     }
 }
@@ -100,10 +81,7 @@ pub(super) fn effective_host<'b>(
 mod tests {
     use super::*;
 
-    fn parts(
-        method: Method,
-        target: &str,
-    ) -> Result<(&str, Option<&str>, Option<&str>), HeadError> {
+    fn parts(method: Method, target: &str) -> Result<(&str, Option<&str>, Option<&str>), HeadError> {
         Target::parse(method, target).map(|target| (target.path, target.query, target.authority))
     }
 
@@ -115,17 +93,11 @@ mod tests {
         assert_eq!(get("/a?"), Ok(("/a", Some(""), None)));
         assert_eq!(get("//a"), Ok(("//a", None, None)));
         assert_eq!(get("/?match={a}|b"), Ok(("/", Some("match={a}|b"), None)));
-        assert_eq!(
-            get("http://e.com:3000/a?b"),
-            Ok(("/a", Some("b"), Some("e.com:3000")))
-        );
+        assert_eq!(get("http://e.com:3000/a?b"), Ok(("/a", Some("b"), Some("e.com:3000"))));
         assert_eq!(get("HTTP://e.com"), Ok(("/", None, Some("e.com"))));
         assert_eq!(get("http://e.com?b"), Ok(("/", Some("b"), Some("e.com"))));
         assert_eq!(parts(Method::Options, "*"), Ok(("*", None, None)));
-        assert_eq!(
-            parts(Method::Options, "http://e.com"),
-            Ok(("*", None, Some("e.com")))
-        );
+        assert_eq!(parts(Method::Options, "http://e.com"), Ok(("*", None, Some("e.com"))));
     }
 
     #[test]

@@ -34,12 +34,7 @@ impl Draft {
         cost(&self.topics, self.frame.wire_bytes())
     }
 
-    pub(super) fn place(
-        self,
-        offset: u64,
-        published_ms: u64,
-        hub_id: &[u8; EVENT_ID_BYTES],
-    ) -> Event {
+    pub(super) fn place(self, offset: u64, published_ms: u64, hub_id: &[u8; EVENT_ID_BYTES]) -> Event {
         let id_given = self.given_id.is_some();
         Event {
             offset,

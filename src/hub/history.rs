@@ -30,27 +30,20 @@ pub struct Filter {
 impl Filter {
     /// Whether the subscriber is to receive the event (protocol §4, "Delivery").
     pub fn admits(&self, event: &Event, hub: &HubUrl) -> bool {
-        let needs_urls = event.private
-            || self
-                .matchers
-                .iter()
-                .any(|m| matches!(m, Matcher::Pattern(_)));
+        let needs_urls = event.private || self.matchers.iter().any(|m| matches!(m, Matcher::Pattern(_)));
         let plain = |text| ParsedTopic { text, url: None };
         let topics = event.topics.iter().map(|topic| match needs_urls {
             true => ParsedTopic::new(topic.as_str(), hub),
             false => plain(topic.as_str()),
         });
         let topics: Vec<_> = topics.collect();
-        topics
-            .iter()
-            .any(|topic| self.matchers.iter().any(|matcher| matcher.matches(topic)))
+        topics.iter().any(|topic| self.matchers.iter().any(|matcher| matcher.matches(topic)))
             && (!event.private
                 || planted(Defect::ReadsPrivate)
-                || self.access.as_ref().is_some_and(|access| {
-                    topics
-                        .iter()
-                        .any(|topic| access.grants.may_subscribe(topic))
-                }))
+                || self
+                    .access
+                    .as_ref()
+                    .is_some_and(|access| topics.iter().any(|topic| access.grants.may_subscribe(topic))))
     }
 }
 
@@ -88,12 +81,7 @@ pub trait Reader {
     ///
     /// # Errors
     /// [`HistoryError::Trimmed`] when the event after `after` is gone, unless `from_earliest` asks for whatever is kept.
-    fn range(
-        &self,
-        after: u64,
-        from_earliest: bool,
-        count: usize,
-    ) -> Result<Vec<Arc<Event>>, HistoryError>;
+    fn range(&self, after: u64, from_earliest: bool, count: usize) -> Result<Vec<Arc<Event>>, HistoryError>;
 
     /// The newest offset ever stored, 0 when there was none.
     fn last(&self) -> u64;
@@ -110,10 +98,7 @@ pub fn read(
     filter: &Filter,
     hub: &HubUrl,
 ) -> Result<HistoryChunk, HistoryError> {
-    let mut chunk = HistoryChunk {
-        events: Vec::new(),
-        through: after,
-    };
+    let mut chunk = HistoryChunk { events: Vec::new(), through: after };
     let (mut bytes, mut scanned, mut earliest) = (0, 0, from_earliest);
     loop {
         let last = reader.last();
@@ -132,10 +117,7 @@ pub fn read(
                 bytes += event.cost_bytes();
                 chunk.events.push(event);
             }
-            if scanned == SCAN_EVENTS_MAX
-                || chunk.events.len() == CHUNK_EVENTS_MAX
-                || bytes >= CHUNK_BYTES_MAX
-            {
+            if scanned == SCAN_EVENTS_MAX || chunk.events.len() == CHUNK_EVENTS_MAX || bytes >= CHUNK_BYTES_MAX {
                 return Ok(chunk);
             }
         }

@@ -16,11 +16,7 @@ pub struct Log {
 impl Log {
     /// A log that goes on after `head` (0: empty) in `epoch`. An offset is never reused within an epoch.
     pub fn new(epoch: u32, head: u64, cipher: IdCipher) -> Log {
-        Log {
-            epoch,
-            head,
-            cipher,
-        }
+        Log { epoch, head, cipher }
     }
 
     /// Gives the draft its place. The event is not visible to anybody until the engine has it.
@@ -37,10 +33,7 @@ impl Log {
 
     /// What turns ids back into offsets, for the history readers.
     pub fn locator(&self) -> Locator {
-        Locator {
-            epoch: self.epoch,
-            cipher: self.cipher.clone(),
-        }
+        Locator { epoch: self.epoch, cipher: self.cipher.clone() }
     }
 }
 
@@ -64,10 +57,6 @@ impl Locator {
     /// Reads an id; `None` for publishers' ids and forgeries.
     pub fn locate(&self, id: &str) -> Option<Located> {
         let (epoch, offset) = self.cipher.decode(id)?;
-        Some(if epoch == self.epoch {
-            Located::Here(offset)
-        } else {
-            Located::Before
-        })
+        Some(if epoch == self.epoch { Located::Here(offset) } else { Located::Before })
     }
 }

@@ -85,20 +85,12 @@ impl Schedule {
     /// Hangs one more event on a walk under way.
     pub(crate) fn add(&mut self, walk: u32, offset: u64, audience: u32) {
         let entry = &mut self.walks[walk as usize];
-        debug_assert!(
-            entry.pending.back().is_some_and(|&newest| newest < offset),
-            "events are pending in log order"
-        );
+        debug_assert!(entry.pending.back().is_some_and(|&newest| newest < offset), "events are pending in log order");
         entry.pending.push_back(offset);
         self.pending += 1;
         if audience < entry.rank {
             entry.rank = audience;
-            self.smallest.push(Reverse((
-                audience,
-                entry.pending[0],
-                walk,
-                entry.generation,
-            )));
+            self.smallest.push(Reverse((audience, entry.pending[0], walk, entry.generation)));
             self.throw_out_stale();
         }
     }
@@ -107,9 +99,7 @@ impl Schedule {
     pub(crate) fn end_pass(&mut self, walk: u32, members: u32) -> bool {
         let entry = &mut self.walks[walk as usize];
         let done_through = entry.pass_end.min(entry.pass_low);
-        let done = entry
-            .pending
-            .partition_point(|&offset| offset <= done_through);
+        let done = entry.pending.partition_point(|&offset| offset <= done_through);
         entry.pending.drain(..done);
         self.pending -= done;
         if entry.pending.is_empty() {
@@ -159,15 +149,11 @@ impl Schedule {
         let entry = &mut self.walks[walk as usize];
         entry.generation = entry.generation.wrapping_add(1);
         entry.position = members;
-        entry.pass_end = *entry
-            .pending
-            .back()
-            .expect("a pass has something to deliver");
+        entry.pass_end = *entry.pending.back().expect("a pass has something to deliver");
         entry.pass_low = u64::MAX;
         entry.rank = audience;
         let first = entry.pending[0];
-        self.smallest
-            .push(Reverse((audience, first, walk, entry.generation)));
+        self.smallest.push(Reverse((audience, first, walk, entry.generation)));
         self.oldest.push(Reverse((first, walk, entry.generation)));
         self.throw_out_stale();
     }
@@ -178,14 +164,10 @@ impl Schedule {
         let entries_max = RANKED_PER_WALK_MAX * under_way + RANKED_SPARE_MAX;
         let walks = &self.walks;
         if self.smallest.len() > entries_max {
-            self.smallest
-                .retain(|&Reverse((audience, _, walk, generation))| {
-                    ranked(walks, walk, generation, audience)
-                });
+            self.smallest.retain(|&Reverse((audience, _, walk, generation))| ranked(walks, walk, generation, audience));
         }
         if self.oldest.len() > entries_max {
-            self.oldest
-                .retain(|&Reverse((_, walk, generation))| current(walks, walk, generation));
+            self.oldest.retain(|&Reverse((_, walk, generation))| current(walks, walk, generation));
         }
         debug_assert!(
             self.smallest.len().max(self.oldest.len()) <= entries_max,
@@ -215,9 +197,7 @@ impl Schedule {
 
 /// Whether an entry is of the pass under way.
 fn current(walks: &[Walk], walk: u32, generation: u32) -> bool {
-    walks
-        .get(walk as usize)
-        .is_some_and(|entry| entry.active && entry.generation == generation)
+    walks.get(walk as usize).is_some_and(|entry| entry.active && entry.generation == generation)
 }
 
 /// The same, and the walk hasn't been ranked anew since.
@@ -255,32 +235,17 @@ mod tests {
         let broadcast = schedule.start(0, 9_000, 1, 9_000);
         let few = schedule.start(1, 10, 2, 10);
         let fewer = schedule.start(2, 9, 3, 9);
-        assert_eq!(
-            (schedule.smallest(), schedule.oldest()),
-            (Some(fewer), Some(broadcast))
-        );
+        assert_eq!((schedule.smallest(), schedule.oldest()), (Some(fewer), Some(broadcast)));
         assert!(!pass(&mut schedule, fewer));
-        assert_eq!(
-            (schedule.smallest(), schedule.oldest()),
-            (Some(few), Some(broadcast))
-        );
+        assert_eq!((schedule.smallest(), schedule.oldest()), (Some(few), Some(broadcast)));
         // An event with a smaller audience on the walk under way moves it forward.
         schedule.add(broadcast, 4, 3);
         assert_eq!(schedule.smallest(), Some(broadcast));
-        assert_eq!(
-            (schedule.pending(), schedule.oldest_pending()),
-            (3, Some(1))
-        );
+        assert_eq!((schedule.pending(), schedule.oldest_pending()), (3, Some(1)));
         schedule.cancel(broadcast);
-        assert_eq!(
-            (schedule.smallest(), schedule.oldest_pending()),
-            (Some(few), Some(2))
-        );
+        assert_eq!((schedule.smallest(), schedule.oldest_pending()), (Some(few), Some(2)));
         assert!(!pass(&mut schedule, few));
-        assert_eq!(
-            (schedule.smallest(), schedule.oldest(), schedule.pending()),
-            (None, None, 0)
-        );
+        assert_eq!((schedule.smallest(), schedule.oldest(), schedule.pending()), (None, None, 0));
     }
 
     #[test]
@@ -289,10 +254,7 @@ mod tests {
         let walk = schedule.start(0, 5, 1, 5);
         schedule.add(walk, 2, 5);
         assert!(schedule.end_pass(walk, 7));
-        assert_eq!(
-            (schedule.get(walk).position, schedule.get(walk).pass_end),
-            (7, 2)
-        );
+        assert_eq!((schedule.get(walk).position, schedule.get(walk).pass_end), (7, 2));
         assert_eq!(schedule.get(walk).pending, [2]);
         schedule.get_mut(walk).pass_low = 1;
         assert!(schedule.end_pass(walk, 7), "somebody has only event 1");
@@ -309,10 +271,7 @@ mod tests {
             schedule.add(small, offset + 10_000, 9);
             pass(&mut schedule, small);
             pass(&mut schedule, small);
-            assert_eq!(
-                (schedule.smallest(), schedule.oldest()),
-                (Some(lonely), Some(broadcast))
-            );
+            assert_eq!((schedule.smallest(), schedule.oldest()), (Some(lonely), Some(broadcast)));
             assert!(schedule.ranked() < 200, "{} entries", schedule.ranked());
         }
     }

@@ -116,10 +116,7 @@ impl Selectors {
             members.reserve_exact(1);
         }
         members.push(slot);
-        Place {
-            selector,
-            position: (members.len() - 1) as u32,
-        }
+        Place { selector, position: (members.len() - 1) as u32 }
     }
 
     /// Takes a subscriber out of a member list; the last member moves into its position.
@@ -130,20 +127,12 @@ impl Selectors {
         if selector.members.is_empty() {
             let walk = std::mem::replace(&mut selector.walk, NO_WALK);
             self.drop_selector(place.selector);
-            return Removed {
-                moved_slot: None,
-                orphaned_walk: (walk != NO_WALK).then_some(walk),
-            };
+            return Removed { moved_slot: None, orphaned_walk: (walk != NO_WALK).then_some(walk) };
         }
-        if selector.members.capacity() > 64
-            && selector.members.len() < selector.members.capacity() / 4
-        {
+        if selector.members.capacity() > 64 && selector.members.len() < selector.members.capacity() / 4 {
             selector.members.shrink_to(selector.members.len() * 2);
         }
-        Removed {
-            moved_slot,
-            orphaned_walk: None,
-        }
+        Removed { moved_slot, orphaned_walk: None }
     }
 
     /// Collects the selectors an event matches, each once.
@@ -184,17 +173,12 @@ impl Selectors {
         for topic in &event.topics {
             self.resolve_patterns(topic.as_str(), &mut matching);
         }
-        places
-            .iter()
-            .any(|place| matching.contains(&place.selector))
+        places.iter().any(|place| matching.contains(&place.selector))
     }
 
     /// The matchers of a subscriber, as history readers need them.
     pub(crate) fn matchers(&self, places: &[Place]) -> Vec<Matcher> {
-        places
-            .iter()
-            .filter_map(|place| self.slots[place.selector as usize].matcher.clone())
-            .collect()
+        places.iter().filter_map(|place| self.slots[place.selector as usize].matcher.clone()).collect()
     }
 
     fn resolve_patterns(&mut self, topic: &str, out: &mut Vec<u32>) {
@@ -203,10 +187,7 @@ impl Selectors {
             if self.young.len() >= CACHED_TOPICS_MAX {
                 self.old = std::mem::take(&mut self.young);
             }
-            let entry = self
-                .old
-                .remove(topic)
-                .filter(|entry| entry.tried >= log_start);
+            let entry = self.old.remove(topic).filter(|entry| entry.tried >= log_start);
             let entry = entry.unwrap_or_else(|| self.match_patterns(topic));
             self.young.insert(topic.into(), entry);
         }
@@ -228,12 +209,7 @@ impl Selectors {
             for named in self.newest.iter().skip((entry.tried - log_start) as usize) {
                 let selector = &self.slots[named.selector as usize];
                 let live = selector.generation == named.generation;
-                if live
-                    && selector
-                        .matcher
-                        .as_ref()
-                        .is_some_and(|matcher| matcher.matches(&parsed))
-                {
+                if live && selector.matcher.as_ref().is_some_and(|matcher| matcher.matches(&parsed)) {
                     entry.patterns.push(*named);
                 }
             }
@@ -248,14 +224,7 @@ impl Selectors {
     }
 
     fn match_patterns(&self, topic: &str) -> CachedTopic {
-        Self::match_patterns_in(
-            &self.slots,
-            &self.by_prefix,
-            &self.prefix_lengths,
-            &self.hub,
-            topic,
-            self.interned,
-        )
+        Self::match_patterns_in(&self.slots, &self.by_prefix, &self.prefix_lengths, &self.hub, topic, self.interned)
     }
 
     fn match_patterns_in(
@@ -275,23 +244,13 @@ impl Selectors {
                 };
                 for &selector in by_prefix.get(prefix).into_iter().flatten() {
                     let candidate = &slots[selector as usize];
-                    if candidate
-                        .matcher
-                        .as_ref()
-                        .is_some_and(|matcher| matcher.matches(&parsed))
-                    {
-                        patterns.push(Named {
-                            selector,
-                            generation: candidate.generation,
-                        });
+                    if candidate.matcher.as_ref().is_some_and(|matcher| matcher.matches(&parsed)) {
+                        patterns.push(Named { selector, generation: candidate.generation });
                     }
                 }
             }
         }
-        CachedTopic {
-            patterns,
-            tried: interned,
-        }
+        CachedTopic { patterns, tried: interned }
     }
 
     fn intern(&mut self, matcher: &Matcher) -> u32 {
@@ -304,12 +263,7 @@ impl Selectors {
             return selector;
         }
         let selector = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Selector {
-                matcher: None,
-                generation: 0,
-                walk: NO_WALK,
-                members: Vec::new(),
-            });
+            self.slots.push(Selector { matcher: None, generation: 0, walk: NO_WALK, members: Vec::new() });
             (self.slots.len() - 1) as u32
         });
         self.slots[selector as usize].matcher = Some(matcher.clone());
@@ -321,16 +275,10 @@ impl Selectors {
             Matcher::Pattern(pattern) => {
                 self.patterns.insert(matcher.clone(), selector);
                 let prefix = pattern.address_prefix();
-                self.by_prefix
-                    .entry(prefix.into())
-                    .or_default()
-                    .push(selector);
+                self.by_prefix.entry(prefix.into()).or_default().push(selector);
                 *self.prefix_lengths.entry(prefix.len()).or_default() += 1;
                 self.interned += 1;
-                self.newest.push_back(Named {
-                    selector,
-                    generation: self.slots[selector as usize].generation,
-                });
+                self.newest.push_back(Named { selector, generation: self.slots[selector as usize].generation });
                 if self.newest.len() > PATTERN_LOG_MAX {
                     self.newest.pop_front();
                 }
@@ -376,12 +324,7 @@ impl Selectors {
         }
         self.free.push(selector);
         if self.free.len() == self.slots.len() {
-            let next = self
-                .slots
-                .iter()
-                .map(|slot| slot.generation)
-                .max()
-                .unwrap_or(0);
+            let next = self.slots.iter().map(|slot| slot.generation).max().unwrap_or(0);
             debug_assert!(
                 self.newest.is_empty() && self.young.is_empty(),
                 "generations {next} may start again: nothing names one"

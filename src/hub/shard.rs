@@ -16,9 +16,7 @@ use super::history::{CHUNK_EVENTS_MAX, Filter, HistoryChunk, HistoryError};
 use super::schedule::Schedule;
 use super::selector::{NO_WALK, Selectors};
 use super::slab::Slab;
-use super::subscriber::{
-    Backlog, CloseReason, Place, Places, Rest, Sink, SlotId, State, Subscriber, Wait,
-};
+use super::subscriber::{Backlog, CloseReason, Place, Places, Rest, Sink, SlotId, State, Subscriber, Wait};
 use super::tail::Tail;
 use crate::protocol::frame;
 use crate::protocol::matcher::Matcher;
@@ -350,10 +348,7 @@ impl Shard {
     /// The next bounded piece of work. `None` when there was nothing to write; [`Shard::busy`] says whether there is
     /// more to do. The batch comes back with its outcomes as [`Input::Sent`] before anything else is handled.
     pub fn slice(&mut self) -> Option<Batch> {
-        debug_assert!(
-            self.outputs.is_empty(),
-            "drain outputs before the next slice"
-        );
+        debug_assert!(self.outputs.is_empty(), "drain outputs before the next slice");
         let mut batch = self.batch.take().expect("the last batch has come back");
         batch.clear();
         self.verdicts.clear();
@@ -400,11 +395,7 @@ impl Shard {
     /// Walks on over a selector's members. False when the pass can't go on in this batch.
     fn walk(&mut self, walk: u32, steps: &mut u32, batch: &mut Batch) -> bool {
         let selector = self.schedule.get(walk).selector;
-        let mut position = self
-            .schedule
-            .get(walk)
-            .position
-            .min(self.selectors.get(selector).members.len() as u32);
+        let mut position = self.schedule.get(walk).position.min(self.selectors.get(selector).members.len() as u32);
         let mut low = self.schedule.get(walk).pass_low;
         let mut met_batch = false;
         while position > 0 && *steps > 0 {
@@ -454,8 +445,7 @@ impl Shard {
                     true => 0,
                 };
                 let mut pending = pending.range(from..);
-                self.offsets
-                    .extend(pending.by_ref().take(VISIT_PARTS_MAX + 1));
+                self.offsets.extend(pending.by_ref().take(VISIT_PARTS_MAX + 1));
                 if let Some(next) = pending.next() {
                     known = known.min(next - 1);
                 }
@@ -479,15 +469,8 @@ impl Shard {
             }
             let Some(event) = self.tail.get(offset) else {
                 // Trimmed before this subscriber's turn came: it reads on from history.
-                debug_assert_eq!(
-                    first_part,
-                    batch.parts.len(),
-                    "the tail is trimmed from its old end"
-                );
-                let id = SlotId {
-                    slot,
-                    generation: subscriber.generation,
-                };
+                debug_assert_eq!(first_part, batch.parts.len(), "the tail is trimmed from its old end");
+                let id = SlotId { slot, generation: subscriber.generation };
                 self.slab.at_mut(slot).offset = offset - 1;
                 self.fall_behind(id, Wait::Slice);
                 return None;
@@ -499,14 +482,7 @@ impl Shard {
             through = offset;
             // Judging is work too, and what may not be read leads to no send that would be counted.
             *steps = steps.saturating_sub(u32::from(event.private));
-            if !event.private
-                || readable(
-                    event,
-                    &subscriber.access,
-                    self.selectors.hub(),
-                    &mut self.verdicts,
-                )
-            {
+            if !event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts) {
                 bytes += frame_bytes(event, subscriber.chunked).len();
                 batch.parts.push(Part::Tail { offset });
             }
@@ -549,18 +525,14 @@ impl Shard {
             batch.parts.push(Part::Rest);
             bytes += part_bytes(subscriber, &self.tail, Part::Rest).len();
         }
-        let room = |parts: usize, bytes: usize| {
-            parts - first_part < VISIT_PARTS_MAX && bytes < VISIT_BYTES_MAX
-        };
+        let room = |parts: usize, bytes: usize| parts - first_part < VISIT_PARTS_MAX && bytes < VISIT_BYTES_MAX;
         if !backlog.chunk.is_empty() {
             let mut taken = 0;
             for (index, event) in backlog.chunk.iter().enumerate() {
                 if !room(batch.parts.len(), bytes) {
                     break;
                 }
-                batch.parts.push(Part::Chunk {
-                    index: index as u32,
-                });
+                batch.parts.push(Part::Chunk { index: index as u32 });
                 bytes += frame_bytes(event, subscriber.chunked).len();
                 through = event.offset;
                 taken += 1;
@@ -585,12 +557,7 @@ impl Shard {
                 if self.selectors.admits(subscriber.places.as_slice(), event)
                     && (!event.private
                         || planted(Defect::ReplaysPrivate)
-                        || readable(
-                            event,
-                            &subscriber.access,
-                            self.selectors.hub(),
-                            &mut self.verdicts,
-                        ))
+                        || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts))
                 {
                     bytes += frame_bytes(event, subscriber.chunked).len();
                     batch.parts.push(Part::Tail { offset: next });
@@ -613,10 +580,7 @@ impl Shard {
     fn caught_up_to(&mut self, slot: u32, through: u64) {
         let head = self.tail.head();
         let subscriber = self.slab.at_mut(slot);
-        debug_assert!(
-            through >= subscriber.offset,
-            "order: a cursor never goes back"
-        );
+        debug_assert!(through >= subscriber.offset, "order: a cursor never goes back");
         subscriber.offset = through;
         let Some(backlog) = &mut subscriber.backlog else {
             return;
@@ -627,10 +591,7 @@ impl Shard {
             subscriber.backlog = None;
         } else {
             backlog.wait = Wait::Slice;
-            let id = SlotId {
-                slot,
-                generation: subscriber.generation,
-            };
+            let id = SlotId { slot, generation: subscriber.generation };
             self.catch_up.push_back(id);
         }
     }
@@ -672,15 +633,9 @@ impl Shard {
                     chunk.through >= subscriber.offset || backlog.from_earliest,
                     "order: history reads forward"
                 );
+                debug_assert!(chunk.events.len() <= CHUNK_EVENTS_MAX, "bounded: an answer of history");
                 debug_assert!(
-                    chunk.events.len() <= CHUNK_EVENTS_MAX,
-                    "bounded: an answer of history"
-                );
-                debug_assert!(
-                    chunk
-                        .events
-                        .iter()
-                        .is_sorted_by(|one, next| one.offset < next.offset),
+                    chunk.events.iter().is_sorted_by(|one, next| one.offset < next.offset),
                     "order: history answers in log order"
                 );
                 // Waiting for history was not its socket's fault.
@@ -700,28 +655,17 @@ impl Shard {
     /// Hands events to fan-out: each hangs on the selectors it matches.
     fn dispatch(&mut self) {
         let mut budget = DISPATCH_EVENTS_MAX;
-        while self.dispatched < self.tail.head()
-            && budget > 0
-            && self.schedule.pending() < PENDING_MAX
-        {
+        while self.dispatched < self.tail.head() && budget > 0 && self.schedule.pending() < PENDING_MAX {
             budget -= 1;
             let offset = self.dispatched + 1;
-            let event = self
-                .tail
-                .get(offset)
-                .expect("the tail keeps what was not dispatched");
+            let event = self.tail.get(offset).expect("the tail keeps what was not dispatched");
             self.selectors.resolve(event, &mut self.resolved);
-            let audience = self
-                .resolved
-                .iter()
-                .map(|&selector| self.selectors.get(selector).members.len())
-                .sum::<usize>() as u32;
+            let audience =
+                self.resolved.iter().map(|&selector| self.selectors.get(selector).members.len()).sum::<usize>() as u32;
             for &selector in &self.resolved {
                 let entry = self.selectors.get_mut(selector);
                 if entry.walk == NO_WALK {
-                    entry.walk =
-                        self.schedule
-                            .start(selector, entry.members.len() as u32, offset, audience);
+                    entry.walk = self.schedule.start(selector, entry.members.len() as u32, offset, audience);
                 } else {
                     self.schedule.add(entry.walk, offset, audience);
                 }
@@ -809,10 +753,8 @@ impl Shard {
 
     fn sent_whole(&mut self, batch: &Batch, write: &Write) {
         let parts = batch.parts(write);
-        self.counters.deliveries += parts
-            .iter()
-            .filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. }))
-            .count() as u64;
+        self.counters.deliveries +=
+            parts.iter().filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. })).count() as u64;
         let subscriber = self.slab.at_mut(write.slot);
         match subscriber.state {
             State::Behind => {
@@ -820,10 +762,7 @@ impl Shard {
                     if let Some(Rest::Event(..)) = backlog.rest.take() {
                         self.counters.deliveries += 1;
                     }
-                    let chunks = parts
-                        .iter()
-                        .filter(|part| matches!(part, Part::Chunk { .. }))
-                        .count();
+                    let chunks = parts.iter().filter(|part| matches!(part, Part::Chunk { .. })).count();
                     backlog.chunk.drain(..chunks);
                 }
                 self.caught_up_to(write.slot, write.through);
@@ -857,10 +796,7 @@ impl Shard {
                 Part::Tail { offset: sent } => offset = sent,
                 Part::Chunk { index } => {
                     chunks += 1;
-                    offset = subscriber
-                        .backlog
-                        .as_ref()
-                        .map_or(offset, |backlog| backlog.chunk[index as usize].offset);
+                    offset = subscriber.backlog.as_ref().map_or(offset, |backlog| backlog.chunk[index as usize].offset);
                 }
                 Part::Rest => rest_done = true,
                 Part::Heartbeat | Part::LastChunk => {}
@@ -871,16 +807,11 @@ impl Shard {
             _ if at == 0 => None,
             Part::Tail { offset: cut } => {
                 offset = cut;
-                self.tail
-                    .get(cut)
-                    .map(|event| Rest::Event(event.clone(), at))
+                self.tail.get(cut).map(|event| Rest::Event(event.clone(), at))
             }
             Part::Chunk { index } => {
                 chunks += 1;
-                let event = subscriber
-                    .backlog
-                    .as_ref()
-                    .map(|backlog| backlog.chunk[index as usize].clone());
+                let event = subscriber.backlog.as_ref().map(|backlog| backlog.chunk[index as usize].clone());
                 event.map(|event| {
                     offset = event.offset;
                     Rest::Event(event, at)
@@ -889,17 +820,10 @@ impl Shard {
             Part::Heartbeat => Some(Rest::Heartbeat(at)),
             Part::Rest | Part::LastChunk => None,
         };
-        let whole = batch
-            .parts(write)
-            .iter()
-            .take_while(|&&other| other != part);
-        self.counters.deliveries += whole
-            .filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. }))
-            .count() as u64;
-        let id = SlotId {
-            slot: write.slot,
-            generation: subscriber.generation,
-        };
+        let whole = batch.parts(write).iter().take_while(|&&other| other != part);
+        self.counters.deliveries +=
+            whole.filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. })).count() as u64;
+        let id = SlotId { slot: write.slot, generation: subscriber.generation };
         let subscriber = self.slab.at_mut(write.slot);
         subscriber.offset = offset + u64::from(planted(Defect::DropsWhenBehind));
         if bytes == 0 && subscriber.state == State::Current {
@@ -916,9 +840,7 @@ impl Shard {
         };
         match part {
             Part::Rest => {
-                if let Some(Rest::Head(_, sent) | Rest::Event(_, sent) | Rest::Heartbeat(sent)) =
-                    &mut backlog.rest
-                {
+                if let Some(Rest::Head(_, sent) | Rest::Event(_, sent) | Rest::Heartbeat(sent)) = &mut backlog.rest {
                     *sent += at;
                 }
             }
@@ -939,10 +861,7 @@ impl Shard {
         let subscriber = self.slab.at_mut(id.slot);
         subscriber.state = State::Behind;
         let offset = subscriber.offset;
-        subscriber
-            .backlog
-            .get_or_insert_with(|| Box::new(Backlog::new(wait, offset)))
-            .wait = wait;
+        subscriber.backlog.get_or_insert_with(|| Box::new(Backlog::new(wait, offset))).wait = wait;
         if wait == Wait::Slice {
             self.catch_up.push_back(id);
         }
@@ -952,15 +871,9 @@ impl Shard {
         let Some(slot) = self.slab.find(id) else {
             return;
         };
-        debug_assert!(
-            !registration.matchers.is_empty(),
-            "a subscription names at least one matcher"
-        );
-        let places: Vec<Place> = registration
-            .matchers
-            .iter()
-            .map(|matcher| self.selectors.join(matcher, slot))
-            .collect();
+        debug_assert!(!registration.matchers.is_empty(), "a subscription names at least one matcher");
+        let places: Vec<Place> =
+            registration.matchers.iter().map(|matcher| self.selectors.join(matcher, slot)).collect();
         let offset = match registration.start {
             Start::Live => self.tail.head(),
             Start::After(offset) => offset,
@@ -969,10 +882,7 @@ impl Shard {
         let mut backlog = Backlog::new(Wait::Slice, offset);
         backlog.rest = Some(Rest::Head(registration.head, 0));
         backlog.from_earliest = registration.start == Start::Earliest;
-        let expires_ms = registration
-            .access
-            .as_ref()
-            .map(|access| access.expires_at_ms);
+        let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms);
         let subscriber = self.slab.at_mut(slot);
         subscriber.state = State::Behind;
         subscriber.chunked = registration.chunked;
@@ -988,9 +898,7 @@ impl Shard {
             let remaining = expires_ms.saturating_sub(now.wall_ms);
             let window = (remaining / 10).min(EXPIRY_SPREAD_MS);
             let early = window * u64::from(registration.spread) / u64::from(u16::MAX);
-            subscriber.expires_s = u32::try_from((expires_ms - early) / 1000)
-                .unwrap_or(u32::MAX)
-                .max(1);
+            subscriber.expires_s = u32::try_from((expires_ms - early) / 1000).unwrap_or(u32::MAX).max(1);
             // The next tick may come after the token's end.
             ending = remaining <= TICK_MS * 2;
             if remaining < SOON_MS && !ending {
@@ -1000,9 +908,7 @@ impl Shard {
         if self.limits.lifetime_max_ms > 0 {
             let lifetime = self.limits.lifetime_max_ms;
             let early = lifetime / 10 * u64::from(registration.spread) / u64::from(u16::MAX);
-            subscriber.ends_ds = u32::try_from((now.mono_ms + lifetime - early) / 100)
-                .unwrap_or(u32::MAX)
-                .max(1);
+            subscriber.ends_ds = u32::try_from((now.mono_ms + lifetime - early) / 100).unwrap_or(u32::MAX).max(1);
         }
         self.counters.registered += 1;
         self.catch_up.push_back(id);
@@ -1037,9 +943,7 @@ impl Shard {
         subscriber.wakeups = subscriber.wakeups.saturating_add(1);
         let discarded = u32::from(subscriber.discarded_bytes).saturating_add(bytes);
         subscriber.discarded_bytes = discarded.min(u32::from(u16::MAX)) as u16;
-        if subscriber.state != State::Closing
-            && (discarded > DISCARDED_BYTES_MAX || subscriber.wakeups > WAKEUPS_MAX)
-        {
+        if subscriber.state != State::Closing && (discarded > DISCARDED_BYTES_MAX || subscriber.wakeups > WAKEUPS_MAX) {
             self.close(slot, CloseReason::Talkative, now);
         }
     }
@@ -1047,20 +951,13 @@ impl Shard {
     fn tick(&mut self, now: Now) {
         let capacity = self.slab.capacity();
         for _ in 0..capacity.div_ceil(SWEEP_TICKS) {
-            self.sweep_at = if self.sweep_at >= capacity {
-                0
-            } else {
-                self.sweep_at
-            };
+            self.sweep_at = if self.sweep_at >= capacity { 0 } else { self.sweep_at };
             self.sweep(self.sweep_at as u32, now);
             self.sweep_at += 1;
         }
         if !self.soon.is_empty() {
-            let due: Vec<SlotId> = self
-                .soon
-                .extract_if(.., |(at_ms, _)| *at_ms <= now.wall_ms)
-                .map(|(_, id)| id)
-                .collect();
+            let due: Vec<SlotId> =
+                self.soon.extract_if(.., |(at_ms, _)| *at_ms <= now.wall_ms).map(|(_, id)| id).collect();
             for id in due {
                 if let Some(slot) = self.slab.find(id) {
                     self.close(slot, CloseReason::Expired, now);
@@ -1087,31 +984,20 @@ impl Shard {
             }
             State::Current | State::Behind => {}
         }
-        if subscriber.expires_s > 0
-            && u64::from(subscriber.expires_s) * 1000 <= now.wall_ms + EXPIRY_MARGIN_MS
-        {
+        if subscriber.expires_s > 0 && u64::from(subscriber.expires_s) * 1000 <= now.wall_ms + EXPIRY_MARGIN_MS {
             self.close(slot, CloseReason::Expired, now);
         } else if subscriber.ends_ds > 0 && subscriber.ends_ds <= now.ds() {
             self.close(slot, CloseReason::Lifetime, now);
         } else if subscriber.state == State::Behind {
-            let blocked = subscriber
-                .backlog
-                .as_ref()
-                .is_some_and(|backlog| backlog.wait == Wait::Writable);
-            if blocked
-                && limits.write_timeout_ms > 0
-                && u64::from(idle_ds) * 100 >= limits.write_timeout_ms
-            {
+            let blocked = subscriber.backlog.as_ref().is_some_and(|backlog| backlog.wait == Wait::Writable);
+            if blocked && limits.write_timeout_ms > 0 && u64::from(idle_ds) * 100 >= limits.write_timeout_ms {
                 self.close(slot, CloseReason::Stalled, now);
             }
         } else if limits.heartbeat_ms > 0 {
             // A few slots early each, so that what one broadcast made idle together isn't due together.
             let early = limits.heartbeat_ms / 8 * u64::from(slot % 8) / 8;
             if u64::from(idle_ds) * 100 + early >= limits.heartbeat_ms {
-                let id = SlotId {
-                    slot,
-                    generation: subscriber.generation,
-                };
+                let id = SlotId { slot, generation: subscriber.generation };
                 self.heartbeats.push_back(id);
                 // Counted as written from here, so that it is queued once however long its slice takes to come.
                 self.slab.at_mut(slot).progress_ds = now.ds();
@@ -1121,11 +1007,7 @@ impl Shard {
 
     fn end_all(&mut self, reason: CloseReason, now: Now) {
         for slot in 0..self.slab.capacity() as u32 {
-            if self
-                .slab
-                .get(slot)
-                .is_some_and(|s| matches!(s.state, State::Current | State::Behind))
-            {
+            if self.slab.get(slot).is_some_and(|s| matches!(s.state, State::Current | State::Behind)) {
                 self.close(slot, reason, now);
             }
         }
@@ -1139,18 +1021,12 @@ impl Shard {
         self.leave(slot);
         self.counters.closed[reason as usize] += 1;
         let subscriber = self.slab.at_mut(slot);
-        let cut = subscriber
-            .backlog
-            .take()
-            .is_some_and(|backlog| backlog.rest.is_some());
+        let cut = subscriber.backlog.take().is_some_and(|backlog| backlog.rest.is_some());
         subscriber.state = State::Closing;
         subscriber.access = None;
         subscriber.progress_ds = now.ds();
         if subscriber.chunked && !cut {
-            let id = SlotId {
-                slot,
-                generation: subscriber.generation,
-            };
+            let id = SlotId { slot, generation: subscriber.generation };
             self.endings.push_back(id);
         } else {
             self.shut_down(slot);
@@ -1181,10 +1057,7 @@ impl Shard {
     fn release(&mut self, slot: u32) {
         let subscriber = self.slab.at(slot);
         if let Some(sink) = subscriber.sink {
-            self.outputs.push_back(Output::Close {
-                sink,
-                address: subscriber.address,
-            });
+            self.outputs.push_back(Output::Close { sink, address: subscriber.address });
         }
         self.slab.release(slot);
     }
@@ -1199,9 +1072,7 @@ impl Shard {
             let removed = self.selectors.leave(place);
             if let Some(moved) = removed.moved_slot {
                 let places = self.slab.at_mut(moved).places.as_mut_slice();
-                let theirs = places
-                    .iter_mut()
-                    .find(|other| other.selector == place.selector);
+                let theirs = places.iter_mut().find(|other| other.selector == place.selector);
                 theirs.expect("a member knows its selectors").position = place.position;
             }
             if let Some(walk) = removed.orphaned_walk {
@@ -1224,33 +1095,20 @@ impl Shard {
 
 /// The frame in a connection's own form.
 fn frame_bytes(event: &Event, chunked: bool) -> &[u8] {
-    if chunked {
-        event.frame.chunked()
-    } else {
-        event.frame.plain()
-    }
+    if chunked { event.frame.chunked() } else { event.frame.plain() }
 }
 
 fn part_bytes<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: Part) -> &'a [u8] {
     let chunked = subscriber.chunked;
     match part {
-        Part::Tail { offset } => frame_bytes(
-            tail.get(offset)
-                .expect("a batch outlives no turn: its events are in the tail"),
-            chunked,
-        ),
+        Part::Tail { offset } => {
+            frame_bytes(tail.get(offset).expect("a batch outlives no turn: its events are in the tail"), chunked)
+        }
         Part::Chunk { index } => {
-            let backlog = subscriber
-                .backlog
-                .as_ref()
-                .expect("a chunk belongs to a backlog");
+            let backlog = subscriber.backlog.as_ref().expect("a chunk belongs to a backlog");
             frame_bytes(&backlog.chunk[index as usize], chunked)
         }
-        Part::Rest => match subscriber
-            .backlog
-            .as_ref()
-            .and_then(|backlog| backlog.rest.as_ref())
-        {
+        Part::Rest => match subscriber.backlog.as_ref().and_then(|backlog| backlog.rest.as_ref()) {
             Some(Rest::Head(bytes, at)) => &bytes[*at as usize..],
             Some(Rest::Event(event, at)) => &frame_bytes(event, chunked)[*at as usize..],
             Some(Rest::Heartbeat(at)) => &heartbeat(chunked)[*at as usize..],
@@ -1262,44 +1120,23 @@ fn part_bytes<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: Part) -> &'a
 }
 
 fn heartbeat(chunked: bool) -> &'static [u8] {
-    if chunked {
-        frame::HEARTBEAT_CHUNK
-    } else {
-        frame::HEARTBEAT
-    }
+    if chunked { frame::HEARTBEAT_CHUNK } else { frame::HEARTBEAT }
 }
 
 /// Whether a private event may go to a subscriber: one of its topics is granted (protocol §6). Judged once per event
 /// and token within a slice.
-fn readable(
-    event: &Event,
-    access: &Option<Arc<Access>>,
-    hub: &HubUrl,
-    verdicts: &mut Vec<(u64, usize, bool)>,
-) -> bool {
+fn readable(event: &Event, access: &Option<Arc<Access>>, hub: &HubUrl, verdicts: &mut Vec<(u64, usize, bool)>) -> bool {
     let Some(access) = access else { return false };
     let key = (event.offset, Arc::as_ptr(access) as usize);
-    if let Some(&(_, _, verdict)) = verdicts
-        .iter()
-        .rev()
-        .take(64)
-        .find(|&&(offset, who, _)| (offset, who) == key)
-    {
+    if let Some(&(_, _, verdict)) = verdicts.iter().rev().take(64).find(|&&(offset, who, _)| (offset, who) == key) {
         return verdict;
     }
-    let verdict = event.topics.iter().any(|topic| {
-        access
-            .grants
-            .may_subscribe(&ParsedTopic::new(topic.as_str(), hub))
-    });
+    let verdict = event.topics.iter().any(|topic| access.grants.may_subscribe(&ParsedTopic::new(topic.as_str(), hub)));
     verdicts.push((key.0, key.1, verdict));
     verdict
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call per kind of visit; a struct would be the write itself"
-)]
+#[expect(clippy::too_many_arguments, reason = "one call per kind of visit; a struct would be the write itself")]
 fn push_write(
     batch: &mut Batch,
     slot: u32,
@@ -1313,13 +1150,5 @@ fn push_write(
     let sink = sink.expect("a registered subscriber has a sink");
     let parts = first_part as u32..batch.parts.len() as u32;
     *steps = steps.saturating_sub(SEND_STEPS + (bytes / STEP_BYTES) as u32);
-    batch.writes.push(Write {
-        sink,
-        outcome: Outcome::Gone,
-        slot,
-        parts,
-        bytes: bytes as u32,
-        through,
-        before,
-    });
+    batch.writes.push(Write { sink, outcome: Outcome::Gone, slot, parts, bytes: bytes as u32, through, before });
 }

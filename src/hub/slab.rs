@@ -30,21 +30,14 @@ impl Slab {
         if self.free.is_empty() {
             let base = self.capacity() as u32;
             let generation = self.first_generation;
-            self.chunks.push(
-                (0..CHUNK_SLOTS)
-                    .map(|_| Subscriber::vacant(generation))
-                    .collect(),
-            );
+            self.chunks.push((0..CHUNK_SLOTS).map(|_| Subscriber::vacant(generation)).collect());
             self.free.extend((base..base + CHUNK_SLOTS as u32).rev());
         }
         let slot = self.free.pop().expect("a chunk was just added");
         self.live += 1;
         let subscriber = self.at_mut(slot);
         subscriber.state = State::Reserved;
-        SlotId {
-            slot,
-            generation: subscriber.generation,
-        }
+        SlotId { slot, generation: subscriber.generation }
     }
 
     /// Frees a slot; everything the subscriber held is dropped.
@@ -63,17 +56,8 @@ impl Slab {
     /// An empty slab returns its memory: a burst of connections leaves none behind. Generations go on above all those
     /// ever given, so that an answer still on its way from history finds nothing.
     fn give_back(&mut self) {
-        let newest = self
-            .chunks
-            .iter()
-            .flat_map(|chunk| chunk.iter())
-            .map(|s| s.generation)
-            .max()
-            .unwrap_or(0);
-        *self = Slab {
-            first_generation: newest.wrapping_add(1),
-            ..Slab::default()
-        };
+        let newest = self.chunks.iter().flat_map(|chunk| chunk.iter()).map(|s| s.generation).max().unwrap_or(0);
+        *self = Slab { first_generation: newest.wrapping_add(1), ..Slab::default() };
     }
 
     pub(crate) fn at(&self, slot: u32) -> &Subscriber {
@@ -86,19 +70,13 @@ impl Slab {
 
     /// The subscriber in a slot, if the slab reaches that far.
     pub(crate) fn get(&self, slot: u32) -> Option<&Subscriber> {
-        self.chunks
-            .get(slot as usize / CHUNK_SLOTS)?
-            .get(slot as usize % CHUNK_SLOTS)
+        self.chunks.get(slot as usize / CHUNK_SLOTS)?.get(slot as usize % CHUNK_SLOTS)
     }
 
     /// The slot's number, if the subscriber it named is still there.
     pub(crate) fn find(&self, id: SlotId) -> Option<u32> {
         let index = id.slot as usize;
-        let subscriber = self
-            .chunks
-            .get(index / CHUNK_SLOTS)?
-            .get(index % CHUNK_SLOTS)?;
-        (subscriber.generation == id.generation && subscriber.state != State::Vacant)
-            .then_some(id.slot)
+        let subscriber = self.chunks.get(index / CHUNK_SLOTS)?.get(index % CHUNK_SLOTS)?;
+        (subscriber.generation == id.generation && subscriber.state != State::Vacant).then_some(id.slot)
     }
 }

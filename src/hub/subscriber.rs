@@ -23,10 +23,7 @@ impl SlotId {
 
     /// The inverse of [`SlotId::to_bits`].
     pub fn from_bits(bits: u64) -> SlotId {
-        SlotId {
-            slot: bits as u32,
-            generation: (bits >> 32) as u32,
-        }
+        SlotId { slot: bits as u32, generation: (bits >> 32) as u32 }
     }
 }
 
@@ -183,13 +180,7 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     pub(crate) fn new(wait: Wait, offset: u64) -> Backlog {
-        Backlog {
-            wait,
-            rest: None,
-            chunk: VecDeque::new(),
-            through: offset,
-            from_earliest: false,
-        }
+        Backlog { wait, rest: None, chunk: VecDeque::new(), through: offset, from_earliest: false }
     }
 }
 
@@ -225,10 +216,7 @@ pub struct Subscriber {
     pub(crate) backlog: Option<Box<Backlog>>,
 }
 
-const _: () = assert!(
-    size_of::<Subscriber>() <= 96,
-    "a subscriber's record grew: design §3 allows 96 bytes"
-);
+const _: () = assert!(size_of::<Subscriber>() <= 96, "a subscriber's record grew: design §3 allows 96 bytes");
 
 impl Subscriber {
     pub(crate) fn vacant(generation: u32) -> Subscriber {

@@ -24,12 +24,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn new(head: u64, bytes_max: usize) -> Tail {
-        Tail {
-            entries: VecDeque::new(),
-            head,
-            bytes_end: 0,
-            bytes_max: bytes_max as u64,
-        }
+        Tail { entries: VecDeque::new(), head, bytes_end: 0, bytes_max: bytes_max as u64 }
     }
 
     /// Newest offset held or, of an empty tail, the one before the next.
@@ -43,11 +38,7 @@ impl Tail {
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
-        assert_eq!(
-            event.offset,
-            self.head + 1,
-            "the log is gap-free and in order"
-        );
+        assert_eq!(event.offset, self.head + 1, "the log is gap-free and in order");
         self.head = event.offset;
         let start = self.bytes_end;
         self.bytes_end += event.cost_bytes() as u64;
@@ -56,10 +47,7 @@ impl Tail {
 
     /// Drops the oldest events until the limit holds, but none newer than `dispatched`: what fan-out has not seen stays.
     pub(crate) fn trim(&mut self, dispatched: u64) {
-        while self.bytes() > self.bytes_max
-            && self.first() <= dispatched
-            && !planted(Defect::NeverTrims)
-        {
+        while self.bytes() > self.bytes_max && self.first() <= dispatched && !planted(Defect::NeverTrims) {
             self.entries.pop_front();
         }
         if self.entries.capacity() > 4096 && self.entries.len() < self.entries.capacity() / 8 {
@@ -69,15 +57,11 @@ impl Tail {
 
     pub(crate) fn get(&self, offset: u64) -> Option<&Arc<Event>> {
         let index = offset.checked_sub(self.first())?;
-        self.entries
-            .get(usize::try_from(index).ok()?)
-            .map(|entry| &entry.event)
+        self.entries.get(usize::try_from(index).ok()?).map(|entry| &entry.event)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.entries
-            .front()
-            .map_or(0, |oldest| self.bytes_end - oldest.start)
+        self.entries.front().map_or(0, |oldest| self.bytes_end - oldest.start)
     }
 
     /// Bytes from `offset` (inclusive) to the head; of an offset no longer held, everything.
@@ -86,9 +70,7 @@ impl Tail {
             return 0;
         }
         let index = offset.saturating_sub(self.first()) as usize;
-        self.entries
-            .get(index)
-            .map_or(0, |entry| self.bytes_end - entry.start)
+        self.entries.get(index).map_or(0, |entry| self.bytes_end - entry.start)
     }
 
     pub(crate) fn bytes_max(&self) -> u64 {

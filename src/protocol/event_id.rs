@@ -36,16 +36,13 @@ impl IdCipher {
     /// The cipher of a key: 32 random bytes, kept as long as ids made under it shall be understood.
     pub fn new(key: [u8; 32]) -> IdCipher {
         let word = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().expect("eight bytes"));
-        IdCipher {
-            keys: [[word(0), word(8)], [word(16), word(24)]],
-        }
+        IdCipher { keys: [[word(0), word(8)], [word(16), word(24)]] }
     }
 
     /// The id of a place in the log, in ASCII. `epoch` is at most [`EPOCH_MAX`]; of a higher one the low 22 bits count.
     pub fn encode(&self, epoch: u32, offset: u64) -> [u8; EVENT_ID_BYTES] {
         debug_assert!(epoch <= EPOCH_MAX, "an epoch has {EPOCH_BITS} bits");
-        let plain = (u128::from(epoch & EPOCH_MAX) << (u64::BITS + CHECK_BITS))
-            | (u128::from(offset) << CHECK_BITS);
+        let plain = (u128::from(epoch & EPOCH_MAX) << (u64::BITS + CHECK_BITS)) | (u128::from(offset) << CHECK_BITS);
         write_uuid(spread(self.encipher(plain)))
     }
 
@@ -216,10 +213,7 @@ mod tests {
     fn siphash_gives_the_published_vector_of_eight_bytes() {
         // From the appendix of the SipHash paper's reference code: key 00…0f, message 00…07.
         let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
-        assert_eq!(
-            siphash_word(key, 0x0706_0504_0302_0100),
-            0x93f5_f579_9a93_2462
-        );
+        assert_eq!(siphash_word(key, 0x0706_0504_0302_0100), 0x93f5_f579_9a93_2462);
     }
 
     #[test]
@@ -233,10 +227,7 @@ mod tests {
     #[test]
     fn the_ends_of_the_ranges_fit() {
         for place in [(0, 0), (EPOCH_MAX, u64::MAX), (0, u64::MAX), (EPOCH_MAX, 0)] {
-            assert_eq!(
-                cipher().decode(&text(cipher().encode(place.0, place.1))),
-                Some(place)
-            );
+            assert_eq!(cipher().decode(&text(cipher().encode(place.0, place.1))), Some(place));
         }
     }
 
@@ -262,9 +253,7 @@ mod tests {
     #[test]
     fn consecutive_offsets_share_no_visible_structure() {
         // Of 122 bits each pair of neighbours should differ in about 61; 25 is out of reach by chance.
-        let ids: Vec<u128> = (0..2_000)
-            .map(|offset| bits(cipher().encode(1, offset)))
-            .collect();
+        let ids: Vec<u128> = (0..2_000).map(|offset| bits(cipher().encode(1, offset))).collect();
         let mut flips = [0_u32; 122];
         for pair in ids.windows(2) {
             let difference = pair[0] ^ pair[1];
@@ -273,10 +262,7 @@ mod tests {
                 *count += u32::from((difference >> bit) & 1 == 1);
             }
         }
-        assert!(
-            flips.iter().all(|count| (850..=1_150).contains(count)),
-            "{flips:?}"
-        );
+        assert!(flips.iter().all(|count| (850..=1_150).contains(count)), "{flips:?}");
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
     }
 

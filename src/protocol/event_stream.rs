@@ -10,13 +10,7 @@ use thiserror::Error;
 /// The value always stands after one space, so that its own leading space survives. `data` is cut at CRLF, CR and LF,
 /// one line per piece; empty data is one empty line, without which clients drop the event. `event_type`, `retry` and
 /// `id` must not hold line ends: valid strings (see [`text`](super::text)) don't.
-pub fn encode(
-    out: &mut Vec<u8>,
-    event_type: Option<&str>,
-    retry: Option<&str>,
-    id: &str,
-    data: &str,
-) {
+pub fn encode(out: &mut Vec<u8>, event_type: Option<&str>, retry: Option<&str>, id: &str, data: &str) {
     if let Some(event_type) = event_type {
         field(out, b"event", event_type.as_bytes());
     }
@@ -45,11 +39,7 @@ fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
         let Some(end) = memchr::memchr2(b'\r', b'\n', text) else {
             return rest.take();
         };
-        let length = if text[end..].starts_with(b"\r\n") {
-            2
-        } else {
-            1
-        };
+        let length = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
         rest = Some(&text[end + length..]);
         Some(&text[..end])
     })
@@ -110,11 +100,7 @@ impl Decoder {
     }
 
     /// Takes the next bytes and hands out every event they complete. After an error the reader is of no more use.
-    pub fn push(
-        &mut self,
-        mut bytes: &[u8],
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<(), TooLong> {
+    pub fn push(&mut self, mut bytes: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), TooLong> {
         if self.after_cr && !bytes.is_empty() {
             self.after_cr = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
@@ -154,13 +140,7 @@ impl Decoder {
     }
 
     fn check_room(&self, bytes: usize) -> Result<(), TooLong> {
-        if bytes > self.bytes_max {
-            Err(TooLong {
-                bytes_max: self.bytes_max,
-            })
-        } else {
-            Ok(())
-        }
+        if bytes > self.bytes_max { Err(TooLong { bytes_max: self.bytes_max }) } else { Ok(()) }
     }
 
     fn end_line(&mut self, on_event: &mut impl FnMut(Event)) -> Result<(), TooLong> {
@@ -212,21 +192,13 @@ impl Decoder {
         let mut data = mem::take(&mut self.data);
         data.pop();
         let event_type = Some(event_type).filter(|name| !name.is_empty());
-        on_event(Event {
-            event_type,
-            data,
-            id: self.id.clone(),
-        });
+        on_event(Event { event_type, data, id: self.id.clone() });
     }
 }
 
 /// The data as a client sees it: every line end an LF.
 pub fn normalise_line_ends(data: &str) -> Cow<'_, str> {
-    if data.contains('\r') {
-        Cow::Owned(data.replace("\r\n", "\n").replace('\r', "\n"))
-    } else {
-        Cow::Borrowed(data)
-    }
+    if data.contains('\r') { Cow::Owned(data.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(data) }
 }
 
 #[cfg(test)]
@@ -245,52 +217,29 @@ mod tests {
 
     fn decode(stream: &[u8]) -> (Vec<Event>, Decoder) {
         let (mut decoder, mut events) = (Decoder::new(BYTES_MAX), Vec::new());
-        decoder
-            .push(stream, &mut |event| events.push(event))
-            .unwrap();
+        decoder.push(stream, &mut |event| events.push(event)).unwrap();
         (events, decoder)
     }
 
     fn event(event_type: Option<&str>, data: &str, id: &str) -> Event {
-        Event {
-            event_type: event_type.map(str::to_owned),
-            data: data.into(),
-            id: id.into(),
-        }
+        Event { event_type: event_type.map(str::to_owned), data: data.into(), id: id.into() }
     }
 
     #[test]
     fn fields_stand_in_their_order_and_a_blank_line_ends_the_event() {
         assert_eq!(
-            encoded(
-                Some("price"),
-                Some("1500"),
-                "urn:uuid:5f1b",
-                "first line\nsecond line"
-            ),
+            encoded(Some("price"), Some("1500"), "urn:uuid:5f1b", "first line\nsecond line"),
             "event: price\nretry: 1500\nid: urn:uuid:5f1b\ndata: first line\ndata: second line\n\n"
         );
-        assert_eq!(
-            encoded(None, Some("0"), "1", "x"),
-            "retry: 0\nid: 1\ndata: x\n\n"
-        );
+        assert_eq!(encoded(None, Some("0"), "1", "x"), "retry: 0\nid: 1\ndata: x\n\n");
     }
 
     #[test]
     fn data_is_cut_at_crlf_cr_and_lf_only() {
         let lines = |data: &str| encoded(None, None, "1", data);
-        assert_eq!(
-            lines("a\r\nb\rc\nd"),
-            "id: 1\ndata: a\ndata: b\ndata: c\ndata: d\n\n"
-        );
-        assert_eq!(
-            lines("\n\r\r\n"),
-            "id: 1\ndata: \ndata: \ndata: \ndata: \n\n"
-        );
-        assert_eq!(
-            lines("a\u{2028}b\u{85}c\u{B}d\u{C}e"),
-            "id: 1\ndata: a\u{2028}b\u{85}c\u{B}d\u{C}e\n\n"
-        );
+        assert_eq!(lines("a\r\nb\rc\nd"), "id: 1\ndata: a\ndata: b\ndata: c\ndata: d\n\n");
+        assert_eq!(lines("\n\r\r\n"), "id: 1\ndata: \ndata: \ndata: \ndata: \n\n");
+        assert_eq!(lines("a\u{2028}b\u{85}c\u{B}d\u{C}e"), "id: 1\ndata: a\u{2028}b\u{85}c\u{B}d\u{C}e\n\n");
     }
 
     #[test]
@@ -302,10 +251,7 @@ mod tests {
     #[test]
     fn leading_spaces_survive() {
         let stream = encoded(Some(" mercure"), None, " 1", " x\n  y");
-        assert_eq!(
-            decode(stream.as_bytes()).0,
-            [event(Some(" mercure"), " x\n  y", " 1")]
-        );
+        assert_eq!(decode(stream.as_bytes()).0, [event(Some(" mercure"), " x\n  y", " 1")]);
     }
 
     #[test]
@@ -316,35 +262,17 @@ mod tests {
             decode(b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n");
         assert_eq!(
             events,
-            [
-                event(None, "first event", "1"),
-                event(None, "second event", ""),
-                event(None, " third event", "")
-            ]
+            [event(None, "first event", "1"), event(None, "second event", ""), event(None, " third event", "")]
         );
         assert_eq!(decoder.comments(), 1);
-        assert_eq!(
-            decode(b"data\n\ndata\ndata\n\ndata:").0,
-            [event(None, "", ""), event(None, "\n", "")]
-        );
-        assert_eq!(
-            decode(b"data:test\n\ndata: test\n\n").0,
-            [event(None, "test", ""), event(None, "test", "")]
-        );
+        assert_eq!(decode(b"data\n\ndata\ndata\n\ndata:").0, [event(None, "", ""), event(None, "\n", "")]);
+        assert_eq!(decode(b"data:test\n\ndata: test\n\n").0, [event(None, "test", ""), event(None, "test", "")]);
     }
 
     #[test]
     fn an_id_outlives_its_event_and_one_with_nul_is_ignored() {
-        let (events, decoder) =
-            decode(b"id: 1\ndata: a\n\ndata: b\n\nid: 2\0\ndata: c\n\nid: 3\n\nid: 4\n");
-        assert_eq!(
-            events,
-            [
-                event(None, "a", "1"),
-                event(None, "b", "1"),
-                event(None, "c", "1")
-            ]
-        );
+        let (events, decoder) = decode(b"id: 1\ndata: a\n\ndata: b\n\nid: 2\0\ndata: c\n\nid: 3\n\nid: 4\n");
+        assert_eq!(events, [event(None, "a", "1"), event(None, "b", "1"), event(None, "c", "1")]);
         assert_eq!(decoder.last_event_id(), "3");
     }
 
@@ -356,13 +284,7 @@ mod tests {
     #[test]
     fn retry_is_taken_from_digits_only() {
         assert_eq!(decode(b"retry: 1500\n").1.retry_ms(), Some(1500));
-        for other in [
-            "retry: 1.5\n",
-            "retry\n",
-            "retry: -1\n",
-            "retry:  1\n",
-            "Retry: 1\n",
-        ] {
+        for other in ["retry: 1.5\n", "retry\n", "retry: -1\n", "retry:  1\n", "Retry: 1\n"] {
             assert_eq!(decode(other.as_bytes()).1.retry_ms(), None, "{other}");
         }
     }
@@ -375,25 +297,16 @@ mod tests {
 
     #[test]
     fn what_is_not_utf8_is_replaced() {
-        assert_eq!(
-            decode(b"data: a\xFFb\n\n").0,
-            [event(None, "a\u{FFFD}b", "")]
-        );
+        assert_eq!(decode(b"data: a\xFFb\n\n").0, [event(None, "a\u{FFFD}b", "")]);
     }
 
     #[test]
     fn an_endless_line_and_an_endless_event_are_errors() {
         let mut decoder = Decoder::new(10);
-        assert_eq!(
-            decoder.push(b"data: 78910", &mut |_| {}),
-            Err(TooLong { bytes_max: 10 })
-        );
+        assert_eq!(decoder.push(b"data: 78910", &mut |_| {}), Err(TooLong { bytes_max: 10 }));
         let mut decoder = Decoder::new(10);
         assert_eq!(decoder.push(&b"data:a\n".repeat(5), &mut |_| {}), Ok(()));
-        assert_eq!(
-            decoder.push(b"data:a\n", &mut |_| {}),
-            Err(TooLong { bytes_max: 10 })
-        );
+        assert_eq!(decoder.push(b"data:a\n", &mut |_| {}), Err(TooLong { bytes_max: 10 }));
     }
 
     fn name() -> impl Strategy<Value = String> {

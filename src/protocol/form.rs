@@ -7,16 +7,14 @@ use std::borrow::Cow;
 
 /// The decoded (name, value) pairs in their order; a name without `=` has an empty value.
 pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
-    form.split(|&b| b == b'&')
-        .filter(|piece| !piece.is_empty())
-        .map(|piece| {
-            let equals = piece.iter().position(|&b| b == b'=');
-            let (name, value) = match equals {
-                Some(at) => (&piece[..at], &piece[at + 1..]),
-                None => (piece, &[][..]),
-            };
-            (decode(name), decode(value))
-        })
+    form.split(|&b| b == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
+        let equals = piece.iter().position(|&b| b == b'=');
+        let (name, value) = match equals {
+            Some(at) => (&piece[..at], &piece[at + 1..]),
+            None => (piece, &[][..]),
+        };
+        (decode(name), decode(value))
+    })
 }
 
 fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
@@ -58,16 +56,11 @@ mod tests {
 
     fn parse(form: &str) -> Vec<(String, String)> {
         let text = |bytes: Cow<'_, [u8]>| String::from_utf8(bytes.into_owned()).unwrap();
-        pairs(form.as_bytes())
-            .map(|(name, value)| (text(name), text(value)))
-            .collect()
+        pairs(form.as_bytes()).map(|(name, value)| (text(name), text(value))).collect()
     }
 
     fn expect(form: &str, expected: &[(&str, &str)]) {
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-            .collect();
+        let expected: Vec<_> = expected.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         assert_eq!(parse(form), expected, "{form}");
     }
 
@@ -79,10 +72,7 @@ mod tests {
 
     #[test]
     fn the_first_equals_sign_ends_the_name() {
-        expect(
-            "a=b=c&d&=e&f=",
-            &[("a", "b=c"), ("d", ""), ("", "e"), ("f", "")],
-        );
+        expect("a=b=c&d&=e&f=", &[("a", "b=c"), ("d", ""), ("", "e"), ("f", "")]);
     }
 
     #[test]
@@ -93,16 +83,7 @@ mod tests {
 
     #[test]
     fn an_invalid_percent_sequence_stays() {
-        expect(
-            "a=%&b=%4&c=%zz&d=%%41&e=%+1",
-            &[
-                ("a", "%"),
-                ("b", "%4"),
-                ("c", "%zz"),
-                ("d", "%A"),
-                ("e", "% 1"),
-            ],
-        );
+        expect("a=%&b=%4&c=%zz&d=%%41&e=%+1", &[("a", "%"), ("b", "%4"), ("c", "%zz"), ("d", "%A"), ("e", "% 1")]);
     }
 
     #[test]

@@ -41,10 +41,7 @@ impl FrameDraft {
     pub fn new(update: &Update) -> FrameDraft {
         let id = update.id.as_deref().unwrap_or(ID_PLACEHOLDER);
         let (event_type, retry) = (update.event_type.as_deref(), update.retry.as_deref());
-        FrameDraft {
-            frame: Frame::encode(event_type, retry, id, &update.data),
-            needs_id: update.id.is_none(),
-        }
+        FrameDraft { frame: Frame::encode(event_type, retry, id, &update.data), needs_id: update.id.is_none() }
     }
 
     /// Whether the publisher left the id to the hub.
@@ -80,13 +77,9 @@ impl Frame {
         event_stream::encode(&mut body, event_type, retry, id, data);
         let size_line = format!("{:x}\r\n", body.len());
         // Type and retry stand before the id, each with its name, a space and a line end.
-        let field =
-            |name: &str, value: Option<&str>| value.map_or(0, |value| name.len() + value.len() + 1);
-        let id_start =
-            size_line.len() + field("event: ", event_type) + field("retry: ", retry) + "id: ".len();
-        let bytes = [size_line.as_bytes(), &body, b"\r\n"]
-            .concat()
-            .into_boxed_slice();
+        let field = |name: &str, value: Option<&str>| value.map_or(0, |value| name.len() + value.len() + 1);
+        let id_start = size_line.len() + field("event: ", event_type) + field("retry: ", retry) + "id: ".len();
+        let bytes = [size_line.as_bytes(), &body, b"\r\n"].concat().into_boxed_slice();
         Frame {
             bytes,
             id_start: u32::try_from(id_start).expect("an id starts within the first 4 GB"),
@@ -123,12 +116,7 @@ mod tests {
     use super::*;
     use crate::protocol::event_id::IdCipher;
 
-    fn update(
-        id: Option<&str>,
-        event_type: Option<&str>,
-        retry: Option<&str>,
-        data: &str,
-    ) -> Update {
+    fn update(id: Option<&str>, event_type: Option<&str>, retry: Option<&str>, data: &str) -> Update {
         Update {
             topics: Vec::new(),
             data: data.into(),
@@ -167,14 +155,10 @@ mod tests {
 
     #[test]
     fn a_placeholder_in_the_data_is_data() {
-        let frame = FrameDraft::new(&update(None, Some(ID_PLACEHOLDER), None, ID_PLACEHOLDER))
-            .finish(&hub_id());
+        let frame = FrameDraft::new(&update(None, Some(ID_PLACEHOLDER), None, ID_PLACEHOLDER)).finish(&hub_id());
         let text = String::from_utf8(frame.plain().to_vec()).unwrap();
         let id = String::from_utf8(hub_id().to_vec()).unwrap();
-        assert_eq!(
-            text,
-            format!("event: {ID_PLACEHOLDER}\nid: {id}\ndata: {ID_PLACEHOLDER}\n\n")
-        );
+        assert_eq!(text, format!("event: {ID_PLACEHOLDER}\nid: {id}\ndata: {ID_PLACEHOLDER}\n\n"));
     }
 
     #[test]

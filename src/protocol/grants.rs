@@ -49,14 +49,10 @@ pub enum GrantsError {
         entry: usize,
     },
     /// More than [`DETAILS_MAX`] Mercure entries.
-    #[error(
-        "authorization_details has more than {DETAILS_MAX} entries for a hub; put several topics into one entry"
-    )]
+    #[error("authorization_details has more than {DETAILS_MAX} entries for a hub; put several topics into one entry")]
     TooManyEntries,
     /// `actions` is missing, empty, or not made of strings.
-    #[error(
-        "authorization_details[{entry}].actions must be a non-empty array of strings, such as [\"subscribe\"]"
-    )]
+    #[error("authorization_details[{entry}].actions must be a non-empty array of strings, such as [\"subscribe\"]")]
     Actions {
         /// The entry's place in the array.
         entry: usize,
@@ -70,9 +66,7 @@ pub enum GrantsError {
         entry: usize,
     },
     /// More than [`DETAIL_TOPICS_MAX`] topics.
-    #[error(
-        "authorization_details has more than {DETAIL_TOPICS_MAX} topics; use patterns that cover several"
-    )]
+    #[error("authorization_details has more than {DETAIL_TOPICS_MAX} topics; use patterns that cover several")]
     TooManyTopics,
     /// `match` is missing, empty, or not a string.
     #[error("authorization_details[{entry}].topics[{topic}].match must be a non-empty string")]
@@ -118,9 +112,7 @@ impl Grants {
         let mut entries = 0;
         let mut topics = 0;
         for (entry, detail) in details.iter().enumerate() {
-            let detail = detail
-                .as_object()
-                .ok_or(GrantsError::EntryNotAnObject { entry })?;
+            let detail = detail.as_object().ok_or(GrantsError::EntryNotAnObject { entry })?;
             if detail.get("type").and_then(Value::as_str) != Some(DETAIL_TYPE) {
                 continue;
             }
@@ -137,25 +129,16 @@ impl Grants {
                 Some(_) => return Err(GrantsError::Payload { entry }),
             };
             if actions.contains(&"subscribe") {
-                let place =
-                    |index: usize| u8::try_from(index).expect("at most DETAIL_TOPICS_MAX topics");
-                let matchers_of_entry =
-                    place(subscribe.len())..place(subscribe.len() + matchers.len());
-                payloads.extend(payload.map(|value| Payload {
-                    matchers: matchers_of_entry,
-                    value: value.clone(),
-                }));
+                let place = |index: usize| u8::try_from(index).expect("at most DETAIL_TOPICS_MAX topics");
+                let matchers_of_entry = place(subscribe.len())..place(subscribe.len() + matchers.len());
+                payloads.extend(payload.map(|value| Payload { matchers: matchers_of_entry, value: value.clone() }));
                 subscribe.extend_from_slice(&matchers);
             }
             if actions.contains(&"publish") {
                 publish.extend(matchers);
             }
         }
-        Ok(Grants {
-            publish: publish.into(),
-            subscribe: subscribe.into(),
-            payloads: payloads.into(),
-        })
+        Ok(Grants { publish: publish.into(), subscribe: subscribe.into(), payloads: payloads.into() })
     }
 
     /// Whether an update may name this topic. An update may be published when all of its topics may be named.
@@ -171,14 +154,9 @@ impl Grants {
     /// The payload of the first `subscribe` entry that covers a subscription, whose matcher's value is read as a topic.
     pub fn payload(&self, subscription: &ParsedTopic<'_>) -> Option<&Map<String, Value>> {
         // A pattern covers a subscription to itself, also where its own text isn't among the URLs it matches.
-        let covers = |matcher: &Matcher| {
-            matcher.text() == subscription.text || matcher.matches(subscription)
-        };
+        let covers = |matcher: &Matcher| matcher.text() == subscription.text || matcher.matches(subscription);
         let first = u8::try_from(self.subscribe.iter().position(covers)?).ok()?;
-        let payload = self
-            .payloads
-            .iter()
-            .find(|payload| payload.matchers.contains(&first))?;
+        let payload = self.payloads.iter().find(|payload| payload.matchers.contains(&first))?;
         Some(&payload.value)
     }
 }
@@ -200,10 +178,7 @@ fn matchers(
     count_max: usize,
     hub: &HubUrl,
 ) -> Result<Vec<Matcher>, GrantsError> {
-    let topics = detail
-        .get("topics")
-        .and_then(Value::as_array)
-        .ok_or(GrantsError::Topics { entry })?;
+    let topics = detail.get("topics").and_then(Value::as_array).ok_or(GrantsError::Topics { entry })?;
     if topics.is_empty() {
         return Err(GrantsError::Topics { entry });
     }
@@ -212,21 +187,14 @@ fn matchers(
     }
     let matcher = |(topic, object): (usize, &Value)| {
         let object = object.as_object().ok_or(GrantsError::Topics { entry })?;
-        let text = object
-            .get("match")
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty());
+        let text = object.get("match").and_then(Value::as_str).filter(|text| !text.is_empty());
         let text = text.ok_or(GrantsError::Match { entry, topic })?;
         let kind = match object.get("match_type") {
             None => Some(MatchType::Exact),
             Some(name) => name.as_str().and_then(MatchType::from_name),
         };
         let kind = kind.ok_or(GrantsError::MatchType { entry, topic })?;
-        Matcher::parse(kind, text, hub).map_err(|reason| GrantsError::Matcher {
-            entry,
-            topic,
-            reason,
-        })
+        Matcher::parse(kind, text, hub).map_err(|reason| GrantsError::Matcher { entry, topic, reason })
     };
     topics.iter().enumerate().map(matcher).collect()
 }
@@ -246,7 +214,8 @@ mod tests {
     }
 
     fn entry(changes: Value) -> Value {
-        let mut entry = json!({"type": DETAIL_TYPE, "actions": ["publish", "subscribe"], "topics": [{"match": "urn:a"}]});
+        let mut entry =
+            json!({"type": DETAIL_TYPE, "actions": ["publish", "subscribe"], "topics": [{"match": "urn:a"}]});
         for (name, value) in changes.as_object().unwrap() {
             entry[name] = value.clone();
         }
@@ -267,7 +236,9 @@ mod tests {
     fn actions_say_what_the_topics_are_granted_for() {
         let grants = read(json!([
             entry(json!({"actions": ["publish"], "topics": [{"match": "urn:p"}, {"match": "urn:q"}]})),
-            entry(json!({"actions": ["subscribe", "dance"], "topics": [{"match": "urn:s", "unknown": 1}], "unknown": 1})),
+            entry(
+                json!({"actions": ["subscribe", "dance"], "topics": [{"match": "urn:s", "unknown": 1}], "unknown": 1})
+            ),
             entry(json!({"actions": ["publish", "subscribe", "publish"], "topics": [{"match": "*"}]})),
         ]))
         .unwrap();
@@ -297,10 +268,7 @@ mod tests {
     #[test]
     fn nothing_is_granted_by_an_empty_array_or_by_unknown_actions() {
         assert_eq!(read(json!([])).unwrap(), Grants::default());
-        assert_eq!(
-            read(json!([entry(json!({"actions": ["Publish", ""]}))])).unwrap(),
-            Grants::default()
-        );
+        assert_eq!(read(json!([entry(json!({"actions": ["Publish", ""]}))])).unwrap(), Grants::default());
     }
 
     #[test]
@@ -319,70 +287,33 @@ mod tests {
         for details in [json!(null), json!({}), json!("x"), entry(json!({}))] {
             assert_eq!(read(details), Err(GrantsError::NotAnArray));
         }
-        assert_eq!(
-            read(json!([entry(json!({})), "x"])),
-            Err(GrantsError::EntryNotAnObject { entry: 1 })
-        );
-        assert_eq!(
-            read(json!([null])),
-            Err(GrantsError::EntryNotAnObject { entry: 0 })
-        );
+        assert_eq!(read(json!([entry(json!({})), "x"])), Err(GrantsError::EntryNotAnObject { entry: 1 }));
+        assert_eq!(read(json!([null])), Err(GrantsError::EntryNotAnObject { entry: 0 }));
     }
 
     #[test]
     fn actions_are_a_non_empty_array_of_strings() {
-        for bad in [
-            json!(null),
-            json!([]),
-            json!("publish"),
-            json!(["publish", null]),
-            json!(["publish", 1]),
-        ] {
-            assert_eq!(
-                read(json!([entry(json!({"actions": bad}))])),
-                Err(GrantsError::Actions { entry: 0 })
-            );
+        for bad in [json!(null), json!([]), json!("publish"), json!(["publish", null]), json!(["publish", 1])] {
+            assert_eq!(read(json!([entry(json!({"actions": bad}))])), Err(GrantsError::Actions { entry: 0 }));
         }
-        assert_eq!(
-            read(json!([without("actions")])),
-            Err(GrantsError::Actions { entry: 0 })
-        );
+        assert_eq!(read(json!([without("actions")])), Err(GrantsError::Actions { entry: 0 }));
     }
 
     #[test]
     fn topics_are_a_non_empty_array_of_objects() {
-        for bad in [
-            json!(null),
-            json!([]),
-            json!("urn:a"),
-            json!(["urn:a"]),
-            json!([{"match": "urn:a"}, null]),
-        ] {
-            assert_eq!(
-                read(json!([entry(json!({"topics": bad}))])),
-                Err(GrantsError::Topics { entry: 0 })
-            );
+        for bad in [json!(null), json!([]), json!("urn:a"), json!(["urn:a"]), json!([{"match": "urn:a"}, null])] {
+            assert_eq!(read(json!([entry(json!({"topics": bad}))])), Err(GrantsError::Topics { entry: 0 }));
         }
-        assert_eq!(
-            read(json!([without("topics")])),
-            Err(GrantsError::Topics { entry: 0 })
-        );
+        assert_eq!(read(json!([without("topics")])), Err(GrantsError::Topics { entry: 0 }));
     }
 
     #[test]
     fn a_match_is_a_valid_non_empty_string() {
-        for bad in [
-            json!({}),
-            json!({"match": null}),
-            json!({"match": 1}),
-            json!({"match": ""}),
-            json!({"Match": "urn:a"}),
-        ] {
+        for bad in
+            [json!({}), json!({"match": null}), json!({"match": 1}), json!({"match": ""}), json!({"Match": "urn:a"})]
+        {
             let details = json!([entry(json!({"topics": [{"match": "urn:a"}, bad]}))]);
-            assert_eq!(
-                read(details),
-                Err(GrantsError::Match { entry: 0, topic: 1 })
-            );
+            assert_eq!(read(details), Err(GrantsError::Match { entry: 0, topic: 1 }));
         }
         for bad in [
             json!({"match": "a\nb"}),
@@ -390,34 +321,15 @@ mod tests {
             json!({"match": "(", "match_type": "urlpattern"}),
         ] {
             let details = json!([entry(json!({"topics": [bad]}))]);
-            assert!(matches!(
-                read(details),
-                Err(GrantsError::Matcher {
-                    entry: 0,
-                    topic: 0,
-                    ..
-                })
-            ));
+            assert!(matches!(read(details), Err(GrantsError::Matcher { entry: 0, topic: 0, .. })));
         }
     }
 
     #[test]
     fn a_match_type_is_a_supported_name_also_beside_the_wildcard() {
-        for bad in [
-            json!(null),
-            json!(""),
-            json!("Exact"),
-            json!("URLPattern"),
-            json!("regex"),
-            json!(["exact"]),
-        ] {
-            let details = json!([entry(
-                json!({"topics": [{"match": "*", "match_type": bad}]})
-            )]);
-            assert_eq!(
-                read(details),
-                Err(GrantsError::MatchType { entry: 0, topic: 0 })
-            );
+        for bad in [json!(null), json!(""), json!("Exact"), json!("URLPattern"), json!("regex"), json!(["exact"])] {
+            let details = json!([entry(json!({"topics": [{"match": "*", "match_type": bad}]}))]);
+            assert_eq!(read(details), Err(GrantsError::MatchType { entry: 0, topic: 0 }));
         }
     }
 
@@ -433,14 +345,8 @@ mod tests {
 
     #[test]
     fn one_bad_entry_spoils_all() {
-        let details = json!([
-            entry(json!({})),
-            entry(json!({"actions": ["dance"], "topics": [{"match": ""}]}))
-        ]);
-        assert_eq!(
-            read(details),
-            Err(GrantsError::Match { entry: 1, topic: 0 })
-        );
+        let details = json!([entry(json!({})), entry(json!({"actions": ["dance"], "topics": [{"match": ""}]}))]);
+        assert_eq!(read(details), Err(GrantsError::Match { entry: 1, topic: 0 }));
     }
 
     #[test]
@@ -448,37 +354,17 @@ mod tests {
         let topics = |count: usize| Value::from(vec![json!({"match": "urn:a"}); count]);
         let entries = |count: usize| Value::from(vec![entry(json!({})); count]);
         assert_eq!(read(entries(DETAILS_MAX)).unwrap().publish.len(), 100);
-        assert_eq!(
-            read(entries(DETAILS_MAX + 1)),
-            Err(GrantsError::TooManyEntries)
-        );
-        assert_eq!(
-            read(json!([entry(json!({"topics": topics(100)}))]))
-                .unwrap()
-                .subscribe
-                .len(),
-            100
-        );
-        assert_eq!(
-            read(json!([entry(json!({"topics": topics(101)}))])),
-            Err(GrantsError::TooManyTopics)
-        );
-        let split = json!([
-            entry(json!({"topics": topics(60)})),
-            entry(json!({"topics": topics(41)}))
-        ]);
+        assert_eq!(read(entries(DETAILS_MAX + 1)), Err(GrantsError::TooManyEntries));
+        assert_eq!(read(json!([entry(json!({"topics": topics(100)}))])).unwrap().subscribe.len(), 100);
+        assert_eq!(read(json!([entry(json!({"topics": topics(101)}))])), Err(GrantsError::TooManyTopics));
+        let split = json!([entry(json!({"topics": topics(60)})), entry(json!({"topics": topics(41)}))]);
         assert_eq!(read(split), Err(GrantsError::TooManyTopics));
         let pattern = |bytes: usize| {
             let text = format!("https://e.com/{}", "a".repeat(bytes - 14));
-            json!([entry(
-                json!({"topics": [{"match": text, "match_type": "urlpattern"}]})
-            )])
+            json!([entry(json!({"topics": [{"match": text, "match_type": "urlpattern"}]}))])
         };
         assert!(read(pattern(4096)).is_ok());
-        assert!(matches!(
-            read(pattern(4097)),
-            Err(GrantsError::Matcher { .. })
-        ));
+        assert!(matches!(read(pattern(4097)), Err(GrantsError::Matcher { .. })));
     }
 
     #[test]
@@ -499,11 +385,7 @@ mod tests {
         ]))
         .unwrap();
         let hub = hub();
-        let payload = |text| {
-            grants
-                .payload(&ParsedTopic::new(text, &hub))
-                .map(|payload| payload["n"].clone())
-        };
+        let payload = |text| grants.payload(&ParsedTopic::new(text, &hub)).map(|payload| payload["n"].clone());
         assert_eq!(payload("urn:a"), Some(json!(1)));
         assert_eq!(payload("/r/:x"), Some(json!(1)));
         assert_eq!(payload("/r/7"), Some(json!(1)));

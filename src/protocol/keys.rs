@@ -68,14 +68,10 @@ pub enum KeyError {
     )]
     PrivateKey,
     /// A public key where a private key belongs.
-    #[error(
-        "the key is a public key and signing takes the private one (-----BEGIN PRIVATE KEY-----)"
-    )]
+    #[error("the key is a public key and signing takes the private one (-----BEGIN PRIVATE KEY-----)")]
     PublicKey,
     /// A private key under a passphrase.
-    #[error(
-        "the private key is encrypted: decrypt it with `openssl pkey -in FILE -out PLAIN_FILE`"
-    )]
+    #[error("the private key is encrypted: decrypt it with `openssl pkey -in FILE -out PLAIN_FILE`")]
     Encrypted,
     /// Another kind of key or curve.
     #[error("the key is neither RSA, nor an elliptic curve key on P-256 or P-384, nor Ed25519")]
@@ -116,11 +112,7 @@ impl VerificationKey {
             KeyKind::Ed25519 => DecodingKey::from_ed_der(&material.bytes),
         };
         signature::install();
-        Ok(VerificationKey {
-            kind: material.kind,
-            algorithms,
-            key,
-        })
+        Ok(VerificationKey { kind: material.kind, algorithms, key })
     }
 
     /// What kind of key it is.
@@ -136,8 +128,7 @@ impl VerificationKey {
     /// Whether `signature` (base64url) is this key's over `message`; false for an algorithm that isn't among the key's.
     pub fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
         self.algorithms.contains(&algorithm)
-            && crypto::verify(signature, message, &self.key, algorithm)
-                .is_ok_and(|verified| verified)
+            && crypto::verify(signature, message, &self.key, algorithm).is_ok_and(|verified| verified)
     }
 }
 
@@ -201,10 +192,7 @@ fn accepted(kind: KeyKind) -> &'static [Algorithm] {
 
 /// "RS256, PS256".
 pub(super) fn names(algorithms: &[Algorithm]) -> String {
-    let names: Vec<_> = algorithms
-        .iter()
-        .map(|algorithm| format!("{algorithm:?}"))
-        .collect();
+    let names: Vec<_> = algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
     names.join(", ")
 }
 
@@ -226,19 +214,12 @@ fn read(
     if serde_json::from_str::<serde_json::Value>(text).is_ok_and(|json| json.get("kty").is_some()) {
         return Err(KeyError::JwkAsSecret);
     }
-    Ok(Material {
-        kind: KeyKind::Secret,
-        bytes: text.as_bytes().to_vec(),
-    })
+    Ok(Material { kind: KeyKind::Secret, bytes: text.as_bytes().to_vec() })
 }
 
 fn algorithms_for(material: &Material, asked: &[Algorithm]) -> Result<Box<[Algorithm]>, KeyError> {
     let kind = material.kind;
-    let algorithms = if asked.is_empty() {
-        &accepted(kind)[..1]
-    } else {
-        asked
-    };
+    let algorithms = if asked.is_empty() { &accepted(kind)[..1] } else { asked };
     for &algorithm in algorithms {
         if !accepted(kind).contains(&algorithm) {
             return Err(KeyError::Unfit { kind, algorithm });
@@ -251,11 +232,7 @@ fn algorithms_for(material: &Material, asked: &[Algorithm]) -> Result<Box<[Algor
         };
         let bytes = material.bytes.len();
         if bytes < bytes_min {
-            return Err(KeyError::SecretTooShort {
-                algorithm,
-                bytes,
-                bytes_min,
-            });
+            return Err(KeyError::SecretTooShort { algorithm, bytes, bytes_min });
         }
     }
     Ok(algorithms.into())

@@ -107,18 +107,13 @@ mod tests {
     }
 
     fn matches(kind: MatchType, value: &str, topic: &str) -> bool {
-        Matcher::parse(kind, value, &hub())
-            .unwrap()
-            .matches(&ParsedTopic::new(topic, &hub()))
+        Matcher::parse(kind, value, &hub()).unwrap().matches(&ParsedTopic::new(topic, &hub()))
     }
 
     #[test]
     fn type_names_are_case_sensitive() {
         assert_eq!(MatchType::from_name("exact"), Some(MatchType::Exact));
-        assert_eq!(
-            MatchType::from_name("urlpattern"),
-            Some(MatchType::UrlPattern)
-        );
+        assert_eq!(MatchType::from_name("urlpattern"), Some(MatchType::UrlPattern));
         for other in ["Exact", "URLPattern", "", "regexp", "exact "] {
             assert_eq!(MatchType::from_name(other), None);
         }
@@ -148,13 +143,7 @@ mod tests {
     #[test]
     fn exact_is_byte_equality_without_any_normalisation() {
         assert!(matches(MatchType::Exact, "/a/1", "/a/1"));
-        for other in [
-            "https://hub.example/a/1",
-            "/a/%31",
-            "/A/1",
-            "/a/./1",
-            "/a/1/",
-        ] {
+        for other in ["https://hub.example/a/1", "/a/%31", "/A/1", "/a/./1", "/a/1/"] {
             assert!(!matches(MatchType::Exact, "/a/1", other));
         }
         assert!(!matches(MatchType::Exact, "é", "e\u{301}"));
@@ -169,31 +158,16 @@ mod tests {
     fn forbidden_characters_are_refused_under_both_types() {
         for kind in [MatchType::Exact, MatchType::UrlPattern] {
             let error = Matcher::parse(kind, "/a\u{200B}", &hub()).unwrap_err();
-            assert_eq!(
-                error,
-                MatcherError::Text(TextError {
-                    forbidden: '\u{200B}',
-                    at: 2
-                })
-            );
+            assert_eq!(error, MatcherError::Text(TextError { forbidden: '\u{200B}', at: 2 }));
         }
     }
 
     #[test]
     fn equal_values_of_one_type_are_equal_matchers() {
         let parse = |kind, value| Matcher::parse(kind, value, &hub()).unwrap();
-        assert_eq!(
-            parse(MatchType::UrlPattern, "/a"),
-            parse(MatchType::UrlPattern, "/a")
-        );
-        assert_ne!(
-            parse(MatchType::UrlPattern, "/a"),
-            parse(MatchType::Exact, "/a")
-        );
+        assert_eq!(parse(MatchType::UrlPattern, "/a"), parse(MatchType::UrlPattern, "/a"));
+        assert_ne!(parse(MatchType::UrlPattern, "/a"), parse(MatchType::Exact, "/a"));
         assert_eq!(parse(MatchType::UrlPattern, "/a").text(), "/a");
-        assert_eq!(
-            parse(MatchType::UrlPattern, "/a").kind(),
-            MatchType::UrlPattern
-        );
+        assert_eq!(parse(MatchType::UrlPattern, "/a").kind(), MatchType::UrlPattern);
     }
 }

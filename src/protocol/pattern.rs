@@ -58,9 +58,7 @@ pub enum PatternError {
     #[error("the pattern is not a well-formed URL pattern: {0}")]
     Syntax(String),
     /// A `]` without its `[` in front of the path.
-    #[error(
-        "the pattern has a ] without a [ before the path; write \\[…\\] around an IPv6 address only"
-    )]
+    #[error("the pattern has a ] without a [ before the path; write \\[…\\] around an IPv6 address only")]
     Bracket,
     /// One of its regular expressions is malformed.
     #[error("a regular expression of the pattern is not understood: {0}")]
@@ -82,9 +80,7 @@ pub enum PatternError {
     )]
     RegexTooBig,
     /// The patterns in use take all the memory there is for regular expressions. It may pass.
-    #[error(
-        "the hub holds as many regular expressions as it may; use :name or * instead, or try again later"
-    )]
+    #[error("the hub holds as many regular expressions as it may; use :name or * instead, or try again later")]
     TooManyRegexes,
 }
 
@@ -99,16 +95,12 @@ impl UrlPattern {
         }
         let syntax = |error: urlpattern::Error| PatternError::Syntax(error.to_string());
         let base = hub.url().clone();
-        let mut init = UrlPatternInit::parse_constructor_string::<Uncompiled>(text, Some(base))
-            .map_err(syntax)?;
+        let mut init = UrlPatternInit::parse_constructor_string::<Uncompiled>(text, Some(base)).map_err(syntax)?;
         if init.protocol.is_some() {
             // An absolute pattern has no use for a base; with one, `urn\:room\:*` would get the hub's folder as its path.
             init.base_url = None;
         }
-        let options = UrlPatternOptions {
-            regex_syntax: RegexSyntax::Rust,
-            ignore_case: false,
-        };
+        let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
         let parsed = urlpattern::UrlPattern::<Uncompiled>::parse(init, options).map_err(syntax)?;
 
         let mut program = Vec::new();
@@ -133,21 +125,15 @@ impl UrlPattern {
     pub fn matches(&self, url: &Url) -> bool {
         let mut regexes = self.regexes.iter();
         let programs = self.program.split(|&b| b == SEPARATOR);
-        programs
-            .zip(Components::of_url(url))
-            .all(
-                |(program, text)| match program.iter().position(|&b| b == REGEX) {
-                    None => segments::matches(program, text.as_bytes()),
-                    Some(at) => {
-                        let regex = regexes
-                            .next()
-                            .expect("a program names as many expressions as were compiled for it");
-                        let inner = text.as_bytes().strip_prefix(&program[..at]);
-                        let inner = inner.and_then(|text| text.strip_suffix(&program[at + 1..]));
-                        inner.is_some_and(|text| regex.matches(text))
-                    }
-                },
-            )
+        programs.zip(Components::of_url(url)).all(|(program, text)| match program.iter().position(|&b| b == REGEX) {
+            None => segments::matches(program, text.as_bytes()),
+            Some(at) => {
+                let regex = regexes.next().expect("a program names as many expressions as were compiled for it");
+                let inner = text.as_bytes().strip_prefix(&program[..at]);
+                let inner = inner.and_then(|text| text.strip_suffix(&program[at + 1..]));
+                inner.is_some_and(|text| regex.matches(text))
+            }
+        })
     }
 
     /// The pattern as it was written.
@@ -255,16 +241,11 @@ impl RegExp for Uncompiled {
     }
 
     fn parse(pattern: &str, _flags: &str, _force_eval: bool) -> Result<Self, ()> {
-        Ok(Uncompiled {
-            source: pattern.to_owned(),
-            regex: OnceCell::new(),
-        })
+        Ok(Uncompiled { source: pattern.to_owned(), regex: OnceCell::new() })
     }
 
     fn matches<'a>(&self, text: &'a str) -> Option<Vec<Option<&'a str>>> {
-        let regex = self
-            .regex
-            .get_or_init(|| compiled::compile(&self.source).ok());
+        let regex = self.regex.get_or_init(|| compiled::compile(&self.source).ok());
         regex.as_ref()?.is_match(text).then(Vec::new)
     }
 
@@ -282,19 +263,14 @@ fn translate(
     literal(&matcher.prefix, program)?;
     match &matcher.inner {
         InnerMatcher::Literal { literal: text } => literal(text, program)?,
-        InnerMatcher::SingleCapture {
-            allow_empty: true, ..
-        } => program.push(segments::ANY),
+        InnerMatcher::SingleCapture { allow_empty: true, .. } => program.push(segments::ANY),
         InnerMatcher::SingleCapture { filter, .. } => program.push(match filter {
             Some('/') => segments::SOME_WITHOUT_SLASH,
             Some('.') => segments::SOME_WITHOUT_DOT,
             _ => segments::SOME,
         }),
         InnerMatcher::RegExp { regexp } => {
-            let source = regexp
-                .as_ref()
-                .map_err(|error| PatternError::Syntax(error.to_string()))?
-                .pattern_string();
+            let source = regexp.as_ref().map_err(|error| PatternError::Syntax(error.to_string()))?.pattern_string();
             match segments::from_regex(source) {
                 Some(translated) => program.extend(translated),
                 None => {

@@ -20,10 +20,7 @@ pub struct SubscribeLimits {
 
 impl Default for SubscribeLimits {
     fn default() -> SubscribeLimits {
-        SubscribeLimits {
-            matchers_max: 100,
-            matcher_bytes_max: PATTERN_BYTES_MAX,
-        }
+        SubscribeLimits { matchers_max: 100, matcher_bytes_max: PATTERN_BYTES_MAX }
     }
 }
 
@@ -49,9 +46,7 @@ pub enum SubscribeError {
         max: usize,
     },
     /// A name that starts like those of matchers and isn't one.
-    #[error(
-        "the parameter {name:?} is unknown; those for matchers are match, match_exact and match_urlpattern"
-    )]
+    #[error("the parameter {name:?} is unknown; those for matchers are match, match_exact and match_urlpattern")]
     UnknownMatcher {
         /// The decoded name.
         name: String,
@@ -89,31 +84,21 @@ pub enum SubscribeError {
 
 impl Subscribe {
     /// Reads the query of a request, without its `?`.
-    pub fn from_query(
-        query: &str,
-        hub: &HubUrl,
-        limits: &SubscribeLimits,
-    ) -> Result<Subscribe, SubscribeError> {
+    pub fn from_query(query: &str, hub: &HubUrl, limits: &SubscribeLimits) -> Result<Subscribe, SubscribeError> {
         Subscribe::from_forms(&[query.as_bytes()], hub, limits)
     }
 
     /// Reads the union of several forms: the query first, then a body.
     ///
     /// The first `last_event_id` wins, so that the query's beats the body's. Limits count over all forms.
-    pub fn from_forms(
-        forms: &[&[u8]],
-        hub: &HubUrl,
-        limits: &SubscribeLimits,
-    ) -> Result<Subscribe, SubscribeError> {
+    pub fn from_forms(forms: &[&[u8]], hub: &HubUrl, limits: &SubscribeLimits) -> Result<Subscribe, SubscribeError> {
         let mut matchers = Vec::new();
         let mut matchers_seen = 0;
         let mut last_event_id = None;
         for (name, value) in forms.iter().flat_map(|form| form::pairs(form)) {
             if let Some((name, kind)) = matcher_name(&name)? {
                 if matchers_seen == limits.matchers_max {
-                    return Err(SubscribeError::TooManyMatchers {
-                        max: limits.matchers_max,
-                    });
+                    return Err(SubscribeError::TooManyMatchers { max: limits.matchers_max });
                 }
                 matchers_seen += 1;
                 let matcher = parse_matcher(name, kind, &value, hub, limits)?;
@@ -128,10 +113,7 @@ impl Subscribe {
         if matchers.is_empty() {
             return Err(SubscribeError::NoMatcher);
         }
-        Ok(Subscribe {
-            matchers,
-            last_event_id,
-        })
+        Ok(Subscribe { matchers, last_event_id })
     }
 }
 
@@ -143,13 +125,8 @@ fn matcher_name(name: &[u8]) -> Result<Option<(&'static str, MatchType)>, Subscr
         b"match_urlpattern" => Ok(Some(("match_urlpattern", MatchType::UrlPattern))),
         b"topic" => Err(SubscribeError::Topic),
         // The draft keeps all names that start so, in any case, for matchers to come.
-        _ if name
-            .get(..5)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"match")) =>
-        {
-            Err(SubscribeError::UnknownMatcher {
-                name: String::from_utf8_lossy(name).into_owned(),
-            })
+        _ if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"match")) => {
+            Err(SubscribeError::UnknownMatcher { name: String::from_utf8_lossy(name).into_owned() })
         }
         _ => Ok(None),
     }
@@ -192,7 +169,8 @@ mod tests {
     #[test]
     fn matchers_of_all_names_are_joined() {
         let subscribe =
-            parse("match=foo&match_urlpattern=https%3A%2F%2Fe.com%2F%3Aid&match_exact=b+c&x=y&last_event_id=7").unwrap();
+            parse("match=foo&match_urlpattern=https%3A%2F%2Fe.com%2F%3Aid&match_exact=b+c&x=y&last_event_id=7")
+                .unwrap();
         let expected = [
             matcher(MatchType::Exact, "foo"),
             matcher(MatchType::UrlPattern, "https://e.com/:id"),
@@ -204,28 +182,14 @@ mod tests {
 
     #[test]
     fn identical_matchers_are_kept_once() {
-        let subscribe =
-            parse("match=a&match_exact=a&match_urlpattern=a&match=*&match_urlpattern=*").unwrap();
-        let expected = [
-            matcher(MatchType::Exact, "a"),
-            matcher(MatchType::UrlPattern, "a"),
-            Matcher::Any,
-        ];
+        let subscribe = parse("match=a&match_exact=a&match_urlpattern=a&match=*&match_urlpattern=*").unwrap();
+        let expected = [matcher(MatchType::Exact, "a"), matcher(MatchType::UrlPattern, "a"), Matcher::Any];
         assert_eq!(subscribe.matchers, expected);
     }
 
     #[test]
     fn names_that_start_with_match_are_reserved_in_any_case() {
-        for name in [
-            "matcher",
-            "Match",
-            "match_foo",
-            "match[]",
-            "match_Exact",
-            "MATCH_EXACT",
-            "matchx",
-            "match_",
-        ] {
+        for name in ["matcher", "Match", "match_foo", "match[]", "match_Exact", "MATCH_EXACT", "matchx", "match_"] {
             let error = SubscribeError::UnknownMatcher { name: name.into() };
             assert_eq!(parse(&format!("match=a&{name}=b")), Err(error.clone()));
             let encoded: String = name.bytes().map(|b| format!("%{b:02X}")).collect();
@@ -253,29 +217,12 @@ mod tests {
 
     #[test]
     fn one_bad_value_rejects_everything() {
-        let text = MatcherError::Text(TextError {
-            forbidden: '\u{7F}',
-            at: 0,
-        });
-        assert_eq!(
-            parse("match=a&match=%7F"),
-            Err(SubscribeError::Matcher {
-                name: "match",
-                error: text
-            })
-        );
-        assert_eq!(
-            parse("match=a&match_exact=%FF"),
-            Err(SubscribeError::NotUtf8 {
-                name: "match_exact"
-            })
-        );
+        let text = MatcherError::Text(TextError { forbidden: '\u{7F}', at: 0 });
+        assert_eq!(parse("match=a&match=%7F"), Err(SubscribeError::Matcher { name: "match", error: text }));
+        assert_eq!(parse("match=a&match_exact=%FF"), Err(SubscribeError::NotUtf8 { name: "match_exact" }));
         assert!(matches!(
             parse("match=a&match_urlpattern=%7B"),
-            Err(SubscribeError::Matcher {
-                name: "match_urlpattern",
-                error: MatcherError::Pattern(_)
-            })
+            Err(SubscribeError::Matcher { name: "match_urlpattern", error: MatcherError::Pattern(_) })
         ));
     }
 
@@ -283,49 +230,27 @@ mod tests {
     fn limits_count_repeated_matchers_and_bytes() {
         let hundred = "match=a&".repeat(100);
         assert_eq!(parse(&hundred).unwrap().matchers.len(), 1);
-        assert_eq!(
-            parse(&(hundred + "match=a")),
-            Err(SubscribeError::TooManyMatchers { max: 100 })
-        );
+        assert_eq!(parse(&(hundred + "match=a")), Err(SubscribeError::TooManyMatchers { max: 100 }));
         let longest = "a".repeat(4096);
         assert!(parse(&format!("match={longest}")).is_ok());
-        let error = SubscribeError::TooLong {
-            name: "match_urlpattern",
-            length: 4097,
-            max: 4096,
-        };
+        let error = SubscribeError::TooLong { name: "match_urlpattern", length: 4097, max: 4096 };
         assert_eq!(parse(&format!("match_urlpattern={longest}a")), Err(error));
     }
 
     #[test]
     fn the_first_cursor_wins_and_an_empty_one_is_one() {
         let cursor = |query: &str| parse(query).unwrap().last_event_id;
-        assert_eq!(
-            cursor("match=a&last_event_id=1&last_event_id=2").as_deref(),
-            Some("1")
-        );
+        assert_eq!(cursor("match=a&last_event_id=1&last_event_id=2").as_deref(), Some("1"));
         assert_eq!(cursor("match=a&last_event_id").as_deref(), Some(""));
-        assert_eq!(
-            cursor("match=a&last_event_id=%FF").as_deref(),
-            Some("\u{FFFD}")
-        );
+        assert_eq!(cursor("match=a&last_event_id=%FF").as_deref(), Some("\u{FFFD}"));
         assert_eq!(cursor("match=a&lastEventID=1&Last-Event-ID=2"), None);
     }
 
     #[test]
     fn a_body_joins_the_query_whose_cursor_wins() {
-        let forms: [&[u8]; 2] = [
-            b"match=a&last_event_id=q",
-            b"match=b&match=a&last_event_id=b",
-        ];
+        let forms: [&[u8]; 2] = [b"match=a&last_event_id=q", b"match=b&match=a&last_event_id=b"];
         let subscribe = Subscribe::from_forms(&forms, &hub(), &SubscribeLimits::default()).unwrap();
-        assert_eq!(
-            subscribe.matchers,
-            [
-                matcher(MatchType::Exact, "a"),
-                matcher(MatchType::Exact, "b")
-            ]
-        );
+        assert_eq!(subscribe.matchers, [matcher(MatchType::Exact, "a"), matcher(MatchType::Exact, "b")]);
         assert_eq!(subscribe.last_event_id.as_deref(), Some("q"));
     }
 

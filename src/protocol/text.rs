@@ -85,13 +85,7 @@ mod tests {
     #[test]
     fn controls_are_forbidden() {
         for c in ('\0'..'\u{20}').chain('\u{7F}'..'\u{A0}') {
-            assert_eq!(
-                check(&format!("ab{c}")),
-                Err(TextError {
-                    forbidden: c,
-                    at: 2
-                })
-            );
+            assert_eq!(check(&format!("ab{c}")), Err(TextError { forbidden: c, at: 2 }));
         }
     }
 
@@ -105,13 +99,7 @@ mod tests {
     #[test]
     fn the_first_offender_is_named_with_its_place() {
         let error = check("é\u{200B}\u{FEFF}").unwrap_err();
-        assert_eq!(
-            error,
-            TextError {
-                forbidden: '\u{200B}',
-                at: 2
-            }
-        );
+        assert_eq!(error, TextError { forbidden: '\u{200B}', at: 2 });
         assert_eq!(
             error.to_string(),
             "the character U+200B at byte 2 is a control or invisible formatting character, please remove it"

@@ -94,8 +94,7 @@ const _: () = assert!(size_of::<Access>() <= 120);
 impl Access {
     /// Whether the token's time has come and isn't over. All the other rules hold as long as the keys do.
     pub fn valid_at(&self, now_unix_ms: u64) -> bool {
-        now_unix_ms < self.expires_at_ms
-            && self.not_before_ms.is_none_or(|start| start <= now_unix_ms)
+        now_unix_ms < self.expires_at_ms && self.not_before_ms.is_none_or(|start| start <= now_unix_ms)
     }
 }
 
@@ -131,11 +130,7 @@ impl TokenVerifier {
             publisher: issuer.publisher.unwrap_or_default().into(),
             subscriber: issuer.subscriber.unwrap_or_default().into(),
         });
-        TokenVerifier {
-            issuers: issuers.collect(),
-            audience: rules.audience,
-            hub: rules.hub,
-        }
+        TokenVerifier { issuers: issuers.collect(), audience: rules.audience, hub: rules.hub }
     }
 
     /// What a token gives in a role at a time (milliseconds since 1970), or the first rule that it breaks.
@@ -169,24 +164,13 @@ impl TokenVerifier {
 
     fn issuer(&self, claims: &Members) -> Result<&TrustedIssuer, TokenError> {
         let found = claims.get("iss");
-        let id = found
-            .and_then(Value::as_str)
-            .ok_or_else(|| TokenError::IssuerMalformed {
-                found: found.map(shortened),
-            })?;
-        let trusted = || {
-            self.issuers
-                .iter()
-                .map(|issuer| quoted(&issuer.id))
-                .collect()
-        };
+        let id =
+            found.and_then(Value::as_str).ok_or_else(|| TokenError::IssuerMalformed { found: found.map(shortened) })?;
+        let trusted = || self.issuers.iter().map(|issuer| quoted(&issuer.id)).collect();
         self.issuers
             .iter()
             .find(|issuer| *issuer.id == *id)
-            .ok_or_else(|| TokenError::IssuerUnknown {
-                found: id.to_owned(),
-                trusted: trusted(),
-            })
+            .ok_or_else(|| TokenError::IssuerUnknown { found: id.to_owned(), trusted: trusted() })
     }
 
     fn check_audience(&self, claims: &Members) -> Result<(), TokenError> {
@@ -198,15 +182,11 @@ impl TokenVerifier {
         };
         let expected = || self.audience.clone();
         match named {
-            None => Err(TokenError::AudienceMalformed {
-                found: found.map(shortened),
-                expected: expected(),
-            }),
+            None => Err(TokenError::AudienceMalformed { found: found.map(shortened), expected: expected() }),
             Some(named) if named.contains(&&*self.audience) => Ok(()),
-            Some(_) => Err(TokenError::AudienceWrong {
-                found: found.map(shortened).unwrap_or_default(),
-                expected: expected(),
-            }),
+            Some(_) => {
+                Err(TokenError::AudienceWrong { found: found.map(shortened).unwrap_or_default(), expected: expected() })
+            }
         }
     }
 
@@ -228,22 +208,12 @@ fn check_type(header: &Members) -> Result<(), TokenError> {
         };
         subtype.eq_ignore_ascii_case("at+jwt")
     });
-    if is_access_token {
-        Ok(())
-    } else {
-        Err(TokenError::Type {
-            found: found.map(shortened),
-        })
-    }
+    if is_access_token { Ok(()) } else { Err(TokenError::Type { found: found.map(shortened) }) }
 }
 
 /// RFC 7515 §4.1.11. An empty list is against the RFC, and no extension is implemented.
 fn check_critical(header: &Members) -> Result<(), TokenError> {
-    if header.contains_key("crit") {
-        Err(TokenError::Critical)
-    } else {
-        Ok(())
-    }
+    if header.contains_key("crit") { Err(TokenError::Critical) } else { Ok(()) }
 }
 
 fn algorithm(header: &Members) -> Result<Algorithm, TokenError> {
@@ -251,39 +221,19 @@ fn algorithm(header: &Members) -> Result<Algorithm, TokenError> {
     found
         .and_then(Value::as_str)
         .and_then(|name| Algorithm::from_str(name).ok())
-        .ok_or_else(|| TokenError::Algorithm {
-            found: found.map(shortened),
-        })
+        .ok_or_else(|| TokenError::Algorithm { found: found.map(shortened) })
 }
 
 /// The issuer's keys for the role that may be used with the algorithm: at least one.
-fn keys(
-    issuer: &TrustedIssuer,
-    role: Role,
-    algorithm: Algorithm,
-) -> Result<Vec<&VerificationKey>, TokenError> {
+fn keys(issuer: &TrustedIssuer, role: Role, algorithm: Algorithm) -> Result<Vec<&VerificationKey>, TokenError> {
     let all = issuer.keys(role);
     if all.is_empty() {
-        return Err(TokenError::NoKey {
-            issuer: issuer.id.to_string(),
-            role,
-        });
+        return Err(TokenError::NoKey { issuer: issuer.id.to_string(), role });
     }
-    let keys: Vec<_> = all
-        .iter()
-        .filter(|key| key.algorithms().contains(&algorithm))
-        .collect();
+    let keys: Vec<_> = all.iter().filter(|key| key.algorithms().contains(&algorithm)).collect();
     if keys.is_empty() {
-        let allowed = all
-            .iter()
-            .flat_map(VerificationKey::algorithms)
-            .copied()
-            .collect();
-        return Err(TokenError::AlgorithmNotAllowed {
-            algorithm,
-            role,
-            allowed,
-        });
+        let allowed = all.iter().flat_map(VerificationKey::algorithms).copied().collect();
+        return Err(TokenError::AlgorithmNotAllowed { algorithm, role, allowed });
     }
     Ok(keys)
 }
@@ -298,9 +248,7 @@ fn check_signature<'k>(
     let signature = jws.signature()?;
     let message = jws.message.as_bytes();
     let mut keys = keys.iter();
-    keys.find(|key| key.verifies(algorithm, message, signature))
-        .copied()
-        .ok_or(TokenError::Signature { role })
+    keys.find(|key| key.verifies(algorithm, message, signature)).copied().ok_or(TokenError::Signature { role })
 }
 
 /// RFC 7519 §4.1.4: valid before `exp`, not at it.
@@ -310,10 +258,7 @@ fn expiration(claims: &Members, now_unix_ms: u64) -> Result<u64, TokenError> {
     if now_unix_ms < expires_at_ms {
         Ok(expires_at_ms)
     } else {
-        Err(TokenError::Expired {
-            expires_at_ms,
-            now_unix_ms,
-        })
+        Err(TokenError::Expired { expires_at_ms, now_unix_ms })
     }
 }
 
@@ -326,10 +271,7 @@ fn not_before(claims: &Members, now_unix_ms: u64) -> Result<Option<u64>, TokenEr
     if not_before_ms <= now_unix_ms {
         Ok(Some(not_before_ms))
     } else {
-        Err(TokenError::NotYetValid {
-            not_before_ms,
-            now_unix_ms,
-        })
+        Err(TokenError::NotYetValid { not_before_ms, now_unix_ms })
     }
 }
 
@@ -341,10 +283,7 @@ fn unix_ms(claim: &'static str, value: &Value, round: fn(f64) -> f64) -> Result<
     match value.as_f64() {
         // `as` saturates, also for what a product of finite numbers can become.
         Some(seconds) if seconds.is_finite() => Ok(round(seconds * 1000.0) as u64),
-        _ => Err(TokenError::TimeMalformed {
-            claim,
-            found: shortened(value),
-        }),
+        _ => Err(TokenError::TimeMalformed { claim, found: shortened(value) }),
     }
 }
 

@@ -26,9 +26,7 @@ struct Hub {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum HubUrlError {
     /// Not an absolute URL.
-    #[error(
-        "the hub's URL is not an absolute URL ({0}); write it in full, as in http://localhost:3000{HUB_PATH}"
-    )]
+    #[error("the hub's URL is not an absolute URL ({0}); write it in full, as in http://localhost:3000{HUB_PATH}")]
     Unparsable(url::ParseError),
     /// Neither `http` nor `https`.
     #[error("the hub's URL has the scheme {0}; it has to be http or https")]
@@ -88,9 +86,7 @@ pub enum TopicError {
     #[error("a topic can't be \"*\": that stands for all topics; name the one you mean")]
     Wildcard,
     /// It lies in the hub's own namespace.
-    #[error(
-        "the topic is the hub's own URL or lies below it, and those are kept for the hub; choose another one"
-    )]
+    #[error("the topic is the hub's own URL or lies below it, and those are kept for the hub; choose another one")]
     Reserved,
 }
 
@@ -123,8 +119,7 @@ impl Topic {
             return false;
         };
         let path = decode_unreserved(url.path());
-        path.strip_prefix(hub.0.plain_path.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(hub.0.plain_path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -140,10 +135,7 @@ pub struct ParsedTopic<'a> {
 impl<'a> ParsedTopic<'a> {
     /// Parses any text, also one that could not be published.
     pub fn new(text: &'a str, hub: &HubUrl) -> ParsedTopic<'a> {
-        ParsedTopic {
-            text,
-            url: hub.url().join(text).ok(),
-        }
+        ParsedTopic { text, url: hub.url().join(text).ok() }
     }
 
     /// The URL without user and password: what [`UrlPattern::address_prefix`](super::pattern::UrlPattern::address_prefix)
@@ -155,13 +147,7 @@ impl<'a> ParsedTopic<'a> {
 
 fn address(url: &Url) -> Cow<'_, str> {
     if has_credentials(url) {
-        Cow::Owned(
-            [
-                &url[..Position::BeforeUsername],
-                &url[Position::BeforeHost..],
-            ]
-            .concat(),
-        )
+        Cow::Owned([&url[..Position::BeforeUsername], &url[Position::BeforeHost..]].concat())
     } else {
         Cow::Borrowed(url.as_str())
     }
@@ -215,26 +201,11 @@ mod tests {
         assert_eq!(hub.as_str(), "http://localhost:3000/.well-known/mercure");
         assert_eq!(hub.path(), HUB_PATH);
         assert_eq!(hub.url().port(), Some(3000));
-        assert!(matches!(
-            HubUrl::parse("/.well-known/mercure"),
-            Err(HubUrlError::Unparsable(_))
-        ));
-        assert_eq!(
-            HubUrl::parse("ftp://h/x"),
-            Err(HubUrlError::Scheme("ftp".into()))
-        );
-        assert_eq!(
-            HubUrl::parse("https://u@h/x"),
-            Err(HubUrlError::Credentials)
-        );
-        assert_eq!(
-            HubUrl::parse("https://h/x?"),
-            Err(HubUrlError::QueryOrFragment)
-        );
-        assert_eq!(
-            HubUrl::parse("https://h/x#a"),
-            Err(HubUrlError::QueryOrFragment)
-        );
+        assert!(matches!(HubUrl::parse("/.well-known/mercure"), Err(HubUrlError::Unparsable(_))));
+        assert_eq!(HubUrl::parse("ftp://h/x"), Err(HubUrlError::Scheme("ftp".into())));
+        assert_eq!(HubUrl::parse("https://u@h/x"), Err(HubUrlError::Credentials));
+        assert_eq!(HubUrl::parse("https://h/x?"), Err(HubUrlError::QueryOrFragment));
+        assert_eq!(HubUrl::parse("https://h/x#a"), Err(HubUrlError::QueryOrFragment));
     }
 
     #[test]
@@ -260,11 +231,7 @@ mod tests {
             "#x",
         ] {
             assert!(Topic::reserved(topic, &hub()), "{topic}");
-            assert_eq!(
-                Topic::parse(topic, &hub()),
-                Err(TopicError::Reserved),
-                "{topic}"
-            );
+            assert_eq!(Topic::parse(topic, &hub()), Err(TopicError::Reserved), "{topic}");
         }
     }
 
@@ -297,42 +264,23 @@ mod tests {
     #[test]
     fn the_wildcard_and_forbidden_characters_are_no_topics() {
         assert_eq!(Topic::parse("*", &hub()), Err(TopicError::Wildcard));
-        assert_eq!(
-            Topic::parse("a\tb", &hub()),
-            Err(TopicError::Text(TextError {
-                forbidden: '\t',
-                at: 1
-            }))
-        );
+        assert_eq!(Topic::parse("a\tb", &hub()), Err(TopicError::Text(TextError { forbidden: '\t', at: 1 })));
         assert!(Topic::parse("**", &hub()).is_ok());
         assert!(Topic::parse("%2A", &hub()).is_ok());
     }
 
     #[test]
     fn a_relative_topic_is_read_against_the_hub_and_an_unparsable_one_has_no_url() {
-        assert_eq!(
-            ParsedTopic::new("/a/1", &hub()).url.unwrap().as_str(),
-            "https://hub.example/a/1"
-        );
+        assert_eq!(ParsedTopic::new("/a/1", &hub()).url.unwrap().as_str(), "https://hub.example/a/1");
         assert_eq!(ParsedTopic::new("https://[bad", &hub()).url, None);
     }
 
     #[test]
     fn the_address_leaves_out_user_and_password() {
-        for topic in [
-            "https://u:p@e.com:81/x?y#z",
-            "https://:p@e.com:81/x?y#z",
-            "https://u@e.com:81/x?y#z",
-        ] {
-            assert_eq!(
-                ParsedTopic::new(topic, &hub()).address().unwrap(),
-                "https://e.com:81/x?y#z"
-            );
+        for topic in ["https://u:p@e.com:81/x?y#z", "https://:p@e.com:81/x?y#z", "https://u@e.com:81/x?y#z"] {
+            assert_eq!(ParsedTopic::new(topic, &hub()).address().unwrap(), "https://e.com:81/x?y#z");
         }
-        assert_eq!(
-            ParsedTopic::new("urn:a", &hub()).address().unwrap(),
-            "urn:a"
-        );
+        assert_eq!(ParsedTopic::new("urn:a", &hub()).address().unwrap(), "urn:a");
     }
 
     proptest! {

@@ -23,12 +23,7 @@ pub struct UpdateLimits {
 
 impl Default for UpdateLimits {
     fn default() -> UpdateLimits {
-        UpdateLimits {
-            topics_max: 1_000,
-            topic_bytes_max: 4 << 10,
-            id_bytes_max: 4 << 10,
-            type_bytes_max: 1 << 10,
-        }
+        UpdateLimits { topics_max: 1_000, topic_bytes_max: 4 << 10, id_bytes_max: 4 << 10, type_bytes_max: 1 << 10 }
     }
 }
 
@@ -100,39 +95,26 @@ pub enum UpdateError {
         topic: String,
     },
     /// The id starts with `#`, which is for ids the hub makes.
-    #[error(
-        "the field id starts with \"#\", which is kept for ids made by hubs; use another one or leave it out"
-    )]
+    #[error("the field id starts with \"#\", which is kept for ids made by hubs; use another one or leave it out")]
     IdFragment,
     /// The id is the word that asks for everything.
-    #[error(
-        "the field id is \"earliest\", which asks for the whole history; use another one or leave it out"
-    )]
+    #[error("the field id is \"earliest\", which asks for the whole history; use another one or leave it out")]
     IdEarliest,
     /// The type is that of subscription events.
-    #[error(
-        "the field type is \"mercure\", which is kept for events of the hub itself; use another one"
-    )]
+    #[error("the field type is \"mercure\", which is kept for events of the hub itself; use another one")]
     TypeMercure,
     /// The reconnection time has something else than ASCII digits.
-    #[error(
-        "the field retry is not a number of milliseconds; write it in digits only, as in retry=1500"
-    )]
+    #[error("the field retry is not a number of milliseconds; write it in digits only, as in retry=1500")]
     RetryNotDigits,
     /// The reconnection time has too many digits.
-    #[error(
-        "the field retry has more than {RETRY_DIGITS_MAX} digits; use a smaller number of milliseconds"
-    )]
+    #[error("the field retry has more than {RETRY_DIGITS_MAX} digits; use a smaller number of milliseconds")]
     RetryTooLong,
 }
 
 impl UpdateError {
     /// Whether a limit was exceeded (413 Content Too Large) rather than a rule broken (400 Bad Request).
     pub fn is_too_large(&self) -> bool {
-        matches!(
-            self,
-            UpdateError::TooManyTopics { .. } | UpdateError::TooLong { .. }
-        )
+        matches!(self, UpdateError::TooManyTopics { .. } | UpdateError::TooLong { .. })
     }
 }
 
@@ -141,20 +123,14 @@ impl Update {
     ///
     /// Unknown fields are ignored. Of a field that may stand once the first one counts. An empty `id`, `type` or
     /// `retry` is as good as none.
-    pub fn from_form(
-        body: &[u8],
-        hub: &HubUrl,
-        limits: &UpdateLimits,
-    ) -> Result<Update, UpdateError> {
+    pub fn from_form(body: &[u8], hub: &HubUrl, limits: &UpdateLimits) -> Result<Update, UpdateError> {
         let mut topics = Vec::new();
         let mut private = false;
         let (mut data, mut id, mut event_type, mut retry) = (None, None, None, None);
         for (name, value) in form::pairs(body) {
             match &*name {
                 b"topic" if topics.len() == limits.topics_max => {
-                    return Err(UpdateError::TooManyTopics {
-                        max: limits.topics_max,
-                    });
+                    return Err(UpdateError::TooManyTopics { max: limits.topics_max });
                 }
                 b"topic" => topics.push(parse_topic(value, hub, limits)?),
                 b"private" => private = true,
@@ -196,28 +172,17 @@ impl Update {
     }
 }
 
-fn parse_topic(
-    value: Cow<'_, [u8]>,
-    hub: &HubUrl,
-    limits: &UpdateLimits,
-) -> Result<Topic, UpdateError> {
+fn parse_topic(value: Cow<'_, [u8]>, hub: &HubUrl, limits: &UpdateLimits) -> Result<Topic, UpdateError> {
     check_length("topic", value.len(), limits.topic_bytes_max)?;
     let topic = utf8("topic", value)?;
     Topic::parse(&topic, hub).map_err(|error| match error {
-        TopicError::Text(error) => UpdateError::Text {
-            field: "topic",
-            error,
-        },
+        TopicError::Text(error) => UpdateError::Text { field: "topic", error },
         TopicError::Wildcard => UpdateError::TopicWildcard,
         TopicError::Reserved => UpdateError::TopicReserved { topic },
     })
 }
 
-fn parse_text(
-    field: &'static str,
-    value: Cow<'_, [u8]>,
-    max: usize,
-) -> Result<String, UpdateError> {
+fn parse_text(field: &'static str, value: Cow<'_, [u8]>, max: usize) -> Result<String, UpdateError> {
     check_length(field, value.len(), max)?;
     let text = utf8(field, value)?;
     text::check(&text).map_err(|error| UpdateError::Text { field, error })?;
@@ -235,11 +200,7 @@ fn parse_retry(value: Cow<'_, [u8]>) -> Result<String, UpdateError> {
 }
 
 fn check_length(field: &'static str, length: usize, max: usize) -> Result<(), UpdateError> {
-    if length > max {
-        Err(UpdateError::TooLong { field, length, max })
-    } else {
-        Ok(())
-    }
+    if length > max { Err(UpdateError::TooLong { field, length, max }) } else { Ok(()) }
 }
 
 fn utf8(field: &'static str, value: Cow<'_, [u8]>) -> Result<String, UpdateError> {
@@ -263,13 +224,12 @@ mod tests {
     #[test]
     fn every_field_is_read() {
         let update =
-            parse("topic=https%3A%2F%2Fe.com%2F1&topic=b&data=x+y%0Az&private=on&id=urn%3A1&type=price&retry=007").unwrap();
+            parse("topic=https%3A%2F%2Fe.com%2F1&topic=b&data=x+y%0Az&private=on&id=urn%3A1&type=price&retry=007")
+                .unwrap();
         assert_eq!(
             update,
             Update {
-                topics: ["https://e.com/1", "b"]
-                    .map(|topic| Topic::parse(topic, &hub()).unwrap())
-                    .to_vec(),
+                topics: ["https://e.com/1", "b"].map(|topic| Topic::parse(topic, &hub()).unwrap()).to_vec(),
                 data: "x y\nz".into(),
                 private: true,
                 id: Some("urn:1".into()),
@@ -284,10 +244,7 @@ mod tests {
         for form in ["topic=a", "topic=a&id=&type=&retry=&data=&unknown=1"] {
             let update = parse(form).unwrap();
             assert_eq!(update.data, "");
-            assert_eq!(
-                (update.id, update.event_type, update.retry),
-                (None, None, None)
-            );
+            assert_eq!((update.id, update.event_type, update.retry), (None, None, None));
             assert!(!update.private);
         }
     }
@@ -300,25 +257,15 @@ mod tests {
 
     #[test]
     fn private_counts_by_its_presence() {
-        for private in [
-            "private",
-            "private=",
-            "private=on",
-            "private=false",
-            "private=%FF",
-        ] {
-            assert!(
-                parse(&format!("topic=a&{private}")).unwrap().private,
-                "{private}"
-            );
+        for private in ["private", "private=", "private=on", "private=false", "private=%FF"] {
+            assert!(parse(&format!("topic=a&{private}")).unwrap().private, "{private}");
         }
         assert!(!parse("topic=a&Private=on").unwrap().private);
     }
 
     #[test]
     fn of_a_repeated_field_the_first_counts() {
-        let update =
-            parse("topic=a&id=1&id=2&data=x&data=%FF&type=t&type=mercure&retry=5&retry=x").unwrap();
+        let update = parse("topic=a&id=1&id=2&data=x&data=%FF&type=t&type=mercure&retry=5&retry=x").unwrap();
         assert_eq!(update.id.as_deref(), Some("1"));
         assert_eq!(update.data, "x");
         assert_eq!(update.event_type.as_deref(), Some("t"));
@@ -329,17 +276,10 @@ mod tests {
     fn reserved_topics_and_the_wildcard_are_invalid_not_too_large() {
         for (form, error) in [
             ("topic=a&topic=*", UpdateError::TopicWildcard),
-            (
-                "topic=",
-                UpdateError::TopicReserved {
-                    topic: String::new(),
-                },
-            ),
+            ("topic=", UpdateError::TopicReserved { topic: String::new() }),
             (
                 "topic=%2F.well-known%2F%256Dercure",
-                UpdateError::TopicReserved {
-                    topic: "/.well-known/%6Dercure".into(),
-                },
+                UpdateError::TopicReserved { topic: "/.well-known/%6Dercure".into() },
             ),
         ] {
             assert_eq!(parse(form), Err(error.clone()), "{form}");
@@ -355,16 +295,10 @@ mod tests {
         }
         for field in ["topic", "id", "type"] {
             let form = format!("{field}=a%E2%80%8B&topic=b");
-            let error = TextError {
-                forbidden: '\u{200B}',
-                at: 1,
-            };
+            let error = TextError { forbidden: '\u{200B}', at: 1 };
             assert_eq!(parse(&form), Err(UpdateError::Text { field, error }));
         }
-        assert_eq!(
-            parse("topic=a&data=%00%E2%80%8B").unwrap().data,
-            "\0\u{200B}"
-        );
+        assert_eq!(parse("topic=a&data=%00%E2%80%8B").unwrap().data, "\0\u{200B}");
     }
 
     #[test]
@@ -372,12 +306,7 @@ mod tests {
         assert_eq!(parse("topic=a&id=%23x"), Err(UpdateError::IdFragment));
         assert_eq!(parse("topic=a&id=earliest"), Err(UpdateError::IdEarliest));
         assert_eq!(parse("topic=a&type=mercure"), Err(UpdateError::TypeMercure));
-        for form in [
-            "topic=a&id=x%23",
-            "topic=a&id=Earliest",
-            "topic=a&type=Mercure",
-            "topic=a&type=+mercure",
-        ] {
+        for form in ["topic=a&id=x%23", "topic=a&id=Earliest", "topic=a&type=Mercure", "topic=a&type=+mercure"] {
             assert!(parse(form).is_ok(), "{form}");
         }
     }
@@ -385,66 +314,24 @@ mod tests {
     #[test]
     fn retry_is_ascii_digits_and_kept_as_sent() {
         for retry in ["0", "00", "1500", "99999999999999999999"] {
-            assert_eq!(
-                parse(&format!("topic=a&retry={retry}"))
-                    .unwrap()
-                    .retry
-                    .as_deref(),
-                Some(retry)
-            );
+            assert_eq!(parse(&format!("topic=a&retry={retry}")).unwrap().retry.as_deref(), Some(retry));
         }
         for retry in ["-1", "1.5", "%2B1", "1e3", "+1", "%D9%A1", "%FF", "1%0A"] {
-            assert_eq!(
-                parse(&format!("topic=a&retry={retry}")),
-                Err(UpdateError::RetryNotDigits),
-                "{retry}"
-            );
+            assert_eq!(parse(&format!("topic=a&retry={retry}")), Err(UpdateError::RetryNotDigits), "{retry}");
         }
-        assert_eq!(
-            parse(&format!("topic=a&retry={}", "1".repeat(21))),
-            Err(UpdateError::RetryTooLong)
-        );
+        assert_eq!(parse(&format!("topic=a&retry={}", "1".repeat(21))), Err(UpdateError::RetryTooLong));
     }
 
     #[test]
     fn limits_make_a_request_too_large() {
-        let limits = UpdateLimits {
-            topics_max: 2,
-            topic_bytes_max: 4,
-            id_bytes_max: 3,
-            type_bytes_max: 2,
-        };
+        let limits = UpdateLimits { topics_max: 2, topic_bytes_max: 4, id_bytes_max: 3, type_bytes_max: 2 };
         let parse = |form: &str| Update::from_form(form.as_bytes(), &hub(), &limits);
         assert!(parse("topic=aaaa&topic=b&id=iii&type=tt").is_ok());
         for (form, error) in [
-            (
-                "topic=a&topic=b&topic=c",
-                UpdateError::TooManyTopics { max: 2 },
-            ),
-            (
-                "topic=aaaaa",
-                UpdateError::TooLong {
-                    field: "topic",
-                    length: 5,
-                    max: 4,
-                },
-            ),
-            (
-                "topic=a&id=iiii",
-                UpdateError::TooLong {
-                    field: "id",
-                    length: 4,
-                    max: 3,
-                },
-            ),
-            (
-                "topic=a&type=ttt",
-                UpdateError::TooLong {
-                    field: "type",
-                    length: 3,
-                    max: 2,
-                },
-            ),
+            ("topic=a&topic=b&topic=c", UpdateError::TooManyTopics { max: 2 }),
+            ("topic=aaaaa", UpdateError::TooLong { field: "topic", length: 5, max: 4 }),
+            ("topic=a&id=iiii", UpdateError::TooLong { field: "id", length: 4, max: 3 }),
+            ("topic=a&type=ttt", UpdateError::TooLong { field: "type", length: 3, max: 2 }),
         ] {
             assert_eq!(parse(form), Err(error.clone()), "{form}");
             assert!(error.is_too_large());

@@ -33,13 +33,9 @@ const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Answers a connection that is one too many, without a task for it.
 pub(crate) fn refuse(mut stream: &std::net::TcpStream, date: &str) {
-    let answer = problem(
-        503,
-        "Service Unavailable",
-        "this hub has as many connections as it may; try again later",
-        &[],
-    )
-    .field("Retry-After", "5");
+    let answer =
+        problem(503, "Service Unavailable", "this hub has as many connections as it may; try again later", &[])
+            .field("Retry-After", "5");
     let mut bytes = Vec::new();
     answer.encode(Version::Http11, false, false, date, &mut bytes);
     if stream.set_nonblocking(true).is_ok() {
@@ -57,10 +53,7 @@ struct Registered {
 
 impl Registered {
     fn enter(&self, phase: Phase) {
-        self.context
-            .guests
-            .borrow_mut()
-            .enter(self.guest, phase, self.context.now().mono_ms);
+        self.context.guests.borrow_mut().enter(self.guest, phase, self.context.now().mono_ms);
     }
 
     fn timed_out(&self) -> bool {
@@ -72,10 +65,7 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.context.guests.borrow_mut().leave(self.guest);
         if !self.parked.get() {
-            self.context
-                .shared
-                .connections
-                .fetch_sub(1, Ordering::Relaxed);
+            self.context.shared.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -123,10 +113,7 @@ impl Wire {
         if self.output.is_empty() {
             return Ok(());
         }
-        let (result, mut buffer) = self
-            .stream
-            .write_all(std::mem::take(&mut self.output))
-            .await;
+        let (result, mut buffer) = self.stream.write_all(std::mem::take(&mut self.output)).await;
         result?;
         buffer.clear();
         if buffer.capacity() <= OUTPUT_BYTES_MAX {
@@ -137,28 +124,12 @@ impl Wire {
 }
 
 /// Serves a connection until it ends or becomes a stream.
-pub(crate) async fn serve(
-    context: Rc<Context>,
-    stream: std::net::TcpStream,
-    peer: SocketAddr,
-    guest: u64,
-) {
-    let registered = Registered {
-        context: context.clone(),
-        guest,
-        parked: Cell::new(false),
-    };
+pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, peer: SocketAddr, guest: u64) {
+    let registered = Registered { context: context.clone(), guest, parked: Cell::new(false) };
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let mut wire = Wire {
-        stream,
-        registered,
-        input: Vec::new(),
-        output: Vec::new(),
-        spare: Vec::new(),
-        served: false,
-    };
+    let mut wire = Wire { stream, registered, input: Vec::new(), output: Vec::new(), spare: Vec::new(), served: false };
     loop {
         match exchange(&context, &mut wire).await {
             Ok(Some(answer)) => {
@@ -176,42 +147,21 @@ pub(crate) async fn serve(
 }
 
 /// One request and its answer. Some(answer): the connection becomes a stream.
-async fn exchange(
-    context: &Rc<Context>,
-    wire: &mut Wire,
-) -> Result<Option<Box<routes::Stream>>, End> {
+async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<routes::Stream>>, End> {
     let raw = read_head(context, wire).await?;
     let head = match head::parse(&raw, &context.settings.head) {
         Ok(HeadStatus::Complete(head)) => head,
         Ok(HeadStatus::Partial) => return Err(End::Gone),
         Err(error) => {
-            let answer = problem(
-                error.status(),
-                reason(error.status()),
-                &error.to_string(),
-                &[],
-            );
-            answer.encode(
-                Version::Http11,
-                false,
-                false,
-                &context.date(),
-                &mut wire.output,
-            );
+            let answer = problem(error.status(), reason(error.status()), &error.to_string(), &[]);
+            answer.encode(Version::Http11, false, false, &context.date(), &mut wire.output);
             return Err(End::Close);
         }
     };
     wire.registered.enter(Phase::Answer);
     let decoder = BodyDecoder::new(head.body, context.settings.body_bytes_max);
-    let mut body = Body {
-        context: context.clone(),
-        decoder,
-        expect_continue: head.expect_continue,
-        wire,
-    };
-    let answer = routes::answer(context, &head, &mut body)
-        .await
-        .ok_or(End::Gone)?;
+    let mut body = Body { context: context.clone(), decoder, expect_continue: head.expect_continue, wire };
+    let answer = routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?;
     let whole = body.skip();
     match answer {
         Answer::Stream(stream) if whole => Ok(Some(stream)),
@@ -219,21 +169,11 @@ async fn exchange(
         Answer::Response(response) => {
             let keep_alive = head.keep_alive && whole && !context.stopping();
             let head_only = head.method == head::Method::Head;
-            response.encode(
-                head.version,
-                keep_alive,
-                head_only,
-                &context.date(),
-                &mut wire.output,
-            );
+            response.encode(head.version, keep_alive, head_only, &context.date(), &mut wire.output);
             if wire.output.len() > OUTPUT_BYTES_MAX {
                 wire.flush().await?;
             }
-            if keep_alive {
-                Ok(None)
-            } else {
-                Err(End::Close)
-            }
+            if keep_alive { Ok(None) } else { Err(End::Close) }
         }
         Answer::Raw(bytes) => {
             wire.output.extend_from_slice(&bytes);
@@ -256,29 +196,14 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire) -> Result<Vec<u8>, En
         scanned = wire.input.len();
         // What is answered so far goes out before we wait: one write for all pipelined requests.
         wire.flush().await?;
-        let next = if wire.served && wire.input.is_empty() {
-            Phase::Idle
-        } else {
-            Phase::Head
-        };
+        let next = if wire.served && wire.input.is_empty() { Phase::Idle } else { Phase::Head };
         if phase.replace(next) != Some(next) {
             wire.registered.enter(next);
         }
         if wire.read(READ_BYTES).await? == 0 {
             if wire.registered.timed_out() && !wire.input.is_empty() {
-                let answer = problem(
-                    408,
-                    "Request Timeout",
-                    "the head of the request took too long to arrive",
-                    &[],
-                );
-                answer.encode(
-                    Version::Http11,
-                    false,
-                    false,
-                    &context.date(),
-                    &mut wire.output,
-                );
+                let answer = problem(408, "Request Timeout", "the head of the request took too long to arrive", &[]);
+                answer.encode(Version::Http11, false, false, &context.date(), &mut wire.output);
                 return Err(End::Close);
             }
             return Err(End::Gone);
@@ -309,9 +234,7 @@ impl BodyBytes {
 
 impl Drop for BodyBytes {
     fn drop(&mut self) {
-        self.context
-            .body_bytes
-            .set(self.context.body_bytes.get() - self.bytes.len());
+        self.context.body_bytes.set(self.context.body_bytes.get() - self.bytes.len());
     }
 }
 
@@ -330,17 +253,12 @@ pub(crate) enum BodyFailure {
 impl Body<'_> {
     /// Reads the whole body.
     pub(crate) async fn read(&mut self) -> Result<BodyBytes, BodyFailure> {
-        let mut body = BodyBytes {
-            context: self.context.clone(),
-            bytes: Vec::new(),
-        };
+        let mut body = BodyBytes { context: self.context.clone(), bytes: Vec::new() };
         self.decode(&mut body)?;
         if !self.decoder.is_done() {
             self.wire.registered.enter(Phase::Body);
             if std::mem::take(&mut self.expect_continue) {
-                self.wire
-                    .output
-                    .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.wire.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
         }
@@ -361,11 +279,7 @@ impl Body<'_> {
         body.recount(before);
         let (used, _) = decoded.map_err(BodyFailure::Refused)?;
         self.wire.input.drain(..used);
-        if self.context.body_bytes.get() > BODIES_BYTES_MAX {
-            Err(BodyFailure::Busy)
-        } else {
-            Ok(())
-        }
+        if self.context.body_bytes.get() > BODIES_BYTES_MAX { Err(BodyFailure::Busy) } else { Ok(()) }
     }
 
     /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be
@@ -383,28 +297,16 @@ impl Body<'_> {
 }
 
 /// Parks the socket as an event stream.
-async fn park(
-    context: &Rc<Context>,
-    mut wire: Wire,
-    peer: SocketAddr,
-    stream: Box<routes::Stream>,
-) {
+async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: Box<routes::Stream>) {
     if wire.flush().await.is_err() {
         return;
     }
-    let Wire {
-        stream: socket,
-        registered,
-        input,
-        ..
-    } = wire;
+    let Wire { stream: socket, registered, input, .. } = wire;
     registered.parked.set(true);
     drop(registered);
     let fd = sys::adopt(socket.into_raw_fd());
     let spread = context.random() as u16;
-    let parked = context.park(fd, peer, input.len(), |sink, address| {
-        stream.registration(sink, address, spread)
-    });
+    let parked = context.park(fd, peer, input.len(), |sink, address| stream.registration(sink, address, spread));
     if let Err(error) = parked {
         tracing::warn!(shard = context.index, %error, "a stream could not be parked");
     }

@@ -57,22 +57,14 @@ pub(crate) struct Guests {
 
 impl Guests {
     pub(crate) fn new(limits: PhaseLimits, heads_max: usize) -> Guests {
-        Guests {
-            entries: BTreeMap::new(),
-            next: 0,
-            limits,
-            heads_max,
-            heads: 0,
-        }
+        Guests { entries: BTreeMap::new(), next: 0, limits, heads_max, heads: 0 }
     }
 
     /// A new connection; makes room by dropping the oldest unfinished head if there are too many.
     pub(crate) fn admit(&mut self, fd: RawFd, now_ms: u64) -> u64 {
         if self.heads >= self.heads_max
-            && let Some((&oldest, _)) = self
-                .entries
-                .iter()
-                .find(|(_, guest)| guest.phase == Phase::Head && !guest.timed_out)
+            && let Some((&oldest, _)) =
+                self.entries.iter().find(|(_, guest)| guest.phase == Phase::Head && !guest.timed_out)
         {
             self.expire(oldest);
         }
@@ -80,15 +72,7 @@ impl Guests {
         self.next += 1;
         self.heads += 1;
         let deadline_ms = now_ms + self.limits.head_ms;
-        self.entries.insert(
-            id,
-            Guest {
-                fd,
-                phase: Phase::Head,
-                deadline_ms,
-                timed_out: false,
-            },
-        );
+        self.entries.insert(id, Guest { fd, phase: Phase::Head, deadline_ms, timed_out: false });
         id
     }
 
@@ -129,10 +113,7 @@ impl Guests {
 
     /// Ends whoever has used up its time.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
-        let late = self
-            .entries
-            .iter()
-            .filter(|(_, guest)| guest.deadline_ms <= now_ms && !guest.timed_out);
+        let late = self.entries.iter().filter(|(_, guest)| guest.deadline_ms <= now_ms && !guest.timed_out);
         let late: Vec<u64> = late.map(|(&id, _)| id).collect();
         for id in late {
             self.expire(id);
@@ -141,10 +122,8 @@ impl Guests {
 
     /// Ends everybody who isn't waiting for an answer: the hub is stopping.
     pub(crate) fn dismiss_idle(&mut self) {
-        for guest in self
-            .entries
-            .values_mut()
-            .filter(|guest| matches!(guest.phase, Phase::Idle | Phase::Head | Phase::Linger))
+        for guest in
+            self.entries.values_mut().filter(|guest| matches!(guest.phase, Phase::Idle | Phase::Head | Phase::Linger))
         {
             sys::shutdown(guest.fd, Shutdown::Read);
         }
@@ -156,11 +135,7 @@ impl Guests {
         };
         self.heads -= usize::from(guest.phase == Phase::Head && !guest.timed_out);
         guest.timed_out = true;
-        let direction = if guest.phase == Phase::Answer {
-            Shutdown::Both
-        } else {
-            Shutdown::Read
-        };
+        let direction = if guest.phase == Phase::Answer { Shutdown::Both } else { Shutdown::Read };
         sys::shutdown(guest.fd, direction);
     }
 }

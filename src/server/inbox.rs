@@ -65,18 +65,8 @@ impl Bell {
 impl Inbox {
     pub(crate) fn new() -> std::io::Result<(Inbox, Receiver<Message>, Arc<Bell>)> {
         let (queue, receiver) = bounded(INBOX_MESSAGES_MAX);
-        let bell = Arc::new(Bell {
-            fd: EventFd::new(0)?,
-            rung: AtomicBool::new(false),
-        });
-        Ok((
-            Inbox {
-                queue,
-                bell: bell.clone(),
-            },
-            receiver,
-            bell,
-        ))
+        let bell = Arc::new(Bell { fd: EventFd::new(0)?, rung: AtomicBool::new(false) });
+        Ok((Inbox { queue, bell: bell.clone() }, receiver, bell))
     }
 
     /// Sends, waiting for room if there is none; a shard that has ended swallows it.

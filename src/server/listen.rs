@@ -17,18 +17,10 @@ const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 ///
 /// # Errors
 /// What the system says, `AddrInUse` also when another hub already shares the port: two of them would split the clients.
-pub(crate) fn open(
-    address: SocketAddr,
-    count: usize,
-    write_timeout_ms: u64,
-) -> io::Result<Vec<TcpListener>> {
+pub(crate) fn open(address: SocketAddr, count: usize, write_timeout_ms: u64) -> io::Result<Vec<TcpListener>> {
     if address.port() != 0 {
         // Without SO_REUSEPORT, so that it fails where someone listens.
-        let probe = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         probe.set_reuse_address(true)?;
         probe.bind(&address.into())?;
     }
@@ -42,11 +34,7 @@ pub(crate) fn open(
 }
 
 fn listener(address: SocketAddr, write_timeout_ms: u64) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }

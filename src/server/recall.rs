@@ -16,19 +16,9 @@ const QUESTIONS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Question {
     /// What does this `Last-Event-ID` name?
-    Find {
-        shard: usize,
-        ticket: Ticket,
-        id: Box<str>,
-    },
+    Find { shard: usize, ticket: Ticket, id: Box<str> },
     /// What follows this offset and passes the filter?
-    Read {
-        shard: usize,
-        slot: SlotId,
-        after: u64,
-        from_earliest: bool,
-        filter: Filter,
-    },
+    Read { shard: usize, slot: SlotId, after: u64, from_earliest: bool, filter: Filter },
 }
 
 /// The queue to the readers.
@@ -37,31 +27,16 @@ pub(crate) fn channel() -> (Sender<Question>, Receiver<Question>) {
 }
 
 /// Answers until every shard has hung up.
-pub(crate) fn run(
-    questions: &Receiver<Question>,
-    history: &RwLock<MemoryHistory>,
-    url: &HubUrl,
-    shards: &[Inbox],
-) {
+pub(crate) fn run(questions: &Receiver<Question>, history: &RwLock<MemoryHistory>, url: &HubUrl, shards: &[Inbox]) {
     for question in questions {
         let (shard, answer) = match question {
             Question::Find { shard, ticket, id } => {
-                let found = history
-                    .read()
-                    .expect("no holder of the history lock panics")
-                    .find(&id);
+                let found = history.read().expect("no holder of the history lock panics").find(&id);
                 (shard, Message::Found(ticket, found))
             }
-            Question::Read {
-                shard,
-                slot,
-                after,
-                from_earliest,
-                filter,
-            } => (
-                shard,
-                Message::History(slot, hub::read(history, after, from_earliest, &filter, url)),
-            ),
+            Question::Read { shard, slot, after, from_earliest, filter } => {
+                (shard, Message::History(slot, hub::read(history, after, from_earliest, &filter, url)))
+            }
         };
         shards[shard].send(answer);
     }

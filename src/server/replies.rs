@@ -21,10 +21,7 @@ pub(crate) struct Replies<T> {
 
 impl<T> Replies<T> {
     pub(crate) fn new() -> Replies<T> {
-        Replies {
-            slots: RefCell::new(HashMap::new()),
-            next: Cell::new(0),
-        }
+        Replies { slots: RefCell::new(HashMap::new()), next: Cell::new(0) }
     }
 
     /// Opens a ticket; awaiting the reply gives the answer. Dropping it forgets the ticket.
@@ -32,10 +29,7 @@ impl<T> Replies<T> {
         let ticket = self.next.get();
         self.next.set(ticket + 1);
         self.slots.borrow_mut().insert(ticket, Slot::Waiting(None));
-        Reply {
-            replies: self,
-            ticket,
-        }
+        Reply { replies: self, ticket }
     }
 
     /// Gives the answer to whoever still waits for it.

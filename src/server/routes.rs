@@ -52,32 +52,13 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn registration(self, sink: Sink, address: u32, spread: u16) -> Registration {
-        let Stream {
-            head,
-            chunked,
-            start,
-            matchers,
-            access,
-        } = self;
-        Registration {
-            sink,
-            head,
-            chunked,
-            start,
-            matchers,
-            access,
-            address,
-            spread,
-        }
+        let Stream { head, chunked, start, matchers, access } = self;
+        Registration { sink, head, chunked, start, matchers, access, address, spread }
     }
 }
 
 /// Answers one request; `None`: the client is gone.
-pub(crate) async fn answer(
-    context: &Rc<Context>,
-    head: &Head<'_>,
-    body: &mut Body<'_>,
-) -> Option<Answer> {
+pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Body<'_>) -> Option<Answer> {
     let settings = &context.settings;
     if settings.dev && head.host.is_some_and(|host| !authority::is_loopback(host)) {
         let detail = "in development mode the hub answers on localhost only; run `cinnabar serve` with --resource to serve other names";
@@ -116,23 +97,13 @@ fn elsewhere(context: &Context, head: &Head<'_>) -> ResponseHead {
         }
         ("/", _) => not_allowed("GET, HEAD"),
         ("*", Method::Options) => ResponseHead::new(204).field("Allow", HUB_METHODS),
-        _ => refusal(
-            404,
-            &format!(
-                "there is nothing here; the hub is at {}",
-                context.settings.hub.path()
-            ),
-        ),
+        _ => refusal(404, &format!("there is nothing here; the hub is at {}", context.settings.hub.path())),
     }
 }
 
 fn options(context: &Context, head: &Head<'_>) -> ResponseHead {
     let mut response = ResponseHead::new(204).field("Allow", HUB_METHODS);
-    preflight_fields(
-        &context.settings.cors,
-        head.get_str("origin"),
-        &mut response,
-    );
+    preflight_fields(&context.settings.cors, head.get_str("origin"), &mut response);
     response
 }
 
@@ -141,16 +112,10 @@ async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, Res
     let settings = &context.settings;
     let (access, _) = access(context, head, Role::Subscriber).await?;
     if access.is_none() && !settings.anonymous {
-        return Err(token_needed(
-            "an access token is needed to subscribe: this hub has no anonymous subscribers",
-        ));
+        return Err(token_needed("an access token is needed to subscribe: this hub has no anonymous subscribers"));
     }
-    let request = Subscribe::from_query(
-        head.query.unwrap_or_default(),
-        &settings.hub,
-        &settings.subscribe,
-    )
-    .map_err(|error| refusal(400, &error.to_string()))?;
+    let request = Subscribe::from_query(head.query.unwrap_or_default(), &settings.hub, &settings.subscribe)
+        .map_err(|error| refusal(400, &error.to_string()))?;
     if context.stopping() {
         return Err(try_later(503, "the hub is stopping", 1));
     }
@@ -181,21 +146,13 @@ async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, Res
         return Ok(Answer::Raw(bytes));
     }
     let chunked = head.version == Version::Http11;
-    Ok(Answer::Stream(Box::new(Stream {
-        head: bytes.into(),
-        chunked,
-        start,
-        matchers: request.matchers,
-        access,
-    })))
+    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers: request.matchers, access })))
 }
 
 /// The cursor a request presents: the field, unless it is empty, else the parameter (protocol §8).
 fn cursor(head: &Head<'_>, parameter: Option<String>) -> Option<String> {
     // One that isn't UTF-8, or there several times, is a cursor all the same: an unknown one.
-    let field = head
-        .get("last-event-id")
-        .map(|_| head.get_str("last-event-id").unwrap_or_default());
+    let field = head.get("last-event-id").map(|_| head.get_str("last-event-id").unwrap_or_default());
     match field {
         Some("") | None => parameter.or(field.map(str::to_owned)),
         Some(id) => Some(id.to_owned()),
@@ -229,39 +186,23 @@ async fn publish(
             return Some(Err(refusal(error.status(), &error.to_string())));
         }
         Err(BodyFailure::TooSlow) => {
-            return Some(Err(refusal(
-                408,
-                "the body of the request took too long to arrive",
-            )));
+            return Some(Err(refusal(408, "the body of the request took too long to arrive")));
         }
         Err(BodyFailure::Busy) => {
-            return Some(Err(try_later(
-                503,
-                "too many request bodies are being received",
-                1,
-            )));
+            return Some(Err(try_later(503, "too many request bodies are being received", 1)));
         }
     };
     let update = match Update::from_form(&body.bytes, &settings.hub, &settings.update) {
         Ok(update) => update,
         Err(error) => {
-            return Some(Err(refusal(
-                if error.is_too_large() { 413 } else { 400 },
-                &error.to_string(),
-            )));
+            return Some(Err(refusal(if error.is_too_large() { 413 } else { 400 }, &error.to_string())));
         }
     };
     drop(body);
-    let denied = update.topics.iter().find(|topic| {
-        !access
-            .grants
-            .may_publish(&ParsedTopic::new(topic.as_str(), &settings.hub))
-    });
+    let denied =
+        update.topics.iter().find(|topic| !access.grants.may_publish(&ParsedTopic::new(topic.as_str(), &settings.hub)));
     if let Some(topic) = denied {
-        let detail = format!(
-            "the access token does not grant publishing to the topic {:?}",
-            topic.as_str()
-        );
+        let detail = format!("the access token does not grant publishing to the topic {:?}", topic.as_str());
         return Some(Err(insufficient(&detail)));
     }
     Some(commit(context, Draft::new(update)).await)
@@ -283,19 +224,12 @@ async fn commit(context: &Rc<Context>, mut draft: Draft) -> Result<ResponseHead,
             }
             continue;
         }
-        match context
-            .sequencer
-            .append(draft, context.index, reply.ticket())
-        {
+        match context.sequencer.append(draft, context.index, reply.ticket()) {
             Ok(()) => break,
             Err(QueueFull(back)) => draft = back,
         }
         if context.waiting.get() > WAITING_PUBLISHES_MAX || context.now().mono_ms >= deadline_ms {
-            return Err(try_later(
-                503,
-                "too many updates are waiting to be stored",
-                1,
-            ));
+            return Err(try_later(503, "too many updates are waiting to be stored", 1));
         }
         context.next_tick().await;
     }
@@ -325,41 +259,28 @@ impl Drop for Waiting<'_> {
 }
 
 /// Judges the token a request presents, if any, and says whether it came in the cookie.
-async fn access(
-    context: &Context,
-    head: &Head<'_>,
-    role: Role,
-) -> Result<(Option<Arc<Access>>, bool), ResponseHead> {
-    let credentials =
-        Credentials::from_head(head, &context.settings.cookie_name).map_err(|error| {
-            let challenge = challenge(Some(CredentialsError::CODE), None, None);
-            refusal(error.status(), &error.to_string()).field("WWW-Authenticate", challenge)
-        })?;
+async fn access(context: &Context, head: &Head<'_>, role: Role) -> Result<(Option<Arc<Access>>, bool), ResponseHead> {
+    let credentials = Credentials::from_head(head, &context.settings.cookie_name).map_err(|error| {
+        let challenge = challenge(Some(CredentialsError::CODE), None, None);
+        refusal(error.status(), &error.to_string()).field("WWW-Authenticate", challenge)
+    })?;
     let (token, by_cookie) = match credentials {
         Credentials::None => return Ok((None, false)),
         Credentials::Header(token) => (token, false),
         Credentials::Cookie(token) => (token, true),
     };
-    let known = context
-        .verdicts
-        .borrow_mut()
-        .get(token, role, context.now().wall_ms);
+    let known = context.verdicts.borrow_mut().get(token, role, context.now().wall_ms);
     if let Some(access) = known {
         return Ok((Some(access), by_cookie));
     }
     context.signature_check().await;
     let now_ms = context.now().wall_ms;
     let verdict = match &context.settings.verifier {
-        Some(verifier) => verifier
-            .verify(token, role, now_ms)
-            .map_err(|error| error.to_string()),
+        Some(verifier) => verifier.verify(token, role, now_ms).map_err(|error| error.to_string()),
         None => Err("no issuer is configured, so no token can be judged".to_owned()),
     };
     match verdict {
-        Ok(access) => Ok((
-            Some(context.verdicts.borrow_mut().insert(token, role, access)),
-            by_cookie,
-        )),
+        Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, access)), by_cookie)),
         Err(rule) => Err(invalid_token(context, role, &rule)),
     }
 }
@@ -373,25 +294,17 @@ fn invalid_token(context: &Context, role: Role, rule: &str) -> ResponseHead {
         extra.push(("rule", Value::from(rule)));
     }
     let detail = "the access token is not valid; the hub's log says why, under this reference";
-    problem(401, "Unauthorized", detail, &extra).field(
-        "WWW-Authenticate",
-        challenge(Some("invalid_token"), None, None),
-    )
+    problem(401, "Unauthorized", detail, &extra).field("WWW-Authenticate", challenge(Some("invalid_token"), None, None))
 }
 
 /// A publish by cookie must come from a listed origin: any page can make a browser send the cookie along (protocol §6).
 fn check_origin(context: &Context, head: &Head<'_>) -> Result<(), ResponseHead> {
     let detail = match origin_for_cookie_publish(head) {
         Some(origin) if context.settings.publish_origins.allows(&origin) => return Ok(()),
-        Some(origin) => format!(
-            "the origin {origin:?} may not publish with a cookie; list it with --publish-origin"
-        ),
+        Some(origin) => format!("the origin {origin:?} may not publish with a cookie; list it with --publish-origin"),
         None => "a publish with a cookie needs an Origin or Referer field".to_owned(),
     };
-    Err(refusal(400, &detail).field(
-        "WWW-Authenticate",
-        challenge(Some(CredentialsError::CODE), None, None),
-    ))
+    Err(refusal(400, &detail).field("WWW-Authenticate", challenge(Some(CredentialsError::CODE), None, None)))
 }
 
 fn token_needed(detail: &str) -> ResponseHead {
@@ -399,10 +312,7 @@ fn token_needed(detail: &str) -> ResponseHead {
 }
 
 fn insufficient(detail: &str) -> ResponseHead {
-    refusal(403, detail).field(
-        "WWW-Authenticate",
-        challenge(Some("insufficient_scope"), None, None),
-    )
+    refusal(403, detail).field("WWW-Authenticate", challenge(Some("insufficient_scope"), None, None))
 }
 
 fn not_allowed(methods: &'static str) -> ResponseHead {

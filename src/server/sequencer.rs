@@ -46,32 +46,22 @@ pub(crate) struct QueueFull(pub(crate) Draft);
 
 impl SequencerHandle {
     /// Queues a publish without waiting. The answer comes to the shard's inbox.
-    pub(crate) fn append(
-        &self,
-        draft: Draft,
-        shard: usize,
-        ticket: Ticket,
-    ) -> Result<(), QueueFull> {
+    pub(crate) fn append(&self, draft: Draft, shard: usize, ticket: Ticket) -> Result<(), QueueFull> {
         let bytes = draft.cost_bytes();
         let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > QUEUE_BYTES_MAX {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(QueueFull(draft));
         }
-        self.queue
-            .try_send(Order::Append(Append {
-                draft,
-                shard,
-                ticket,
-            }))
-            .map_err(|error| {
-                self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                match error {
-                    TrySendError::Full(Order::Append(append))
-                    | TrySendError::Disconnected(Order::Append(append)) => QueueFull(append.draft),
-                    _ => unreachable!("what comes back is what was sent"),
+        self.queue.try_send(Order::Append(Append { draft, shard, ticket })).map_err(|error| {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(Order::Append(append)) | TrySendError::Disconnected(Order::Append(append)) => {
+                    QueueFull(append.draft)
                 }
-            })
+                _ => unreachable!("what comes back is what was sent"),
+            }
+        })
     }
 
     /// Drops what has aged, now and then.
@@ -97,10 +87,7 @@ pub(crate) struct SequencerCounters {
 impl SequencerCounters {
     /// Events and commits so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        (
-            self.events.load(Ordering::Relaxed),
-            self.commits.load(Ordering::Relaxed),
-        )
+        (self.events.load(Ordering::Relaxed), self.commits.load(Ordering::Relaxed))
     }
 }
 
@@ -121,21 +108,8 @@ impl Sequencer {
         let (queue, orders) = bounded(QUEUE_PUBLISHES_MAX);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let counters = Arc::new(SequencerCounters::default());
-        let handle = SequencerHandle {
-            queue,
-            queued_bytes: queued_bytes.clone(),
-        };
-        (
-            Sequencer {
-                log,
-                history,
-                orders,
-                queued_bytes,
-                counters: counters.clone(),
-            },
-            handle,
-            counters,
-        )
+        let handle = SequencerHandle { queue, queued_bytes: queued_bytes.clone() };
+        (Sequencer { log, history, orders, queued_bytes, counters: counters.clone() }, handle, counters)
     }
 
     /// Works until told to stop.
@@ -168,24 +142,14 @@ impl Sequencer {
         let mut bytes = 0;
         let mut answers: Vec<Vec<(Ticket, Arc<Event>)>> = vec![Vec::new(); shards.len()];
         let mut events = Vec::with_capacity(appends.len());
-        for Append {
-            draft,
-            shard,
-            ticket,
-        } in appends.drain(..)
-        {
+        for Append { draft, shard, ticket } in appends.drain(..) {
             bytes += draft.cost_bytes();
             let event = self.log.append(draft, now_ms);
             answers[shard].push((ticket, event.clone()));
             events.push(event);
         }
-        self.history
-            .write()
-            .expect("no holder of the history lock panics")
-            .append(&events, now_ms);
-        self.counters
-            .events
-            .fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.history.write().expect("no holder of the history lock panics").append(&events, now_ms);
+        self.counters.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         let events: Arc<[Arc<Event>]> = events.into();
         for (shard, answers) in shards.iter().zip(answers) {
@@ -198,9 +162,6 @@ impl Sequencer {
     }
 
     fn trim(&self) {
-        self.history
-            .write()
-            .expect("no holder of the history lock panics")
-            .trim(clock::wall_ms());
+        self.history.write().expect("no holder of the history lock panics").trim(clock::wall_ms());
     }
 }

@@ -147,11 +147,7 @@ impl Context {
     /// Asks history what a `Last-Event-ID` names.
     pub(crate) async fn find(&self, id: &str) -> Found {
         let reply = self.found.expect();
-        self.ask(Question::Find {
-            shard: self.index,
-            ticket: reply.ticket(),
-            id: id.into(),
-        });
+        self.ask(Question::Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
         reply.await
     }
 
@@ -198,10 +194,7 @@ impl Context {
         match parked {
             Ok(socket) => {
                 let address = self.peers.borrow_mut().intern(peer.ip());
-                shard.handle(
-                    Input::Register(id, Box::new(make(Sink::Socket(socket), address))),
-                    now,
-                );
+                shard.handle(Input::Register(id, Box::new(make(Sink::Socket(socket), address))), now);
                 if unread > 0 {
                     shard.handle(Input::Received(id, unread as u32), now);
                 }
@@ -239,9 +232,7 @@ impl Context {
         if unasked.is_empty() {
             match self.questions.try_send(question) {
                 Ok(()) => return,
-                Err(TrySendError::Full(question) | TrySendError::Disconnected(question)) => {
-                    unasked.push_back(question)
-                }
+                Err(TrySendError::Full(question) | TrySendError::Disconnected(question)) => unasked.push_back(question),
             }
         } else {
             unasked.push_back(question);
@@ -305,10 +296,7 @@ impl Context {
                 }
             }
             Message::Found(ticket, found) => self.found.answer(ticket, found),
-            Message::History(id, answer) => self
-                .shard
-                .borrow_mut()
-                .handle(Input::History(id, answer), now),
+            Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
                     let _ = self.epoll.borrow().remove(listener.as_raw_fd());
@@ -324,19 +312,8 @@ impl Context {
         loop {
             let output = self.shard.borrow_mut().output();
             match output {
-                Some(Output::Read {
-                    id,
-                    after,
-                    from_earliest,
-                    filter,
-                }) => {
-                    self.ask(Question::Read {
-                        shard: self.index,
-                        slot: id,
-                        after,
-                        from_earliest,
-                        filter,
-                    });
+                Some(Output::Read { id, after, from_earliest, filter }) => {
+                    self.ask(Question::Read { shard: self.index, slot: id, after, from_earliest, filter });
                 }
                 Some(Output::Shutdown(sink)) => {
                     let mut sender = self.sender.borrow_mut();
@@ -362,11 +339,7 @@ impl Context {
         if event.readable()
             && let Some(sink) = shard.sink(id)
         {
-            match self
-                .sender
-                .borrow_mut()
-                .drain(sink, &mut self.scratch.borrow_mut())
-            {
+            match self.sender.borrow_mut().drain(sink, &mut self.scratch.borrow_mut()) {
                 Drained::Bytes(0) => {}
                 Drained::Bytes(bytes) => shard.handle(Input::Received(id, bytes), now),
                 Drained::End => shard.handle(Input::Gone(id), now),
@@ -383,19 +356,14 @@ impl Context {
             return;
         };
         for _ in 0..ACCEPTS_MAX {
-            let nonblocking = if self.driver == Driver::Epoll {
-                libc::SOCK_NONBLOCK
-            } else {
-                0
+            let nonblocking = if self.driver == Driver::Epoll { libc::SOCK_NONBLOCK } else { 0 };
+            let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.accept_failed(listener, &error);
+                    return;
+                }
             };
-            let (socket, address) =
-                match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        self.accept_failed(listener, &error);
-                        return;
-                    }
-                };
             let Some(peer) = address.as_socket() else {
                 continue;
             };
@@ -405,10 +373,7 @@ impl Context {
                 connection::refuse(&stream, &self.date());
                 continue;
             }
-            let guest = self
-                .guests
-                .borrow_mut()
-                .admit(stream.as_raw_fd(), now.mono_ms);
+            let guest = self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms);
             monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
         }
     }
@@ -473,19 +438,8 @@ fn spare_descriptor() -> Option<OwnedFd> {
 
 /// Runs a shard until it has stopped. To be called on the shard's thread, within its monoio runtime.
 pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
-    let ShardParts {
-        index,
-        settings,
-        shared,
-        clock,
-        listener,
-        messages,
-        bell,
-        sequencer,
-        questions,
-        driver,
-        ..
-    } = parts;
+    let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, questions, driver, .. } =
+        parts;
     let epoll = Epoll::new(READY_MAX)?;
     let ticker = Ticker::new(TICK_MS)?;
     epoll.add(bell.fd().as_raw_fd(), Watch::Level, BELL)?;

@@ -39,47 +39,30 @@ pub(crate) struct Totals {
 impl Shared {
     pub(crate) fn new(shards: usize) -> Shared {
         let shards = (0..shards).map(|_| ShardWords::default()).collect();
-        Shared {
-            connections: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-            shards,
-        }
+        Shared { connections: AtomicUsize::new(0), stopping: AtomicBool::new(false), shards }
     }
 
     pub(crate) fn set_overloaded(&self, shard: usize, overloaded: bool) {
-        self.shards[shard]
-            .overloaded
-            .store(overloaded, Ordering::Relaxed);
+        self.shards[shard].overloaded.store(overloaded, Ordering::Relaxed);
     }
 
     /// Whether publishers are to wait for some shard.
     pub(crate) fn overloaded(&self) -> bool {
-        self.shards
-            .iter()
-            .any(|shard| shard.overloaded.load(Ordering::Relaxed))
+        self.shards.iter().any(|shard| shard.overloaded.load(Ordering::Relaxed))
     }
 
     pub(crate) fn publish_counters(&self, shard: usize, counters: &Counters) {
         let words = &self.shards[shard];
-        words
-            .registered
-            .store(counters.registered, Ordering::Relaxed);
-        words
-            .deliveries
-            .store(counters.deliveries, Ordering::Relaxed);
+        words.registered.store(counters.registered, Ordering::Relaxed);
+        words.deliveries.store(counters.deliveries, Ordering::Relaxed);
         words.sends.store(counters.sends, Ordering::Relaxed);
-        words
-            .short_sends
-            .store(counters.short_sends, Ordering::Relaxed);
+        words.short_sends.store(counters.short_sends, Ordering::Relaxed);
         words.bytes.store(counters.bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn totals(&self) -> Totals {
         let sum = |word: fn(&ShardWords) -> &AtomicU64| {
-            self.shards
-                .iter()
-                .map(|shard| word(shard).load(Ordering::Relaxed))
-                .sum()
+            self.shards.iter().map(|shard| word(shard).load(Ordering::Relaxed)).sum()
         };
         Totals {
             registered: sum(|words| &words.registered),

@@ -42,9 +42,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// io_uring was asked for by name and isn't to be had.
-    #[error(
-        "io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll"
-    )]
+    #[error("io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll")]
     Uring(io::Error),
     /// Something every system has is missing.
     #[error("{what}: {source}")]
@@ -67,20 +65,10 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), StartError> {
     // Before any thread exists, so that all inherit the mask and one place takes signals.
     let signals = sys::Signals::block().map_err(system("can't block signals"))?;
-    let descriptors =
-        sys::raise_descriptor_limit().map_err(system("can't read the descriptor limit"))?;
-    let listeners = listen::open(
-        settings.listen,
-        settings.shards,
-        settings.shard.write_timeout_ms,
-    )
-    .map_err(|source| StartError::Listen {
-        address: settings.listen,
-        source,
-    })?;
-    let address = listeners[0]
-        .local_addr()
-        .map_err(system("can't read the listening address"))?;
+    let descriptors = sys::raise_descriptor_limit().map_err(system("can't read the descriptor limit"))?;
+    let listeners = listen::open(settings.listen, settings.shards, settings.shard.write_timeout_ms)
+        .map_err(|source| StartError::Listen { address: settings.listen, source })?;
+    let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
     sys::grow_descriptor_table(&listeners[0], descriptors);
     let driver = choose_driver(settings.io, descriptors)?;
     let connections_max = connections_max(&settings, driver, descriptors);
@@ -88,10 +76,7 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Sta
 
     let epoch = (random[settings.shards] % u64::from(EPOCH_MAX)) as u32 + 1;
     let log = Log::new(epoch, 0, IdCipher::new(settings.id_key));
-    let history = Arc::new(RwLock::new(MemoryHistory::new(
-        settings.retention,
-        log.locator(),
-    )));
+    let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
     let (sequencer, sequencer_handle, sequencer_counters) = Sequencer::new(log, history.clone());
     let (questions, asked) = recall::channel();
     let settings = Arc::new(settings);
@@ -102,8 +87,7 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Sta
     let mut inboxes = Vec::new();
     let mut shards = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let (inbox, messages, bell) =
-            Inbox::new().map_err(system("can't make a wake-up descriptor"))?;
+        let (inbox, messages, bell) = Inbox::new().map_err(system("can't make a wake-up descriptor"))?;
         inboxes.push(inbox);
         let parts = ShardParts {
             index,
@@ -121,23 +105,18 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Sta
             random: random[index],
         };
         let core = cores[index % cores.len()];
-        let spawned = spawn(format!("shard {index}"), move || {
-            shard_thread(parts, core, descriptors)
-        });
+        let spawned = spawn(format!("shard {index}"), move || shard_thread(parts, core, descriptors));
         shards.push(spawned.map_err(system("can't start a thread"))?);
     }
     drop(questions);
     let reader = {
         let (history, url, inboxes) = (history.clone(), settings.hub.clone(), inboxes.clone());
-        spawn("history reader".into(), move || {
-            recall::run(&asked, &history, &url, &inboxes)
-        })
-        .map_err(system("can't start a thread"))?
+        spawn("history reader".into(), move || recall::run(&asked, &history, &url, &inboxes))
+            .map_err(system("can't start a thread"))?
     };
     let writer = {
         let inboxes = inboxes.clone();
-        spawn("sequencer".into(), move || sequencer.run(&inboxes))
-            .map_err(system("can't start a thread"))?
+        spawn("sequencer".into(), move || sequencer.run(&inboxes)).map_err(system("can't start a thread"))?
     };
     tracing::info!(
         shards = settings.shards,
@@ -162,10 +141,7 @@ pub fn run(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), Sta
     }
     let late = shards.iter().filter(|shard| !shard.is_finished()).count();
     if late > 0 {
-        tracing::warn!(
-            shards = late,
-            "some connections did not end in time and are cut"
-        );
+        tracing::warn!(shards = late, "some connections did not end in time and are cut");
     }
     sequencer_handle.stop();
     let _ = writer.join();
@@ -195,9 +171,7 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<threa
 fn wait_for_stop(signals: &sys::Signals) {
     loop {
         match signals.wait() {
-            Ok(libc::SIGHUP) => tracing::warn!(
-                "SIGHUP: the configuration is read at start only; restart to change it"
-            ),
+            Ok(libc::SIGHUP) => tracing::warn!("SIGHUP: the configuration is read at start only; restart to change it"),
             Ok(_) => return,
             Err(error) => tracing::error!(%error, "waiting for signals failed"),
         }
@@ -226,13 +200,8 @@ fn shard_thread(parts: ShardParts, core: usize, descriptors: usize) {
 
 fn uring_runtime() -> io::Result<monoio::Runtime<monoio::IoUringDriver>> {
     let mut ring = io_uring_monoio::IoUring::builder();
-    ring.setup_single_issuer()
-        .setup_coop_taskrun()
-        .setup_defer_taskrun();
-    monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-        .with_entries(LOOP_RING_ENTRIES)
-        .uring_builder(ring)
-        .build()
+    ring.setup_single_issuer().setup_coop_taskrun().setup_defer_taskrun();
+    monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().with_entries(LOOP_RING_ENTRIES).uring_builder(ring).build()
 }
 
 /// Tries what the shards will need.
@@ -256,45 +225,28 @@ fn choose_driver(io: Io, descriptors: usize) -> Result<Driver, StartError> {
 
 /// The limit on connections: as configured, or what descriptors and memory allow.
 fn connections_max(settings: &Settings, driver: Driver, descriptors: usize) -> usize {
-    let by_memory = memory_bytes().map_or(usize::MAX, |bytes| {
-        (bytes / 10 * 8 / CONNECTION_BYTES) as usize
-    });
+    let by_memory = memory_bytes().map_or(usize::MAX, |bytes| (bytes / 10 * 8 / CONNECTION_BYTES) as usize);
     let by_descriptors = match driver {
         Driver::Uring => usize::MAX,
         Driver::Epoll => descriptors.saturating_sub(OWN_DESCRIPTORS),
     };
-    settings
-        .connections_max
-        .unwrap_or(by_memory)
-        .min(by_descriptors)
-        .max(1)
+    settings.connections_max.unwrap_or(by_memory).min(by_descriptors).max(1)
 }
 
 /// The machine's memory.
 fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim()
-        .strip_suffix(" kB")?
-        .parse::<u64>()
-        .ok()
-        .map(|kilobytes| kilobytes * 1024)
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the start of the server is a room that draws randomness"
-)]
+#[allow(clippy::disallowed_methods, reason = "the start of the server is a room that draws randomness")]
 fn random_words(count: usize) -> io::Result<Vec<u64>> {
     let random = SystemRandom::new();
     (0..count)
         .map(|_| {
             let mut bytes = [0; 8];
-            random
-                .fill(&mut bytes)
-                .map_err(|_| io::Error::other("the system's random generator failed"))?;
+            random.fill(&mut bytes).map_err(|_| io::Error::other("the system's random generator failed"))?;
             Ok(u64::from_ne_bytes(bytes) ^ clock::wall_ms())
         })
         .collect()

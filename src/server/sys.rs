@@ -7,11 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Turns the -1 of libc into an error.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn check_size(result: libc::ssize_t) -> io::Result<usize> {
@@ -59,10 +55,7 @@ impl Epoll {
     pub(crate) fn new(events_max: usize) -> io::Result<Epoll> {
         // SAFETY: no pointers; the descriptor returned is new and ours.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
-        Ok(Epoll {
-            fd,
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; events_max],
-        })
+        Ok(Epoll { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; events_max] })
     }
 
     pub(crate) fn add(&self, fd: RawFd, watch: Watch, word: u64) -> io::Result<()> {
@@ -70,27 +63,15 @@ impl Epoll {
             Watch::Level => libc::EPOLLIN,
             Watch::Edge => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLOUT | libc::EPOLLET,
         };
-        let mut event = libc::epoll_event {
-            events: flags as u32,
-            u64: word,
-        };
+        let mut event = libc::epoll_event { events: flags as u32, u64: word };
         // SAFETY: `event` lives through the call; the kernel copies it.
-        check(unsafe {
-            libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event)
-        })?;
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
         Ok(())
     }
 
     pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
         // SAFETY: DEL ignores the event pointer on every kernel since 2.6.9.
-        check(unsafe {
-            libc::epoll_ctl(
-                self.fd.as_raw_fd(),
-                libc::EPOLL_CTL_DEL,
-                fd,
-                std::ptr::null_mut(),
-            )
-        })?;
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })?;
         Ok(())
     }
 
@@ -99,17 +80,12 @@ impl Epoll {
         out.clear();
         let max = self.events.len() as libc::c_int;
         // SAFETY: the buffer holds `max` events and lives through the call.
-        let count = check(unsafe {
-            libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), max, 0)
-        });
+        let count = check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), max, 0) });
         let count = match count {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             other => other? as usize,
         };
-        out.extend(self.events[..count].iter().map(|event| Ready {
-            word: event.u64,
-            flags: event.events,
-        }));
+        out.extend(self.events[..count].iter().map(|event| Ready { word: event.u64, flags: event.events }));
         Ok(())
     }
 
@@ -162,26 +138,16 @@ pub(crate) struct Ticker(OwnedFd);
 impl Ticker {
     pub(crate) fn new(interval_ms: u64) -> io::Result<Ticker> {
         // SAFETY: no pointers; the descriptor returned is new and ours.
-        let fd = check(unsafe {
-            libc::timerfd_create(
-                libc::CLOCK_MONOTONIC,
-                libc::TFD_CLOEXEC | libc::TFD_NONBLOCK,
-            )
-        })?;
+        let fd = check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })?;
         // SAFETY: as above.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let interval = libc::timespec {
             tv_sec: (interval_ms / 1000) as libc::time_t,
             tv_nsec: (interval_ms % 1000) as libc::c_long * 1_000_000,
         };
-        let spec = libc::itimerspec {
-            it_interval: interval,
-            it_value: interval,
-        };
+        let spec = libc::itimerspec { it_interval: interval, it_value: interval };
         // SAFETY: `spec` lives through the call; no old value is asked for.
-        check(unsafe {
-            libc::timerfd_settime(fd.as_raw_fd(), 0, &raw const spec, std::ptr::null_mut())
-        })?;
+        check(unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &raw const spec, std::ptr::null_mut()) })?;
         Ok(Ticker(fd))
     }
 
@@ -228,14 +194,7 @@ impl Scratch {
 /// Reads once without waiting.
 pub(crate) fn receive(fd: RawFd, scratch: &mut Scratch) -> io::Result<usize> {
     // SAFETY: the scratch buffer is as long as said and lives through the call.
-    check_size(unsafe {
-        libc::recv(
-            fd,
-            scratch.0.as_mut_ptr().cast(),
-            SCRATCH_BYTES,
-            libc::MSG_DONTWAIT,
-        )
-    })
+    check_size(unsafe { libc::recv(fd, scratch.0.as_mut_ptr().cast(), SCRATCH_BYTES, libc::MSG_DONTWAIT) })
 }
 
 /// One vectored send that neither waits nor raises SIGPIPE.
@@ -284,18 +243,13 @@ pub(crate) fn cores() -> Vec<usize> {
         if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
             return vec![0];
         }
-        (0..libc::CPU_SETSIZE as usize)
-            .filter(|&core| libc::CPU_ISSET(core, &set))
-            .collect()
+        (0..libc::CPU_SETSIZE as usize).filter(|&core| libc::CPU_ISSET(core, &set)).collect()
     }
 }
 
 /// Raises the soft descriptor limit to the hard one and returns it.
 pub(crate) fn raise_descriptor_limit() -> io::Result<usize> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` lives through both calls.
     unsafe {
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
@@ -309,11 +263,7 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<usize> {
 pub(crate) fn grow_descriptor_table(file: &impl AsRawFd, size: usize) {
     // SAFETY: no pointers; the duplicate is closed at once. Failure only costs those stalls.
     unsafe {
-        let top = libc::fcntl(
-            file.as_raw_fd(),
-            libc::F_DUPFD_CLOEXEC,
-            size as libc::c_int - 1,
-        );
+        let top = libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, size as libc::c_int - 1);
         if top >= 0 {
             libc::close(top);
         }
@@ -333,13 +283,8 @@ impl Signals {
             for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
                 libc::sigaddset(&raw mut set, signal);
             }
-            let error =
-                libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-            if error == 0 {
-                Ok(Signals(set))
-            } else {
-                Err(io::Error::from_raw_os_error(error))
-            }
+            let error = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            if error == 0 { Ok(Signals(set)) } else { Err(io::Error::from_raw_os_error(error)) }
         }
     }
 
@@ -348,11 +293,7 @@ impl Signals {
         let mut signal = 0;
         // SAFETY: set and result live through the call.
         let error = unsafe { libc::sigwait(&raw const self.0, &raw mut signal) };
-        if error == 0 {
-            Ok(signal)
-        } else {
-            Err(io::Error::from_raw_os_error(error))
-        }
+        if error == 0 { Ok(signal) } else { Err(io::Error::from_raw_os_error(error)) }
     }
 }
 

@@ -59,25 +59,15 @@ impl Shard {
             ..Census::default()
         };
         let mut queued = HashSet::new();
-        for id in self
-            .catch_up
-            .iter()
-            .filter(|id| self.slab.find(**id).is_some())
-        {
-            assert!(
-                queued.insert(*id),
-                "bounded: {id:?} stands in the catch-up queue twice"
-            );
+        for id in self.catch_up.iter().filter(|id| self.slab.find(**id).is_some()) {
+            assert!(queued.insert(*id), "bounded: {id:?} stands in the catch-up queue twice");
         }
         for slot in 0..census.slots as u32 {
             let subscriber = self.slab.at(slot);
             debug_assert!(!subscriber.in_batch, "no batch is out");
             if subscriber.state == State::Behind {
                 census.behind += 1;
-                let backlog = subscriber
-                    .backlog
-                    .as_ref()
-                    .expect("a cursor needs its backlog");
+                let backlog = subscriber.backlog.as_ref().expect("a cursor needs its backlog");
                 census.backlog_events = census.backlog_events.max(backlog.chunk.len());
                 census.reading += usize::from(backlog.wait == Wait::History);
             }

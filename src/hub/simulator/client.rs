@@ -53,10 +53,7 @@ impl Client {
             false => Pace::Fast,
         };
         Client {
-            interest: Interest {
-                matchers: draw_matchers(random),
-                grants: draw_grants(random),
-            },
+            interest: Interest { matchers: draw_matchers(random), grants: draw_grants(random) },
             chunked: random.chance(700),
             pace,
             buffer_bytes: match lazy {
@@ -146,14 +143,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        client: usize,
-        who: &Client,
-        shard: usize,
-        slot: SlotId,
-        due: Due,
-        now: Now,
-    ) -> Connection {
+    pub(super) fn new(client: usize, who: &Client, shard: usize, slot: SlotId, due: Due, now: Now) -> Connection {
         Connection {
             client,
             shard,

@@ -10,13 +10,9 @@ fn is_found(defect: Defect, invariant: &str, play: impl Fn(u64)) {
     let planted = plant(defect);
     let found = (0..SEEDS).find_map(|seed| Some((seed, attempt(|| play(seed)).err()?)));
     drop(planted);
-    let (seed, broken) =
-        found.unwrap_or_else(|| panic!("{defect:?} was not found in {SEEDS} seeds"));
+    let (seed, broken) = found.unwrap_or_else(|| panic!("{defect:?} was not found in {SEEDS} seeds"));
     println!("{defect:?} was found by seed {seed}: {broken}");
-    assert!(
-        broken.starts_with(invariant),
-        "{defect:?} breaks the invariant {invariant}, seed {seed} says: {broken}"
-    );
+    assert!(broken.starts_with(invariant), "{defect:?} breaks the invariant {invariant}, seed {seed} says: {broken}");
 }
 
 fn any_world(seed: u64) {
@@ -70,29 +66,17 @@ fn bounded_is_watched_for_a_tail_that_grows() {
 
 #[test]
 fn isolated_is_watched_for_a_small_audience_behind_a_broadcast() {
-    is_found(
-        Defect::OldestOnly,
-        "isolated",
-        isolation::ten_readers_behind_a_broadcast,
-    );
+    is_found(Defect::OldestOnly, "isolated", isolation::ten_readers_behind_a_broadcast);
 }
 
 #[test]
 fn isolated_is_watched_for_a_broadcast_starved_by_small_events() {
-    is_found(
-        Defect::SmallestOnly,
-        "isolated",
-        isolation::a_broadcast_in_a_flood,
-    );
+    is_found(Defect::SmallestOnly, "isolated", isolation::a_broadcast_in_a_flood);
 }
 
 #[test]
 fn isolated_is_watched_for_stalled_clients_that_cost_slices() {
-    is_found(
-        Defect::SpinsOnBlocked,
-        "isolated",
-        isolation::stalled_clients_in_a_crowd,
-    );
+    is_found(Defect::SpinsOnBlocked, "isolated", isolation::stalled_clients_in_a_crowd);
 }
 
 #[test]

@@ -21,10 +21,7 @@ impl World {
     fn crowd(&mut self, count: usize, topic: usize, pace: Pace, buffer_bytes: u64) -> Vec<usize> {
         let join = |_| {
             self.clients.push(Client {
-                interest: Interest {
-                    matchers: vec![only(topic)],
-                    grants: None,
-                },
+                interest: Interest { matchers: vec![only(topic)], grants: None },
                 chunked: true,
                 pace,
                 buffer_bytes,
@@ -51,19 +48,11 @@ impl World {
     }
 
     fn received(&self, connections: &[usize], events: u64) -> bool {
-        connections
-            .iter()
-            .all(|&at| self.connections[at].due.received >= events)
+        connections.iter().all(|&at| self.connections[at].due.received >= events)
     }
 
     /// Slices until all these connections have so many events.
-    fn slices_until(
-        &mut self,
-        connections: &[usize],
-        events: u64,
-        slices_max: usize,
-        what: &str,
-    ) -> usize {
+    fn slices_until(&mut self, connections: &[usize], events: u64, slices_max: usize, what: &str) -> usize {
         for slices in 0..=slices_max {
             if self.received(connections, events) {
                 return slices;
@@ -92,10 +81,7 @@ pub(super) fn ten_readers_behind_a_broadcast(seed: u64) {
     world.rest();
     world.say(0, 100);
     world.turn(0);
-    assert!(
-        !world.received(&crowd, 1),
-        "a broadcast that takes several slices"
-    );
+    assert!(!world.received(&crowd, 1), "a broadcast that takes several slices");
     world.say(1, 100);
     world.slices_until(&ten, 1, ROUND_SLICES, "an event for ten behind a broadcast");
     let slices_max = 2 * world.slices_for(many + 10) + ROUND_SLICES;
@@ -129,27 +115,16 @@ pub(super) fn a_broadcast_in_a_flood(seed: u64) {
 /// Clients that never read cost the others nothing.
 pub(super) fn stalled_clients_in_a_crowd(seed: u64) {
     let (mut world, mut random) = world(seed);
-    let (fast, stalled) = (
-        random.between(50, 300) as usize,
-        random.between(20, 300) as usize,
-    );
+    let (fast, stalled) = (random.between(50, 300) as usize, random.between(20, 300) as usize);
     world.crowd(stalled / 2, 0, Pace::Stopped, 200);
     let crowd = world.crowd(fast, 0, Pace::Fast, u64::MAX);
     world.crowd(stalled / 2, 0, Pace::Stopped, 300);
     for event in 1..8 {
         world.say(0, 100);
         let slices_max = 2 * world.slices_for(fast + stalled) + ROUND_SLICES;
-        world.slices_until(
-            &crowd,
-            event,
-            slices_max,
-            "a broadcast among stalled clients",
-        );
+        world.slices_until(&crowd, event, slices_max, "a broadcast among stalled clients");
         let idle = (0..slices_max).any(|_| !world.turn(0));
-        assert!(
-            idle,
-            "isolated: the shard is busy with sockets that take nothing"
-        );
+        assert!(idle, "isolated: the shard is busy with sockets that take nothing");
     }
 }
 
@@ -180,20 +155,11 @@ pub(super) fn an_idle_stream_among_slow_readers(seed: u64) {
             0 => 0,
             _ => waited + 1,
         };
-        assert!(
-            waited <= 2 * ROUND_SLICES,
-            "isolated: an idle stream's heartbeat waits for {waited} slices"
-        );
+        assert!(waited <= 2 * ROUND_SLICES, "isolated: an idle stream's heartbeat waits for {waited} slices");
         world.turn(0);
     }
-    assert!(
-        world.connections[idle].wire.comments() > 0,
-        "isolated: an idle stream gets heartbeats"
-    );
-    assert!(
-        !world.received(&slow, 300),
-        "slow readers that are busy all the time"
-    );
+    assert!(world.connections[idle].wire.comments() > 0, "isolated: an idle stream gets heartbeats");
+    assert!(!world.received(&slow, 300), "slow readers that are busy all the time");
 }
 
 #[test]

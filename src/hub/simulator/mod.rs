@@ -43,22 +43,9 @@ fn play(seed: u64) -> [u64; 4] {
     world.live();
     world.settle();
     world.part();
-    let received = world
-        .connections
-        .iter()
-        .map(|connection| connection.due.received)
-        .sum();
-    let bytes = world
-        .connections
-        .iter()
-        .map(|connection| connection.written)
-        .sum();
-    [
-        world.connections.len() as u64,
-        world.ledger.head(),
-        received,
-        bytes,
-    ]
+    let received = world.connections.iter().map(|connection| connection.due.received).sum();
+    let bytes = world.connections.iter().map(|connection| connection.written).sum();
+    [world.connections.len() as u64, world.ledger.head(), received, bytes]
 }
 
 /// Plays a world; if it fails, which invariant it says was broken.
@@ -75,20 +62,12 @@ fn play_all(seeds: impl Iterator<Item = u64>) -> [u64; 4] {
     let mut total = [0; 4];
     for seed in seeds {
         match attempt(|| play(seed)) {
-            Ok(did) => total
-                .iter_mut()
-                .zip(did)
-                .for_each(|(total, did)| *total += did),
+            Ok(did) => total.iter_mut().zip(did).for_each(|(total, did)| *total += did),
             Err(broken) => {
                 trace::start();
                 let again = attempt(|| play(seed)).err().unwrap_or_default();
                 let last = trace::finish();
-                let again = if again == broken {
-                    ""
-                } else {
-                    "\nand the second time: "
-                }
-                .to_owned()
+                let again = if again == broken { "" } else { "\nand the second time: " }.to_owned()
                     + if again == broken { "" } else { &again };
                 panic!(
                     "seed {seed}: {broken}{again}\nthe last events were:\n{last}\nrun it with SIMULATOR_SEED={seed}"
@@ -113,11 +92,8 @@ fn group(group: u64) {
     }
     let from = number("SIMULATOR_FROM").unwrap_or(0);
     let seeds = number("SIMULATOR_SEEDS").unwrap_or(SEEDS);
-    let [connections, events, deliveries, bytes] =
-        play_all((from..from + seeds).filter(|seed| seed % GROUPS == group));
-    println!(
-        "{connections} connections, {events} events in the last epochs, {deliveries} deliveries, {bytes} bytes"
-    );
+    let [connections, events, deliveries, bytes] = play_all((from..from + seeds).filter(|seed| seed % GROUPS == group));
+    println!("{connections} connections, {events} events in the last epochs, {deliveries} deliveries, {bytes} bytes");
     assert!(deliveries > seeds, "worlds in which something happens");
 }
 

@@ -52,10 +52,7 @@ impl Ledger {
 
     /// The log is lost with its node.
     pub(super) fn crash(&mut self) {
-        let hub_made = self
-            .entries
-            .drain(..)
-            .filter(|entry| entry.publish.id.is_none());
+        let hub_made = self.entries.drain(..).filter(|entry| entry.publish.id.is_none());
         self.old_ids.extend(hub_made.map(|entry| entry.id));
         self.offsets.clear();
     }
@@ -122,13 +119,7 @@ pub(super) struct Due {
 impl Due {
     pub(super) fn new(interest: Interest, start: Option<u64>) -> Due {
         let clear = start.unwrap_or(0);
-        Due {
-            interest,
-            start,
-            has: clear,
-            clear,
-            received: 0,
-        }
+        Due { interest, start, has: clear, clear, received: 0 }
     }
 
     pub(super) fn start(&self) -> Option<u64> {
@@ -159,11 +150,7 @@ impl Due {
 
     /// An event arrived. Panics with the name of the invariant it breaks; returns its offset.
     pub(super) fn receive(&mut self, ledger: &Ledger, event: &event_stream::Event) -> u64 {
-        let serial = event
-            .data
-            .split([' ', '\n'])
-            .next()
-            .and_then(|n| n.parse().ok());
+        let serial = event.data.split([' ', '\n']).next().and_then(|n| n.parse().ok());
         let serial: u64 = serial.expect("complete: an event's data is damaged");
         let Some(&offset) = ledger.offsets.get(&serial) else {
             panic!("visible: publish {serial} was received and is not in the log");
@@ -177,29 +164,13 @@ impl Due {
             self.interest.wants(publish),
             "private: event {offset} was written to a connection that did not ask for it"
         );
-        assert!(
-            offset > self.has,
-            "order: event {offset} came after event {}",
-            self.has
-        );
+        assert!(offset > self.has, "order: event {offset} came after event {}", self.has);
         if let Some(owed) = self.owed(ledger, offset - 1) {
-            panic!(
-                "complete: event {owed} was skipped, {offset} came after {}",
-                self.has
-            );
+            panic!("complete: event {owed} was skipped, {offset} came after {}", self.has);
         }
-        assert_eq!(
-            *id, event.id,
-            "complete: the id of event {offset} is damaged"
-        );
-        assert_eq!(
-            publish.event_type, event.event_type,
-            "complete: the type of event {offset} is damaged"
-        );
-        assert!(
-            normalise_line_ends(&publish.data) == event.data,
-            "complete: the data of event {offset} is damaged"
-        );
+        assert_eq!(*id, event.id, "complete: the id of event {offset} is damaged");
+        assert_eq!(publish.event_type, event.event_type, "complete: the type of event {offset} is damaged");
+        assert!(normalise_line_ends(&publish.data) == event.data, "complete: the data of event {offset} is damaged");
         self.has = offset;
         self.clear = offset;
         self.received += 1;

@@ -29,16 +29,8 @@ impl Rules {
         let crowd = random.chance(50);
         Rules {
             shards: random.between(1, 4) as usize,
-            clients: if crowd {
-                80
-            } else {
-                random.between(2, 30) as usize
-            },
-            steps: if crowd {
-                250
-            } else {
-                random.between(150, 800) as usize
-            },
+            clients: if crowd { 80 } else { random.between(2, 30) as usize },
+            steps: if crowd { 250 } else { random.between(150, 800) as usize },
             limits: ShardLimits {
                 tail_bytes_max: random.pick(&[600, 3_000, 20_000, 200_000, 4_000_000]),
                 heartbeat_ms: random.pick(&[0, 800, 3_000]),
@@ -63,17 +55,8 @@ impl Rules {
             shards: 1,
             clients: 0,
             steps: 0,
-            limits: ShardLimits {
-                tail_bytes_max: 64 << 20,
-                heartbeat_ms: 0,
-                write_timeout_ms: 0,
-                lifetime_max_ms: 0,
-            },
-            retention: Retention {
-                events_max: 100_000,
-                bytes_max: 100_000_000,
-                age_max_ms: None,
-            },
+            limits: ShardLimits { tail_bytes_max: 64 << 20, heartbeat_ms: 0, write_timeout_ms: 0, lifetime_max_ms: 0 },
+            retention: Retention { events_max: 100_000, bytes_max: 100_000_000, age_max_ms: None },
             slice_steps: 2048,
             faults: false,
             floods: 0,

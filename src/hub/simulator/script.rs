@@ -100,15 +100,7 @@ impl World {
         let count = self.random.pick(&[1, 1, 1, 2, 3]);
         let all = Universe::get().topics.len();
         // The first topic is the one most clients ask for. The same one twice is allowed.
-        (0..count)
-            .map(|_| {
-                if self.random.chance(300) {
-                    0
-                } else {
-                    self.random.below(all)
-                }
-            })
-            .collect()
+        (0..count).map(|_| if self.random.chance(300) { 0 } else { self.random.below(all) }).collect()
     }
 
     /// Publishes to topics with data of about so many bytes.
@@ -154,10 +146,7 @@ impl World {
                     self.admit(client);
                     self.enter(client);
                 }
-                5 => {
-                    self.clients[client].pace =
-                        self.random.pick(&[Pace::Fast, Pace::Slow, Pace::Stopped])
-                }
+                5 => self.clients[client].pace = self.random.pick(&[Pace::Fast, Pace::Slow, Pace::Stopped]),
                 6 => {
                     // Nobody waits for this edge, or there is no room.
                     let connection = &self.connections[at];
@@ -259,11 +248,7 @@ impl World {
         }
         for (shard, node) in self.nodes.iter().enumerate() {
             let census = node.shard.census();
-            assert_eq!(
-                (node.shard.head(), census.dispatched),
-                (head, head),
-                "complete: shard {shard} is at the head"
-            );
+            assert_eq!((node.shard.head(), census.dispatched), (head, head), "complete: shard {shard} is at the head");
             let queued = [
                 census.pending,
                 census.walks,
@@ -274,14 +259,8 @@ impl World {
                 census.behind,
                 census.reading,
             ];
-            assert_eq!(
-                queued, [0; 8],
-                "bounded: shard {shard} is at rest: {census:?}"
-            );
-            assert!(
-                !node.overloaded,
-                "isolated: shard {shard} is at rest and slows publishers down"
-            );
+            assert_eq!(queued, [0; 8], "bounded: shard {shard} is at rest: {census:?}");
+            assert!(!node.overloaded, "isolated: shard {shard} is at rest and slows publishers down");
         }
         self.check_answers();
     }
@@ -303,9 +282,8 @@ impl World {
             let waiting = |node: &super::world::Node| {
                 !node.inbox.is_empty() || !node.returned.is_empty() || !node.ready.is_empty()
             };
-            let blocked = self.held.iter().any(|&at| {
-                self.connections[at].blocked_ms.is_some() && self.connections[at].open()
-            });
+            let blocked =
+                self.held.iter().any(|&at| self.connections[at].blocked_ms.is_some() && self.connections[at].open());
             if !busy
                 && !blocked
                 && self.questions.is_empty()
@@ -320,12 +298,7 @@ impl World {
 
     /// Everybody leaves, or the hub stops: nothing may be left of them.
     pub(super) fn part(&mut self) {
-        let open: Vec<usize> = self
-            .held
-            .iter()
-            .copied()
-            .filter(|&at| self.connections[at].open())
-            .collect();
+        let open: Vec<usize> = self.held.iter().copied().filter(|&at| self.connections[at].open()).collect();
         if self.random.chance(500) {
             note(|| format!("{:>6} the hub stops", self.now.mono_ms));
             self.stopping = true;
@@ -341,14 +314,8 @@ impl World {
         self.rest();
         for &at in &self.held {
             let connection = &self.connections[at];
-            assert!(
-                connection.shut_ms.is_some(),
-                "complete: connection {at} outlives everything"
-            );
-            let ended = !connection.chunked
-                || connection.left
-                || connection.wire.over()
-                || !open.contains(&at);
+            assert!(connection.shut_ms.is_some(), "complete: connection {at} outlives everything");
+            let ended = !connection.chunked || connection.left || connection.wire.over() || !open.contains(&at);
             assert!(ended, "complete: connection {at} lacks its last chunk");
         }
         // Lingering ends, and whatever a token's end was noted for has come.
@@ -356,11 +323,7 @@ impl World {
         self.stepped_ms = Some(self.now.mono_ms);
         self.pass(2_500);
         self.rest();
-        assert!(
-            self.held.is_empty(),
-            "bounded: connections {:?} were never closed",
-            self.held
-        );
+        assert!(self.held.is_empty(), "bounded: connections {:?} were never closed", self.held);
         for (shard, node) in self.nodes.iter().enumerate() {
             let census = node.shard.census();
             let left = [
@@ -377,10 +340,7 @@ impl World {
                 census.cached_topics,
                 census.recent_patterns,
             ];
-            assert_eq!(
-                left, [0; 12],
-                "bounded: shard {shard} after everybody left: {census:?}"
-            );
+            assert_eq!(left, [0; 12], "bounded: shard {shard} after everybody left: {census:?}");
         }
     }
 }

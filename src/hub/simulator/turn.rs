@@ -71,37 +71,17 @@ impl World {
     pub(super) fn carry_out(&mut self, shard: usize) {
         while let Some(output) = self.nodes[shard].shard.output() {
             match output {
-                Output::Read {
-                    id,
-                    after,
-                    from_earliest,
-                    filter,
-                } => {
+                Output::Read { id, after, from_earliest, filter } => {
                     let connection = self.by_slot[&(shard, id)];
                     assert!(
                         !std::mem::replace(&mut self.connections[connection].reading, true),
                         "bounded: a second question to history for one subscriber"
                     );
-                    note(|| {
-                        format!(
-                            "{:>6} {connection} reads after {after} {from_earliest}",
-                            self.now.mono_ms
-                        )
-                    });
-                    self.questions.push(Question {
-                        shard,
-                        id,
-                        connection,
-                        after,
-                        from_earliest,
-                        filter,
-                    });
+                    note(|| format!("{:>6} {connection} reads after {after} {from_earliest}", self.now.mono_ms));
+                    self.questions.push(Question { shard, id, connection, after, from_earliest, filter });
                 }
                 Output::Shutdown(Sink::Socket(socket)) => self.shut_down(socket.0 as usize),
-                Output::Close {
-                    sink: Sink::Socket(socket),
-                    address,
-                } => {
+                Output::Close { sink: Sink::Socket(socket), address } => {
                     self.close(socket.0 as usize, address);
                 }
             }
@@ -112,12 +92,8 @@ impl World {
         note(|| format!("{:>6} {at} is shut down", self.now.mono_ms));
         self.check_reason(at);
         let connection = &mut self.connections[at];
-        assert!(
-            connection.shut_ms.is_none() && !connection.closed,
-            "bounded: shut down twice"
-        );
-        let cut =
-            connection.blocked_ms.is_some() || connection.edge_queued || !connection.wire.begun();
+        assert!(connection.shut_ms.is_none() && !connection.closed, "bounded: shut down twice");
+        let cut = connection.blocked_ms.is_some() || connection.edge_queued || !connection.wire.begun();
         assert!(
             !connection.chunked
                 || connection.wire.over()
@@ -136,26 +112,15 @@ impl World {
         let age_ms = self.now.mono_ms - connection.opened.mono_ms;
         let stepped = self.stepped_within(2_500);
         let expiring = connection.expires_ms.is_some_and(|expires_ms| {
-            let spread_ms = expires_ms
-                .saturating_sub(connection.opened.wall_ms)
-                .min(300_000)
-                / 10;
+            let spread_ms = expires_ms.saturating_sub(connection.opened.wall_ms).min(300_000) / 10;
             stepped || self.now.wall_ms + spread_ms + 3_500 >= expires_ms
         });
         let old = limits.lifetime_max_ms > 0 && age_ms + 200 >= limits.lifetime_max_ms / 10 * 9;
         let stalled = limits.write_timeout_ms > 0
-            && connection
-                .blocked_ms
-                .is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
+            && connection.blocked_ms.is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
         let talkative = connection.talked.0 > 60 || connection.talked.1 > 16 * 1024;
         assert!(
-            self.stopping
-                || connection.left
-                || connection.trimmed
-                || expiring
-                || old
-                || stalled
-                || talkative,
+            self.stopping || connection.left || connection.trimmed || expiring || old || stalled || talkative,
             "complete: connection {at} was ended for no reason"
         );
     }
@@ -164,22 +129,15 @@ impl World {
         note(|| format!("{:>6} {at} is closed", self.now.mono_ms));
         let connection = &mut self.connections[at];
         assert!(!connection.closed, "bounded: a socket is closed once");
-        assert_eq!(
-            address, connection.client as u32,
-            "bounded: an address is given back"
-        );
-        assert!(
-            connection.left || connection.shut_ms.is_some(),
-            "complete: connection {at} was closed without an end"
-        );
+        assert_eq!(address, connection.client as u32, "bounded: an address is given back");
+        assert!(connection.left || connection.shut_ms.is_some(), "complete: connection {at} was closed without an end");
         connection.closed = true;
         let client = connection.client;
         // What is in the client's own buffer is still read, as a rule.
         if self.random.chance(700) {
             self.read_some(at);
         }
-        self.by_slot
-            .remove(&(self.connections[at].shard, self.connections[at].slot));
+        self.by_slot.remove(&(self.connections[at].shard, self.connections[at].slot));
         self.held.retain(|&held| held != at);
         if self.clients[client].phase == Phase::On(at) {
             self.clients[client].phase = Phase::Away;
@@ -205,36 +163,22 @@ impl World {
         let Sink::Socket(socket) = write.sink;
         let at = socket.0 as usize;
         let connection = &self.connections[at];
-        assert_eq!(
-            (connection.shard, connection.slot.slot),
-            (shard, write.slot),
-            "private: another's socket"
-        );
-        assert!(
-            !connection.closed && connection.shut_ms.is_none(),
-            "order: a write after the end of connection {at}"
-        );
+        assert_eq!((connection.shard, connection.slot.slot), (shard, write.slot), "private: another's socket");
+        assert!(!connection.closed && connection.shut_ms.is_none(), "order: a write after the end of connection {at}");
         let parts = batch.parts(write);
-        let total: usize = parts
-            .iter()
-            .map(|&part| self.nodes[shard].shard.bytes(write, part).len())
-            .sum();
+        let total: usize = parts.iter().map(|&part| self.nodes[shard].shard.bytes(write, part).len()).sum();
         assert_eq!(total, write.bytes as usize, "complete: a write's length");
         assert!(
             parts.len() <= VISIT_PARTS_MAX && total <= VISIT_BYTES_MAX + FRAME_BYTES_MAX,
             "bounded: a write of {} parts and {total} bytes",
             parts.len()
         );
-        if self.rules.faults
-            && (connection.left && self.random.chance(500) || self.random.chance(2))
-        {
+        if self.rules.faults && (connection.left && self.random.chance(500) || self.random.chance(2)) {
             note(|| format!("{:>6} {at} breaks", self.now.mono_ms));
             let connection = &mut self.connections[at];
             connection.left = true;
             if self.random.chance(500) {
-                self.nodes[shard]
-                    .ready
-                    .push_back((connection.slot, Edge::Gone));
+                self.nodes[shard].ready.push_back((connection.slot, Edge::Gone));
             }
             return Outcome::Gone;
         }
@@ -242,12 +186,7 @@ impl World {
         if self.rules.faults && self.random.chance(15) {
             takes = self.random.below(takes + 1);
         }
-        note(|| {
-            format!(
-                "{:>6} {at} takes {takes} of {total}: {parts:?}",
-                self.now.mono_ms
-            )
-        });
+        note(|| format!("{:>6} {at} takes {takes} of {total}: {parts:?}", self.now.mono_ms));
         self.deliver(shard, at, batch, index, takes);
         let connection = &mut self.connections[at];
         connection.blocked_ms = match connection.blocked_ms {
@@ -266,9 +205,7 @@ impl World {
     fn deliver(&mut self, shard: usize, at: usize, batch: &Batch, index: usize, takes: usize) {
         let stepped = self.stepped_within(SWEEP_MS + 200);
         let connection = &mut self.connections[at];
-        let expired = connection
-            .expires_ms
-            .is_some_and(|expires_ms| expires_ms <= self.now.wall_ms);
+        let expired = connection.expires_ms.is_some_and(|expires_ms| expires_ms <= self.now.wall_ms);
         let write = &batch.writes[index];
         let mut left = takes;
         for &part in batch.parts(write) {
@@ -278,14 +215,9 @@ impl World {
             connection.written += bytes.len() as u64;
             let mut events = Vec::new();
             let pushed = connection.wire.push(bytes, &mut |event| events.push(event));
-            pushed.unwrap_or_else(|error| {
-                panic!("complete: framing of connection {at} is broken: {error}")
-            });
+            pushed.unwrap_or_else(|error| panic!("complete: framing of connection {at} is broken: {error}"));
             for event in events {
-                assert!(
-                    !expired || stepped,
-                    "expiry: an event was written to connection {at} after its token's end"
-                );
+                assert!(!expired || stepped, "expiry: an event was written to connection {at} after its token's end");
                 connection.due.receive(&self.ledger, &event);
                 connection.remember(event.id);
             }
@@ -296,8 +228,7 @@ impl World {
     }
 
     pub(super) fn stepped_within(&self, ms: u64) -> bool {
-        self.stepped_ms
-            .is_some_and(|at| self.now.mono_ms - at <= ms)
+        self.stepped_ms.is_some_and(|at| self.now.mono_ms - at <= ms)
     }
 
     /// A shard that isn't busy owes nothing to anybody whose socket has room.
@@ -308,14 +239,9 @@ impl World {
             if connection.shard != shard || !connection.expectant() {
                 continue;
             }
-            assert!(
-                connection.wire.begun(),
-                "complete: connection {at} waits for its head, the shard is idle"
-            );
+            assert!(connection.wire.begun(), "complete: connection {at} waits for its head, the shard is idle");
             if let Some(owed) = connection.due.owed(&self.ledger, head) {
-                panic!(
-                    "complete: connection {at} is owed event {owed}, the shard is idle at {head}"
-                );
+                panic!("complete: connection {at} is owed event {owed}, the shard is idle at {head}");
             }
             connection.settled = head;
         }
@@ -325,11 +251,7 @@ impl World {
     fn check_bounds(&mut self, shard: usize) {
         let census = self.nodes[shard].shard.census();
         let matchers = Universe::get().matchers.len();
-        let waiting = self
-            .questions
-            .iter()
-            .filter(|question| question.shard == shard)
-            .count();
+        let waiting = self.questions.iter().filter(|question| question.shard == shard).count();
         let tail_max = self.rules.limits.tail_bytes_max as u64;
         let holds = (census.tail_bytes <= tail_max || census.tail_first > census.dispatched)
             && census.pending <= PENDING_MAX + matchers
@@ -344,11 +266,7 @@ impl World {
         assert!(holds, "bounded: {census:?}");
         // One visit more than the slice had room for, and that looks at 65 events of each of five selectors.
         let judged_max = self.rules.slice_steps as usize + 5 * (VISIT_PARTS_MAX + 1);
-        assert!(
-            census.judged <= judged_max,
-            "isolated: {} private events judged in one slice",
-            census.judged
-        );
+        assert!(census.judged <= judged_max, "isolated: {} private events judged in one slice", census.judged);
     }
 
     /// What time alone has to bring about, seen right after a tick.
@@ -363,10 +281,7 @@ impl World {
             };
             let connection = &self.connections[at];
             if let Some(shut_ms) = connection.shut_ms {
-                assert!(
-                    now.mono_ms <= shut_ms + LINGER_MS,
-                    "bounded: connection {at} lingers"
-                );
+                assert!(now.mono_ms <= shut_ms + LINGER_MS, "bounded: connection {at} lingers");
                 continue;
             }
             if connection.left {
@@ -376,9 +291,7 @@ impl World {
             let age_ms = now.mono_ms - connection.opened.mono_ms;
             if let Some(expires_ms) = connection.expires_ms {
                 assert!(
-                    now.wall_ms <= expires_ms + grace
-                        || self.stepped_within(SWEEP_MS + grace)
-                        || age_ms < TICK_MS,
+                    now.wall_ms <= expires_ms + grace || self.stepped_within(SWEEP_MS + grace) || age_ms < TICK_MS,
                     "expiry: connection {at} is open after its token's end"
                 );
             }
@@ -388,8 +301,7 @@ impl World {
             );
             if let Some(since) = connection.blocked_ms {
                 assert!(
-                    limits.write_timeout_ms == 0
-                        || now.mono_ms <= since + limits.write_timeout_ms + SWEEP_MS + grace,
+                    limits.write_timeout_ms == 0 || now.mono_ms <= since + limits.write_timeout_ms + SWEEP_MS + grace,
                     "bounded: connection {at} took nothing since {since} and is open"
                 );
             }
@@ -397,8 +309,7 @@ impl World {
                 limits.heartbeat_ms == 0
                     || busy
                     || !connection.expectant()
-                    || now.mono_ms
-                        <= connection.idle_since_ms + limits.heartbeat_ms + SWEEP_MS + 100,
+                    || now.mono_ms <= connection.idle_since_ms + limits.heartbeat_ms + SWEEP_MS + 100,
                 "isolated: connection {at} got no heartbeat"
             );
         }

@@ -70,9 +70,7 @@ impl Universe {
 
     fn make() -> Universe {
         let hub = HubUrl::parse(HUB).expect("a hub's URL");
-        let topics = TOPICS
-            .map(|text| Topic::parse(text, &hub).expect("a topic"))
-            .to_vec();
+        let topics = TOPICS.map(|text| Topic::parse(text, &hub).expect("a topic")).to_vec();
         let mut texts = vec![(MatchType::Exact, "*".to_owned())];
         texts.extend(TOPICS.map(|text| (MatchType::Exact, text.to_owned())));
         texts.extend(PATTERNS.map(|text| (MatchType::UrlPattern, text.to_owned())));
@@ -87,28 +85,14 @@ impl Universe {
         for n in 0..STRAY_EXACT {
             texts.push((MatchType::Exact, format!("https://sim.example/none/{n}")));
         }
-        let fits = texts
-            .iter()
-            .map(|(kind, text)| TOPICS.map(|topic| fits(*kind, text, topic)).to_vec())
-            .collect();
-        let matchers = texts
-            .iter()
-            .map(|(kind, text)| Matcher::parse(*kind, text, &hub).expect("a matcher"))
-            .collect();
-        Universe {
-            hub,
-            topics,
-            matchers,
-            fits,
-            stray,
-        }
+        let fits = texts.iter().map(|(kind, text)| TOPICS.map(|topic| fits(*kind, text, topic)).to_vec()).collect();
+        let matchers = texts.iter().map(|(kind, text)| Matcher::parse(*kind, text, &hub).expect("a matcher")).collect();
+        Universe { hub, topics, matchers, fits, stray }
     }
 
     /// Whether one of the matchers fits one of the topics.
     pub(super) fn any_fits(&self, matchers: &[usize], topics: &[usize]) -> bool {
-        matchers
-            .iter()
-            .any(|&matcher| topics.iter().any(|&topic| self.fits[matcher][topic]))
+        matchers.iter().any(|&matcher| topics.iter().any(|&topic| self.fits[matcher][topic]))
     }
 }
 
@@ -147,12 +131,7 @@ fn the_naive_matching_agrees_with_the_protocols() {
     for (at, matcher) in universe.matchers.iter().enumerate() {
         for (topic_at, topic) in TOPICS.iter().enumerate() {
             let parsed = crate::protocol::topic::ParsedTopic::new(topic, &universe.hub);
-            assert_eq!(
-                matcher.matches(&parsed),
-                universe.fits[at][topic_at],
-                "{} and {topic}",
-                matcher.text()
-            );
+            assert_eq!(matcher.matches(&parsed), universe.fits[at][topic_at], "{} and {topic}", matcher.text());
             assert!(at < universe.stray || !universe.fits[at][topic_at]);
         }
     }

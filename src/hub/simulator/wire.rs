@@ -32,19 +32,11 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(chunked: bool) -> Wire {
-        Wire {
-            stage: Stage::Head(0),
-            chunked,
-            decoder: Decoder::new(EVENT_BYTES_MAX),
-        }
+        Wire { stage: Stage::Head(0), chunked, decoder: Decoder::new(EVENT_BYTES_MAX) }
     }
 
     /// Takes the next bytes. An error is broken framing.
-    pub(super) fn push(
-        &mut self,
-        mut bytes: &[u8],
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<(), String> {
+    pub(super) fn push(&mut self, mut bytes: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), String> {
         while let Some(&first) = bytes.first() {
             let mut taken = 1;
             self.stage = match self.stage {
@@ -60,9 +52,7 @@ impl Wire {
                     Stage::Plain
                 }
                 Stage::Size(size, digits) => match (char::from(first).to_digit(16), first) {
-                    (Some(digit), _) if digits < 8 => {
-                        Stage::Size(size * 16 + digit as usize, digits + 1)
-                    }
+                    (Some(digit), _) if digits < 8 => Stage::Size(size * 16 + digit as usize, digits + 1),
                     (None, b'\r') if digits > 0 => Stage::SizeEnd(size),
                     _ => return Err(format!("{first:#x} in a chunk's size")),
                 },
@@ -88,9 +78,7 @@ impl Wire {
     }
 
     fn decode(&mut self, bytes: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), String> {
-        self.decoder
-            .push(bytes, on_event)
-            .map_err(|error| error.to_string())
+        self.decoder.push(bytes, on_event).map_err(|error| error.to_string())
     }
 
     /// The last chunk was received.

@@ -13,8 +13,8 @@ use super::universe::Universe;
 use crate::history::MemoryHistory;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::{
-    Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard,
-    Sink, SlotId, SocketId, Start, TICK_MS, read,
+    Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard, Sink, SlotId,
+    SocketId, Start, TICK_MS, read,
 };
 use crate::protocol::event_id::IdCipher;
 use crate::protocol::grants::Grants;
@@ -76,18 +76,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(rules: Rules, mut random: Random) -> World {
-        let clients = (0..rules.clients)
-            .map(|_| Client::draw(&mut random, rules.lazy))
-            .collect();
+        let clients = (0..rules.clients).map(|_| Client::draw(&mut random, rules.lazy)).collect();
         let log = World::log(1);
         let mut world = World {
             history: RwLock::new(MemoryHistory::new(rules.retention, log.locator())),
             rules,
             random,
-            now: Now {
-                mono_ms: 0,
-                wall_ms: 1_700_000_000_000,
-            },
+            now: Now { mono_ms: 0, wall_ms: 1_700_000_000_000 },
             stepped_ms: None,
             epoch: 1,
             log,
@@ -161,10 +156,7 @@ impl World {
         }
         self.published += 1;
         let universe = Universe::get();
-        let topics = publish
-            .topics
-            .iter()
-            .map(|&topic| universe.topics[topic].clone());
+        let topics = publish.topics.iter().map(|&topic| universe.topics[topic].clone());
         let draft = Draft::new(Update {
             topics: topics.collect(),
             data: publish.data.clone(),
@@ -187,14 +179,9 @@ impl World {
         for (publish, draft) in self.queue.drain(..count) {
             let event = self.log.append(draft, self.now.wall_ms);
             note(|| {
-                let Publish {
-                    topics, private, ..
-                } = &publish;
+                let Publish { topics, private, .. } = &publish;
                 let (at, offset) = (self.now.mono_ms, event.offset);
-                format!(
-                    "{at:>6} event {offset} topics {topics:?} private {private} {}",
-                    event.cost_bytes()
-                )
+                format!("{at:>6} event {offset} topics {topics:?} private {private} {}", event.cost_bytes())
             });
             self.ledger.append(publish, &event);
             events.push(event);
@@ -225,21 +212,13 @@ impl World {
 
     /// The newest offset that history has stored, trimmed since or not.
     fn stored(&self) -> u64 {
-        self.history
-            .read()
-            .expect("nobody panics in between")
-            .bounds()
-            .1
+        self.history.read().expect("nobody panics in between").bounds().1
     }
 
     fn answer(&mut self, events: &[Arc<Event>]) {
         for event in events {
             let stored = self.stored();
-            assert!(
-                event.offset <= stored,
-                "acked: event {} answered, history has {stored}",
-                event.offset
-            );
+            assert!(event.offset <= stored, "acked: event {} answered, history has {stored}", event.offset);
             self.answered += 1;
         }
     }
@@ -247,11 +226,7 @@ impl World {
     fn show(&mut self, events: &[Arc<Event>]) {
         let stored = self.stored();
         for event in events {
-            assert!(
-                event.offset <= stored,
-                "visible: event {} shown, history has {stored}",
-                event.offset
-            );
+            assert!(event.offset <= stored, "visible: event {} shown, history has {stored}", event.offset);
         }
         let events: Arc<[Arc<Event>]> = events.into();
         for node in &mut self.nodes {
@@ -271,37 +246,16 @@ impl World {
     /// A history reader answers a question; the shard hears of it later.
     pub(super) fn answer_question(&mut self, at: usize) {
         let question = self.questions.swap_remove(at);
-        let Question {
-            shard,
-            id,
-            after,
-            from_earliest,
-            filter,
-            connection,
-        } = question;
-        let first = self
-            .history
-            .read()
-            .expect("nobody panics in between")
-            .bounds()
-            .0;
-        let answer = read(
-            &self.history,
-            after,
-            from_earliest,
-            &filter,
-            &Universe::get().hub,
-        );
+        let Question { shard, id, after, from_earliest, filter, connection } = question;
+        let first = self.history.read().expect("nobody panics in between").bounds().0;
+        let answer = read(&self.history, after, from_earliest, &filter, &Universe::get().hub);
         let connection = &mut self.connections[connection];
         match &answer {
             Ok(_) if from_earliest => connection.due.starts_after(first - 1),
             Ok(_) => {}
             Err(HistoryError::Trimmed) => {
                 let lacks = connection.settled.max(connection.due.start().unwrap_or(0));
-                assert!(
-                    first > lacks + 1,
-                    "complete: told that events are gone, but has {lacks} and {first} is kept"
-                );
+                assert!(first > lacks + 1, "complete: told that events are gone, but has {lacks} and {first} is kept");
                 connection.trimmed = true;
             }
         }
@@ -329,12 +283,7 @@ impl World {
     }
 
     /// The request becomes an event stream of a shard.
-    pub(super) fn register(
-        &mut self,
-        client: usize,
-        shard: usize,
-        access: Option<Arc<Access>>,
-    ) -> usize {
+    pub(super) fn register(&mut self, client: usize, shard: usize, access: Option<Arc<Access>>) -> usize {
         let who = &mut self.clients[client];
         let Phase::Admitted(start) = who.phase else {
             panic!("a client is admitted first");
@@ -351,9 +300,7 @@ impl World {
         let mut connection = Connection::new(client, who, shard, slot, due, self.now);
         connection.expires_ms = access.as_ref().map(|access| access.expires_at_ms);
         note(|| {
-            let exp = connection
-                .expires_ms
-                .map(|exp| exp.saturating_sub(self.now.wall_ms));
+            let exp = connection.expires_ms.map(|exp| exp.saturating_sub(self.now.wall_ms));
             format!(
                 "{:>6} client {client} {:?} opens {at}: shard {shard} {slot:?} {start:?} exp in {exp:?} {:?}",
                 self.now.mono_ms, who.pace, who.interest
@@ -370,12 +317,7 @@ impl World {
             head: head.into_bytes().into(),
             chunked: who.chunked,
             start,
-            matchers: who
-                .interest
-                .matchers
-                .iter()
-                .map(|&m| universe.matchers[m].clone())
-                .collect(),
+            matchers: who.interest.matchers.iter().map(|&m| universe.matchers[m].clone()).collect(),
             access,
             address: client as u32,
             spread: self.random.next() as u16,
@@ -390,10 +332,7 @@ impl World {
         let universe = Universe::get();
         let grants = self.clients[client].interest.grants.as_ref()?;
         let mut granted = Grants::default();
-        granted.subscribe = grants
-            .iter()
-            .map(|&m| universe.matchers[m].clone())
-            .collect();
+        granted.subscribe = grants.iter().map(|&m| universe.matchers[m].clone()).collect();
         Some(Arc::new(Access {
             issuer: "https://issuer.example".into(),
             subject: None,
@@ -410,9 +349,7 @@ impl World {
             note(|| format!("{:>6} client {client} leaves {at}", self.now.mono_ms));
             let connection = &mut self.connections[at];
             connection.left = true;
-            self.nodes[connection.shard]
-                .ready
-                .push_back((connection.slot, Edge::Gone));
+            self.nodes[connection.shard].ready.push_back((connection.slot, Edge::Gone));
         }
         self.clients[client].phase = Phase::Away;
     }
@@ -437,9 +374,7 @@ impl World {
         if connection.blocked_ms.is_some() && roomy && connection.open() {
             connection.blocked_ms = None;
             connection.edge_queued = true;
-            self.nodes[connection.shard]
-                .ready
-                .push_back((connection.slot, Edge::Writable));
+            self.nodes[connection.shard].ready.push_back((connection.slot, Edge::Writable));
         }
     }
 
@@ -463,10 +398,7 @@ impl World {
 
     fn tick(&mut self) {
         if (self.now.mono_ms / TICK_MS).is_multiple_of(20) {
-            self.history
-                .write()
-                .expect("nobody panics in between")
-                .trim(self.now.wall_ms);
+            self.history.write().expect("nobody panics in between").trim(self.now.wall_ms);
         }
         for at in 0..self.held.len() {
             if self.random.chance(500) {

@@ -79,17 +79,12 @@ impl<'a> Der<'a> {
 pub(super) fn write(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
     let length: usize = contents.iter().map(|part| part.len()).sum();
     let mut element = vec![tag];
-    match u16::try_from(length)
-        .expect("keys are far shorter than 64 KiB")
-        .to_be_bytes()
-    {
+    match u16::try_from(length).expect("keys are far shorter than 64 KiB").to_be_bytes() {
         [0, low @ 0..=0x7f] => element.push(low),
         [0, low] => element.extend([0x81, low]),
         [high, low] => element.extend([0x82, high, low]),
     }
-    contents
-        .iter()
-        .for_each(|part| element.extend_from_slice(part));
+    contents.iter().for_each(|part| element.extend_from_slice(part));
     element
 }
 

@@ -59,13 +59,8 @@ pub(super) fn public(text: &str) -> Result<Material, KeyError> {
     let bytes = Der::new(block.contents());
     let material = match block.tag() {
         "PUBLIC KEY" => subject_public_key_info(bytes)?,
-        "RSA PUBLIC KEY" => Material {
-            kind: KeyKind::Rsa,
-            bytes: block.contents().to_vec(),
-        },
-        "CERTIFICATE" => {
-            subject_public_key_info(certified_key(bytes).ok_or(KeyError::MalformedPem)?)?
-        }
+        "RSA PUBLIC KEY" => Material { kind: KeyKind::Rsa, bytes: block.contents().to_vec() },
+        "CERTIFICATE" => subject_public_key_info(certified_key(bytes).ok_or(KeyError::MalformedPem)?)?,
         label if label.ends_with("PRIVATE KEY") => return Err(KeyError::PrivateKey),
         _ => return Err(KeyError::NoKeyInPem),
     };
@@ -81,10 +76,7 @@ pub(super) fn private(text: &str) -> Result<Material, KeyError> {
     let material = match block.tag() {
         "PRIVATE KEY" => private_key_info(block.contents())?,
         "EC PRIVATE KEY" => sec1_as_pkcs8(block.contents())?,
-        "RSA PRIVATE KEY" => Material {
-            kind: KeyKind::Rsa,
-            bytes: block.contents().to_vec(),
-        },
+        "RSA PRIVATE KEY" => Material { kind: KeyKind::Rsa, bytes: block.contents().to_vec() },
         "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Encrypted),
         "PUBLIC KEY" | "RSA PUBLIC KEY" | "CERTIFICATE" => return Err(KeyError::PublicKey),
         _ => return Err(KeyError::NoKeyInPem),
@@ -101,13 +93,9 @@ pub(super) fn private(text: &str) -> Result<Material, KeyError> {
 fn only_key(text: &str) -> Result<pem::Pem, KeyError> {
     // A PEM text squeezed into one line of an environment file has its line ends written as backslash and n.
     let blocks = pem::parse_many(text.replace("\\n", "\n")).map_err(|_| KeyError::MalformedPem)?;
-    let mut keys = blocks
-        .into_iter()
-        .filter(|block| block.tag() != "EC PARAMETERS");
+    let mut keys = blocks.into_iter().filter(|block| block.tag() != "EC PARAMETERS");
     match (keys.next(), keys.next()) {
-        (Some(key), None) if key.headers().iter().any(|(name, _)| name == "DEK-Info") => {
-            Err(KeyError::Encrypted)
-        }
+        (Some(key), None) if key.headers().iter().any(|(name, _)| name == "DEK-Info") => Err(KeyError::Encrypted),
         (Some(key), None) => Ok(key),
         (None, _) => Err(KeyError::NoKeyInPem),
         (Some(_), Some(_)) => Err(KeyError::SeveralKeys),
@@ -116,9 +104,7 @@ fn only_key(text: &str) -> Result<pem::Pem, KeyError> {
 
 /// An AlgorithmIdentifier (RFC 5280 §4.1.1.2) that is the only or the first thing in a key.
 fn key_kind(mut identifier: Der<'_>) -> Result<KeyKind, KeyError> {
-    let algorithm = identifier
-        .read(der::OBJECT_IDENTIFIER)
-        .ok_or(KeyError::MalformedPem)?;
+    let algorithm = identifier.read(der::OBJECT_IDENTIFIER).ok_or(KeyError::MalformedPem)?;
     match algorithm {
         OID_RSA => Ok(KeyKind::Rsa),
         OID_ED25519 => Ok(KeyKind::Ed25519),
@@ -149,10 +135,7 @@ fn subject_public_key_info(mut bytes: Der<'_>) -> Result<Material, KeyError> {
     if !whole || !info.is_empty() || !bytes.is_empty() {
         return Err(KeyError::MalformedPem);
     }
-    Ok(Material {
-        kind,
-        bytes: key.to_vec(),
-    })
+    Ok(Material { kind, bytes: key.to_vec() })
 }
 
 /// The SubjectPublicKeyInfo of a certificate, RFC 5280 §4.1: the sixth field after the optional version.
@@ -176,10 +159,7 @@ fn private_key_info(pkcs8: &[u8]) -> Result<Material, KeyError> {
     let kind = key_kind(info.sequence().ok_or(malformed.clone())?)?;
     let key = info.read(der::OCTET_STRING).ok_or(malformed)?;
     let bytes = if kind == KeyKind::Rsa { key } else { pkcs8 };
-    Ok(Material {
-        kind,
-        bytes: bytes.to_vec(),
-    })
+    Ok(Material { kind, bytes: bytes.to_vec() })
 }
 
 /// ECPrivateKey (RFC 5915 §3) put into the wrapping that `ring` reads.
@@ -199,33 +179,19 @@ fn sec1_as_pkcs8(sec1: &[u8]) -> Result<Material, KeyError> {
     );
     let version = der::write(der::INTEGER, &[&[0]]);
     let key = der::write(der::OCTET_STRING, &[sec1]);
-    Ok(Material {
-        kind,
-        bytes: der::write(der::SEQUENCE, &[&version, &identifier, &key]),
-    })
+    Ok(Material { kind, bytes: der::write(der::SEQUENCE, &[&version, &identifier, &key]) })
 }
 
 /// `fields` stand before the modulus of an RSA key (RFC 8017 appendix A.1).
-fn check_rsa_bits(
-    fields: Option<Der<'_>>,
-    accepted: std::ops::RangeInclusive<usize>,
-) -> Result<(), KeyError> {
-    let modulus = fields
-        .and_then(|mut fields| fields.read(der::INTEGER))
-        .ok_or(KeyError::MalformedPem)?;
+fn check_rsa_bits(fields: Option<Der<'_>>, accepted: std::ops::RangeInclusive<usize>) -> Result<(), KeyError> {
+    let modulus = fields.and_then(|mut fields| fields.read(der::INTEGER)).ok_or(KeyError::MalformedPem)?;
     let bits = modulus
         .iter()
         .position(|&byte| byte != 0)
-        .map_or(0, |zeros| {
-            (modulus.len() - zeros) * 8 - modulus[zeros].leading_zeros() as usize
-        });
+        .map_or(0, |zeros| (modulus.len() - zeros) * 8 - modulus[zeros].leading_zeros() as usize);
     if accepted.contains(&bits) {
         Ok(())
     } else {
-        Err(KeyError::RsaBits {
-            bits,
-            bits_min: *accepted.start(),
-            bits_max: *accepted.end(),
-        })
+        Err(KeyError::RsaBits { bits, bits_min: *accepted.start(), bits_max: *accepted.end() })
     }
 }

@@ -25,19 +25,10 @@ fn every_algorithm_signs_what_its_key_verifies() {
         (ED25519, ED25519_PUBLIC, &[EdDSA]),
     ] {
         for &algorithm in algorithms {
-            let signature = SigningKey::from_text(private, Some(algorithm))
-                .unwrap()
-                .sign(b"message")
-                .unwrap();
+            let signature = SigningKey::from_text(private, Some(algorithm)).unwrap().sign(b"message").unwrap();
             let key = VerificationKey::from_text(public, &[algorithm]).unwrap();
-            assert!(
-                key.verifies(algorithm, b"message", &signature),
-                "{algorithm:?}"
-            );
-            assert!(
-                !key.verifies(algorithm, b"massage", &signature),
-                "{algorithm:?}"
-            );
+            assert!(key.verifies(algorithm, b"message", &signature), "{algorithm:?}");
+            assert!(!key.verifies(algorithm, b"massage", &signature), "{algorithm:?}");
             assert!(!key.verifies(algorithm, b"message", ""), "{algorithm:?}");
         }
     }
@@ -45,10 +36,7 @@ fn every_algorithm_signs_what_its_key_verifies() {
 
 #[test]
 fn an_algorithm_outside_the_keys_list_never_verifies() {
-    let signature = SigningKey::from_text(RSA, Some(RS384))
-        .unwrap()
-        .sign(b"message")
-        .unwrap();
+    let signature = SigningKey::from_text(RSA, Some(RS384)).unwrap().sign(b"message").unwrap();
     let key = VerificationKey::from_text(RSA_PUBLIC, &[RS256, PS256]).unwrap();
     assert!(!key.verifies(RS384, b"message", &signature));
 }
@@ -65,17 +53,8 @@ fn without_an_algorithm_the_kind_of_key_decides() {
         let key = VerificationKey::from_text(text, &[]).unwrap();
         assert_eq!((key.kind(), key.algorithms()), (kind, &[algorithm][..]));
     }
-    for (text, algorithm) in [
-        (SECRET_64, HS256),
-        (RSA, RS256),
-        (P256, ES256),
-        (P384, ES384),
-        (ED25519, EdDSA),
-    ] {
-        assert_eq!(
-            SigningKey::from_text(text, None).unwrap().algorithm(),
-            algorithm
-        );
+    for (text, algorithm) in [(SECRET_64, HS256), (RSA, RS256), (P256, ES256), (P384, ES384), (ED25519, EdDSA)] {
+        assert_eq!(SigningKey::from_text(text, None).unwrap().algorithm(), algorithm);
     }
 }
 
@@ -91,39 +70,21 @@ fn every_usual_wrapping_of_a_key_is_read() {
         &RSA_PUBLIC.replace('\n', "\r\n"),
         &one_line,
     ] {
-        assert!(
-            VerificationKey::from_text(public, &[])
-                .unwrap()
-                .verifies(RS256, b"message", &signature)
-        );
+        assert!(VerificationKey::from_text(public, &[]).unwrap().verifies(RS256, b"message", &signature));
     }
     let ec = SigningKey::from_text(include_str!("testdata/p256-sec1.pem"), None).unwrap();
     let signature = ec.sign(b"message").unwrap();
     for public in [P256_PUBLIC, include_str!("testdata/p256-certificate.pem")] {
-        assert!(
-            VerificationKey::from_text(public, &[])
-                .unwrap()
-                .verifies(ES256, b"message", &signature)
-        );
+        assert!(VerificationKey::from_text(public, &[]).unwrap().verifies(ES256, b"message", &signature));
     }
 }
 
 #[test]
 fn pem_is_never_a_secret() {
-    for pem in [
-        RSA_PUBLIC,
-        P256_PUBLIC,
-        ED25519_PUBLIC,
-        RSA,
-        "-----BEGIN",
-        "x\n-----BEGIN RUBBISH-----",
-    ] {
+    for pem in [RSA_PUBLIC, P256_PUBLIC, ED25519_PUBLIC, RSA, "-----BEGIN", "x\n-----BEGIN RUBBISH-----"] {
         for algorithm in [HS256, HS384, HS512] {
             assert_eq!(refusal(pem, &[algorithm]), KeyError::PemAsSecret(algorithm));
-            assert_eq!(
-                SigningKey::from_text(pem, Some(algorithm)).unwrap_err(),
-                KeyError::PemAsSecret(algorithm)
-            );
+            assert_eq!(SigningKey::from_text(pem, Some(algorithm)).unwrap_err(), KeyError::PemAsSecret(algorithm));
         }
         assert_eq!(refusal(pem, &[RS256, HS256]), KeyError::PemAsSecret(HS256));
     }
@@ -131,18 +92,14 @@ fn pem_is_never_a_secret() {
 
 #[test]
 fn a_json_web_key_is_never_a_secret() {
-    let jwk =
-        r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x"}"#;
+    let jwk = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x"}"#;
     assert_eq!(refusal(jwk, &[]), KeyError::JwkAsSecret);
 }
 
 #[test]
 fn a_secret_is_never_a_public_key() {
     assert_eq!(refusal(SECRET_64, &[RS256]), KeyError::SecretAsPem(RS256));
-    assert_eq!(
-        refusal(SECRET_64, &[HS256, EdDSA]),
-        KeyError::SecretAsPem(EdDSA)
-    );
+    assert_eq!(refusal(SECRET_64, &[HS256, EdDSA]), KeyError::SecretAsPem(EdDSA));
 }
 
 #[test]
@@ -151,30 +108,13 @@ fn a_secret_is_as_long_as_its_hash() {
         let bytes = bytes_min - 1;
         assert_eq!(
             refusal(&SECRET_64[..bytes], &[algorithm]),
-            KeyError::SecretTooShort {
-                algorithm,
-                bytes,
-                bytes_min
-            }
+            KeyError::SecretTooShort { algorithm, bytes, bytes_min }
         );
         VerificationKey::from_text(&SECRET_64[..bytes_min], &[algorithm]).unwrap();
     }
-    assert_eq!(
-        refusal("", &[]),
-        KeyError::SecretTooShort {
-            algorithm: HS256,
-            bytes: 0,
-            bytes_min: 32
-        }
-    );
+    assert_eq!(refusal("", &[]), KeyError::SecretTooShort { algorithm: HS256, bytes: 0, bytes_min: 32 });
     // One that is long enough for the first algorithm only.
-    assert!(matches!(
-        refusal(&SECRET_64[..40], &[HS256, HS512]),
-        KeyError::SecretTooShort {
-            algorithm: HS512,
-            ..
-        }
-    ));
+    assert!(matches!(refusal(&SECRET_64[..40], &[HS256, HS512]), KeyError::SecretTooShort { algorithm: HS512, .. }));
 }
 
 #[test]
@@ -186,10 +126,7 @@ fn the_kind_of_key_fits_the_algorithm() {
         (P256_PUBLIC, KeyKind::P256, RS256),
         (ED25519_PUBLIC, KeyKind::Ed25519, PS256),
     ] {
-        assert_eq!(
-            refusal(pem, &[algorithm]),
-            KeyError::Unfit { kind, algorithm }
-        );
+        assert_eq!(refusal(pem, &[algorithm]), KeyError::Unfit { kind, algorithm });
     }
 }
 
@@ -197,58 +134,28 @@ fn the_kind_of_key_fits_the_algorithm() {
 fn weak_and_unknown_keys_are_refused() {
     assert_eq!(
         refusal(include_str!("testdata/rsa-1024-public.pem"), &[]),
-        KeyError::RsaBits {
-            bits: 1024,
-            bits_min: 2048,
-            bits_max: 8192
-        }
+        KeyError::RsaBits { bits: 1024, bits_min: 2048, bits_max: 8192 }
     );
     // Its points are as long as those of P-256.
-    assert_eq!(
-        refusal(include_str!("testdata/secp256k1-public.pem"), &[]),
-        KeyError::UnsupportedKind
-    );
+    assert_eq!(refusal(include_str!("testdata/secp256k1-public.pem"), &[]), KeyError::UnsupportedKind);
 }
 
 #[test]
 fn the_wrong_half_of_a_pair_is_named() {
-    for private in [
-        RSA,
-        P256,
-        ED25519,
-        include_str!("testdata/p256-sec1.pem"),
-        include_str!("testdata/rsa-pkcs1.pem"),
-    ] {
+    for private in [RSA, P256, ED25519, include_str!("testdata/p256-sec1.pem"), include_str!("testdata/rsa-pkcs1.pem")]
+    {
         assert_eq!(refusal(private, &[]), KeyError::PrivateKey);
     }
-    assert_eq!(
-        SigningKey::from_text(P256_PUBLIC, None).unwrap_err(),
-        KeyError::PublicKey
-    );
+    assert_eq!(SigningKey::from_text(P256_PUBLIC, None).unwrap_err(), KeyError::PublicKey);
     let encrypted = include_str!("testdata/p256-encrypted.pem");
-    assert_eq!(
-        SigningKey::from_text(encrypted, None).unwrap_err(),
-        KeyError::Encrypted
-    );
+    assert_eq!(SigningKey::from_text(encrypted, None).unwrap_err(), KeyError::Encrypted);
 }
 
 #[test]
 fn damaged_pem_is_refused() {
-    assert_eq!(
-        refusal("-----BEGIN PUBLIC KEY-----\nMIIB\n", &[]),
-        KeyError::NoKeyInPem
-    );
-    assert_eq!(
-        refusal(
-            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
-            &[]
-        ),
-        KeyError::MalformedPem
-    );
-    assert_eq!(
-        refusal(&format!("{P256_PUBLIC}\n{RSA_PUBLIC}"), &[]),
-        KeyError::SeveralKeys
-    );
+    assert_eq!(refusal("-----BEGIN PUBLIC KEY-----\nMIIB\n", &[]), KeyError::NoKeyInPem);
+    assert_eq!(refusal("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", &[]), KeyError::MalformedPem);
+    assert_eq!(refusal(&format!("{P256_PUBLIC}\n{RSA_PUBLIC}"), &[]), KeyError::SeveralKeys);
     let no_key = "-----BEGIN DH PARAMETERS-----\nAAAA\n-----END DH PARAMETERS-----";
     assert_eq!(refusal(no_key, &[]), KeyError::NoKeyInPem);
 }

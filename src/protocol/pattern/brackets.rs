@@ -17,11 +17,7 @@ pub(super) fn may_lack_opening(text: &str) -> bool {
     while at < bytes.len() {
         let escaped = bytes[at] == b'\\' && at + 1 < bytes.len();
         let byte = bytes[at + usize::from(escaped)];
-        let length = if escaped {
-            2
-        } else {
-            group_length(&bytes[at..]).unwrap_or(1)
-        };
+        let length = if escaped { 2 } else { group_length(&bytes[at..]).unwrap_or(1) };
         match byte {
             b'{' if !escaped => open_braces += 1,
             b'}' if !escaped => open_braces = open_braces.saturating_sub(1),
@@ -35,9 +31,7 @@ pub(super) fn may_lack_opening(text: &str) -> bool {
             b'/' if after_colon && slashes_allowed == 0 => return false,
             _ => {}
         }
-        let starts_name = bytes
-            .get(at + 1)
-            .is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'$'));
+        let starts_name = bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'$'));
         if byte == b':' && (escaped || !starts_name) {
             if !after_colon {
                 open_brackets = 0;
@@ -45,11 +39,7 @@ pub(super) fn may_lack_opening(text: &str) -> bool {
             after_colon = true;
             slashes_allowed = 2;
         } else {
-            slashes_allowed = if byte == b'/' {
-                slashes_allowed.max(1) - 1
-            } else {
-                0
-            };
+            slashes_allowed = if byte == b'/' { slashes_allowed.max(1) - 1 } else { 0 };
         }
         at += length;
     }

@@ -66,11 +66,7 @@ struct Entries {
 
 impl Cache {
     fn new(bytes_max: usize) -> Cache {
-        Cache {
-            bytes_max,
-            total: Arc::default(),
-            entries: Mutex::default(),
-        }
+        Cache { bytes_max, total: Arc::default(), entries: Mutex::default() }
     }
 
     fn get(&self, source: &str) -> Result<Arc<Compiled>, PatternError> {
@@ -81,14 +77,10 @@ impl Cache {
         let compiled = Arc::new(self.compile(source)?);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.by_source.len() >= entries.sweep_at {
-            entries
-                .by_source
-                .retain(|_, entry| entry.strong_count() > 0);
+            entries.by_source.retain(|_, entry| entry.strong_count() > 0);
             entries.sweep_at = 64 + 2 * entries.by_source.len();
         }
-        entries
-            .by_source
-            .insert(source.into(), Arc::downgrade(&compiled));
+        entries.by_source.insert(source.into(), Arc::downgrade(&compiled));
         Ok(compiled)
     }
 
@@ -100,20 +92,9 @@ impl Cache {
     fn compile(&self, source: &str) -> Result<Compiled, PatternError> {
         let regex = compile(source)?;
         let bytes = regex.memory_usage() + REGEX_SCRATCH_BYTES_MAX + source.len();
-        let reserve = |total: usize| {
-            total
-                .checked_add(bytes)
-                .filter(|&sum| sum <= self.bytes_max)
-        };
-        match self
-            .total
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve)
-        {
-            Ok(_) => Ok(Compiled {
-                regex,
-                bytes,
-                total: Arc::clone(&self.total),
-            }),
+        let reserve = |total: usize| total.checked_add(bytes).filter(|&sum| sum <= self.bytes_max);
+        match self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve) {
+            Ok(_) => Ok(Compiled { regex, bytes, total: Arc::clone(&self.total) }),
             Err(_) => Err(PatternError::TooManyRegexes),
         }
     }
@@ -150,15 +131,8 @@ fn describe(error: &meta::BuildError) -> PatternError {
         return PatternError::RegexTooBig;
     }
     // The parser's kinds are known by their sentences only; the tests below hold them.
-    let message = error
-        .syntax_error()
-        .map_or_else(|| error.to_string(), ToString::to_string);
-    let reason = message
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned();
+    let message = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
+    let reason = message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
     if reason.contains("look-around") {
         PatternError::LookAround
     } else if reason.contains("backreferences") {
@@ -223,18 +197,9 @@ mod tests {
     fn what_is_not_linear_or_too_big_is_refused_by_name() {
         assert_eq!(compile("^(?=a)$").unwrap_err(), PatternError::LookAround);
         assert_eq!(compile("^(?<!a)b$").unwrap_err(), PatternError::LookAround);
-        assert_eq!(
-            compile(r"^(a)\1$").unwrap_err(),
-            PatternError::BackReference
-        );
-        assert_eq!(
-            compile(r"^((a{1000}){1000})$").unwrap_err(),
-            PatternError::RegexTooBig
-        );
-        assert_eq!(
-            compile("^(a$").unwrap_err(),
-            PatternError::Regex("unclosed group".into())
-        );
+        assert_eq!(compile(r"^(a)\1$").unwrap_err(), PatternError::BackReference);
+        assert_eq!(compile(r"^((a{1000}){1000})$").unwrap_err(), PatternError::RegexTooBig);
+        assert_eq!(compile("^(a$").unwrap_err(), PatternError::Regex("unclosed group".into()));
     }
 
     #[test]

@@ -32,20 +32,13 @@ pub(super) fn matches(mut program: &[u8], mut text: &[u8]) -> bool {
         let after = &next[literal.len()..];
         if after.is_empty() {
             // The last operation: what is left before the closing literal.
-            return text
-                .strip_suffix(literal)
-                .is_some_and(|middle| takes(op, middle));
+            return text.strip_suffix(literal).is_some_and(|middle| takes(op, middle));
         }
         // A literal with the delimiter in it can only stand at the delimiter's first place.
-        let (Some(delimiter), Some(in_literal)) = (delimiter(op), delimiter_place(op, literal))
-        else {
+        let (Some(delimiter), Some(in_literal)) = (delimiter(op), delimiter_place(op, literal)) else {
             return simulate(&program[program.len() - next.len() - 1..], text);
         };
-        let start = match text
-            .iter()
-            .position(|&b| b == delimiter)
-            .and_then(|at| at.checked_sub(in_literal))
-        {
+        let start = match text.iter().position(|&b| b == delimiter).and_then(|at| at.checked_sub(in_literal)) {
             Some(start) if start > 0 && text[start..].starts_with(literal) => start,
             _ => return false,
         };
@@ -56,10 +49,7 @@ pub(super) fn matches(mut program: &[u8], mut text: &[u8]) -> bool {
 
 /// The literal bytes a program starts with.
 pub(super) fn literal_prefix(program: &[u8]) -> &[u8] {
-    let length = program
-        .iter()
-        .position(|&b| b >= ANY)
-        .unwrap_or(program.len());
+    let length = program.iter().position(|&b| b >= ANY).unwrap_or(program.len());
     &program[..length]
 }
 
@@ -135,10 +125,7 @@ fn advance_by_wildcard(reached: &mut [bool], text: &[u8], op: u8) {
 /// a program means what the expression means, whatever the pattern looked like.
 pub(super) fn from_regex(source: &str) -> Option<Vec<u8>> {
     let body = source.strip_prefix('^')?.strip_suffix('$')?;
-    let mut parser = Parser {
-        rest: body.as_bytes(),
-        program: Vec::with_capacity(body.len()),
-    };
+    let mut parser = Parser { rest: body.as_bytes(), program: Vec::with_capacity(body.len()) };
     while !parser.rest.is_empty() {
         if parser.skip(b"(?:") {
             // A wildcard with a literal before or after it.
@@ -156,12 +143,8 @@ pub(super) fn from_regex(source: &str) -> Option<Vec<u8>> {
 }
 
 /// The regular expressions of the wildcards; each has a group of its own.
-const WILDCARDS: [(&[u8], u8); 4] = [
-    (b"(.*)", ANY),
-    (b"(.+?)", SOME),
-    (b"([^/]+?)", SOME_WITHOUT_SLASH),
-    (b"([^\\.]+?)", SOME_WITHOUT_DOT),
-];
+const WILDCARDS: [(&[u8], u8); 4] =
+    [(b"(.*)", ANY), (b"(.+?)", SOME), (b"([^/]+?)", SOME_WITHOUT_SLASH), (b"([^\\.]+?)", SOME_WITHOUT_DOT)];
 
 struct Parser<'a> {
     rest: &'a [u8],
@@ -207,23 +190,7 @@ impl Parser<'_> {
 }
 
 fn is_meta(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'\\'
-            | b'.'
-            | b'+'
-            | b'*'
-            | b'?'
-            | b'('
-            | b')'
-            | b'|'
-            | b'['
-            | b']'
-            | b'{'
-            | b'}'
-            | b'^'
-            | b'$'
-    )
+    matches!(byte, b'\\' | b'.' | b'+' | b'*' | b'?' | b'(' | b')' | b'|' | b'[' | b']' | b'{' | b'}' | b'^' | b'$')
 }
 
 #[cfg(test)]
@@ -248,17 +215,9 @@ mod tests {
 
     #[test]
     fn everything_else_is_left_to_regular_expressions() {
-        for source in [
-            "^(a)$",
-            "^(?:/a)?$",
-            "^(?:/([^/]+?))?$",
-            "^((?:.*)*)$",
-            "^(.*)+$",
-            "^a|b$",
-            "^[a]$",
-            r"^\d$",
-            "^a{2}$",
-        ] {
+        for source in
+            ["^(a)$", "^(?:/a)?$", "^(?:/([^/]+?))?$", "^((?:.*)*)$", "^(.*)+$", "^a|b$", "^[a]$", r"^\d$", "^a{2}$"]
+        {
             assert_eq!(from_regex(source), None, "{source}");
         }
     }
@@ -284,11 +243,7 @@ mod tests {
             (b"\x81x", "x", false),
         ];
         for (program, text, expected) in cases {
-            assert_eq!(
-                matches(program, text.as_bytes()),
-                expected,
-                "{program:?} {text}"
-            );
+            assert_eq!(matches(program, text.as_bytes()), expected, "{program:?} {text}");
         }
     }
 
@@ -300,10 +255,7 @@ mod tests {
         assert!(simulate(&program, &text));
         assert!(!simulate(&program, &b"a".repeat(text.len() + 1)));
         // Where there is one way only, length doesn't matter.
-        assert!(matches(
-            b"/\x82/\x80",
-            &[b"/a/", &text[..], &text[..]].concat()
-        ));
+        assert!(matches(b"/\x82/\x80", &[b"/a/", &text[..], &text[..]].concat()));
     }
 
     fn regex_of(program: &[u8]) -> String {

@@ -6,8 +6,7 @@ use super::install;
 
 const CLAIMS: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 
-const HMAC_KEY: &str =
-    "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+const HMAC_KEY: &str = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
 const HS256_SIGNATURE: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 const RSA_MODULUS: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
@@ -15,56 +14,33 @@ const RS256_SIGNATURE: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9P
 
 const EC_X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
 const EC_Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
-const ES256_SIGNATURE: &str =
-    "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+const ES256_SIGNATURE: &str = "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
 
 const ED25519_X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 const EDDSA_MESSAGE: &str = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
-const EDDSA_SIGNATURE: &str =
-    "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+const EDDSA_SIGNATURE: &str = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
 
 fn base64url(text: &str) -> Vec<u8> {
     use base64::Engine;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(text)
-        .unwrap()
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap()
 }
 
-fn assert_only_this_verifies(
-    signature: &str,
-    message: &str,
-    key: &DecodingKey,
-    algorithm: Algorithm,
-) {
+fn assert_only_this_verifies(signature: &str, message: &str, key: &DecodingKey, algorithm: Algorithm) {
     install();
-    let verify = |signature: &str, message: &str| {
-        crypto::verify(signature, message.as_bytes(), key, algorithm)
-    };
+    let verify = |signature: &str, message: &str| crypto::verify(signature, message.as_bytes(), key, algorithm);
     assert_eq!(verify(signature, message), Ok(true));
     assert_eq!(verify(signature, &format!("{message}x")), Ok(false));
     assert_eq!(verify("", message), Ok(false));
     let other = if signature.starts_with('A') { 'B' } else { 'A' };
-    assert_eq!(
-        verify(&format!("{other}{}", &signature[1..]), message),
-        Ok(false)
-    );
+    assert_eq!(verify(&format!("{other}{}", &signature[1..]), message), Ok(false));
 }
 
 #[test]
 fn rfc7515_a1_hs256() {
     let message = format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{CLAIMS}");
     let secret = base64url(HMAC_KEY);
-    assert_only_this_verifies(
-        HS256_SIGNATURE,
-        &message,
-        &DecodingKey::from_secret(&secret),
-        Algorithm::HS256,
-    );
-    let signed = crypto::sign(
-        message.as_bytes(),
-        &EncodingKey::from_secret(&secret),
-        Algorithm::HS256,
-    );
+    assert_only_this_verifies(HS256_SIGNATURE, &message, &DecodingKey::from_secret(&secret), Algorithm::HS256);
+    let signed = crypto::sign(message.as_bytes(), &EncodingKey::from_secret(&secret), Algorithm::HS256);
     assert_eq!(signed.unwrap(), HS256_SIGNATURE);
 }
 

@@ -23,8 +23,7 @@ impl Tally {
         sig: &[u8],
     ) {
         let (id, comment, expected) = case;
-        let accepted = verifier(&algorithm, key)
-            .is_ok_and(|verifier| verifier.verify(msg, &sig.to_vec()).is_ok());
+        let accepted = verifier(&algorithm, key).is_ok_and(|verifier| verifier.verify(msg, &sig.to_vec()).is_ok());
         match expected {
             TestResult::Valid => {
                 self.good += 1;
@@ -39,12 +38,7 @@ impl Tally {
     }
 
     fn assert_some(&self) {
-        assert!(
-            self.good > 20 && self.bad > 20,
-            "{} good, {} bad",
-            self.good,
-            self.bad
-        );
+        assert!(self.good > 20 && self.bad > 20, "{} good, {} bad", self.good, self.bad);
     }
 }
 
@@ -59,13 +53,7 @@ fn ecdsa_fixed_size_signatures() {
             let key = DecodingKey::from_ec_der(&group.key.key);
             VerificationKey::from_text(&group.pem, &[algorithm]).unwrap();
             for t in &group.tests {
-                tally.check(
-                    &key,
-                    algorithm,
-                    (t.tc_id, &t.comment, t.result),
-                    &t.msg,
-                    &t.sig,
-                );
+                tally.check(&key, algorithm, (t.tc_id, &t.comment, t.result), &t.msg, &t.sig);
             }
         }
         tally.assert_some();
@@ -75,20 +63,11 @@ fn ecdsa_fixed_size_signatures() {
 #[test]
 fn ed25519() {
     let mut tally = Tally::default();
-    for group in eddsa::TestSet::load(eddsa::TestName::Ed25519)
-        .unwrap()
-        .test_groups
-    {
+    for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
         let key = DecodingKey::from_ed_der(&group.key.pk);
         VerificationKey::from_text(&group.pem, &[Algorithm::EdDSA]).unwrap();
         for t in &group.tests {
-            tally.check(
-                &key,
-                Algorithm::EdDSA,
-                (t.tc_id, &t.comment, t.result),
-                &t.msg,
-                &t.sig,
-            );
+            tally.check(&key, Algorithm::EdDSA, (t.tc_id, &t.comment, t.result), &t.msg, &t.sig);
         }
     }
     tally.assert_some();
@@ -98,39 +77,19 @@ fn ed25519() {
 fn rsa_pkcs1() {
     use rsa_pkcs1_verify::TestName::*;
     for (algorithm, sets) in [
-        (
-            Algorithm::RS256,
-            vec![Rsa2048Sha256, Rsa3072Sha256, Rsa4096Sha256],
-        ),
+        (Algorithm::RS256, vec![Rsa2048Sha256, Rsa3072Sha256, Rsa4096Sha256]),
         (Algorithm::RS384, vec![Rsa2048Sha384, Rsa3072Sha384]),
-        (
-            Algorithm::RS512,
-            vec![Rsa2048Sha512, Rsa3072Sha512, Rsa4096Sha512],
-        ),
+        (Algorithm::RS512, vec![Rsa2048Sha512, Rsa3072Sha512, Rsa4096Sha512]),
     ] {
         let mut tally = Tally::default();
-        for group in sets
-            .into_iter()
-            .flat_map(|set| rsa_pkcs1_verify::TestSet::load(set).unwrap().test_groups)
-        {
+        for group in sets.into_iter().flat_map(|set| rsa_pkcs1_verify::TestSet::load(set).unwrap().test_groups) {
             let key = DecodingKey::from_rsa_der(&group.asn_key);
             VerificationKey::from_text(&group.pem, &[algorithm]).unwrap();
             for t in &group.tests {
-                tally.check(
-                    &key,
-                    algorithm,
-                    (t.tc_id, &t.comment, t.result),
-                    &t.msg,
-                    &t.sig,
-                );
+                tally.check(&key, algorithm, (t.tc_id, &t.comment, t.result), &t.msg, &t.sig);
             }
         }
-        assert!(
-            tally.good > 5 && tally.bad > 20,
-            "{} good, {} bad",
-            tally.good,
-            tally.bad
-        );
+        assert!(tally.good > 5 && tally.bad > 20, "{} good, {} bad", tally.good, tally.bad);
     }
 }
 
@@ -138,30 +97,15 @@ fn rsa_pkcs1() {
 fn rsa_pss_with_a_salt_as_long_as_the_hash() {
     use rsa_pss_verify::TestName::*;
     for (algorithm, sets) in [
-        (
-            Algorithm::PS256,
-            vec![RsaPss2048Sha256Mgf1SaltLen32, RsaPss3072Sha256Mgf1SaltLen32],
-        ),
-        (
-            Algorithm::PS384,
-            vec![RsaPss2048Sha384Mgf1SaltLen48, RsaPss4096Sha384Mgf1SaltLen48],
-        ),
+        (Algorithm::PS256, vec![RsaPss2048Sha256Mgf1SaltLen32, RsaPss3072Sha256Mgf1SaltLen32]),
+        (Algorithm::PS384, vec![RsaPss2048Sha384Mgf1SaltLen48, RsaPss4096Sha384Mgf1SaltLen48]),
         (Algorithm::PS512, vec![RsaPss4096Sha512Mgf1SaltLen64]),
     ] {
         let mut tally = Tally::default();
-        for group in sets
-            .into_iter()
-            .flat_map(|set| rsa_pss_verify::TestSet::load(set).unwrap().test_groups)
-        {
+        for group in sets.into_iter().flat_map(|set| rsa_pss_verify::TestSet::load(set).unwrap().test_groups) {
             let key = DecodingKey::from_rsa_der(&group.asn_key);
             for t in &group.tests {
-                tally.check(
-                    &key,
-                    algorithm,
-                    (t.tc_id, &t.comment, t.result),
-                    &t.msg,
-                    &t.sig,
-                );
+                tally.check(&key, algorithm, (t.tc_id, &t.comment, t.result), &t.msg, &t.sig);
             }
         }
         tally.assert_some();
@@ -180,18 +124,8 @@ fn hmac_with_whole_tags() {
             for t in &group.tests {
                 let key = DecodingKey::from_secret(&t.key);
                 // RFC 7518 §3.2 has no truncated tags: a good one that was cut short is bad here.
-                let expected = if group.tag_size == tag_bits {
-                    t.result
-                } else {
-                    TestResult::Invalid
-                };
-                tally.check(
-                    &key,
-                    algorithm,
-                    (t.tc_id, &t.comment, expected),
-                    &t.msg,
-                    &t.tag,
-                );
+                let expected = if group.tag_size == tag_bits { t.result } else { TestResult::Invalid };
+                tally.check(&key, algorithm, (t.tc_id, &t.comment, expected), &t.msg, &t.tag);
             }
         }
         tally.assert_some();

@@ -28,9 +28,7 @@ pub enum TokenError {
         parts: usize,
     },
     /// A part isn't base64url in its only spelling.
-    #[error(
-        "the {0} is not base64url without padding (RFC 7515): the token was cut or changed on its way"
-    )]
+    #[error("the {0} is not base64url without padding (RFC 7515): the token was cut or changed on its way")]
     Base64(Part),
     /// A part isn't JSON that everybody reads alike.
     #[error("the {part} can't be read as JSON: {reason}")]
@@ -47,10 +45,7 @@ pub enum TokenError {
     #[error("the token is not signed: the part after the second dot is empty")]
     Unsigned,
     /// `typ` isn't `at+jwt`.
-    #[error(
-        "typ must be \"at+jwt\" and {}: let the issuer set it in the header",
-        found_text(found)
-    )]
+    #[error("typ must be \"at+jwt\" and {}: let the issuer set it in the header", found_text(found))]
     Type {
         /// What it is.
         found: Option<String>,
@@ -140,11 +135,7 @@ pub enum TokenError {
         now_unix_ms: u64,
     },
     /// `aud` is missing or neither a string nor an array of strings.
-    #[error(
-        "aud must be a string or an array of strings and {}: set it to {}",
-        found_text(found),
-        quoted(expected)
-    )]
+    #[error("aud must be a string or an array of strings and {}: set it to {}", found_text(found), quoted(expected))]
     AudienceMalformed {
         /// What it is.
         found: Option<String>,
@@ -192,9 +183,7 @@ pub(super) fn shortened(value: &Value) -> String {
 }
 
 fn found_text(found: &Option<String>) -> String {
-    found
-        .as_ref()
-        .map_or_else(|| "is missing".to_owned(), |found| format!("is {found}"))
+    found.as_ref().map_or_else(|| "is missing".to_owned(), |found| format!("is {found}"))
 }
 
 /// "1 h 2 min", to the two largest units.

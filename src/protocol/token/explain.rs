@@ -57,8 +57,7 @@ impl TokenVerifier {
     /// Applies every rule of [`TokenVerifier::verify`]. The token is valid when all of them pass.
     pub fn explain(&self, token: &str, role: Role, now_unix_ms: u64) -> Vec<Check> {
         let mut report = Report::default();
-        let Some(jws) = report.add("form", format!("{} bytes", token.len()), Jws::split(token))
-        else {
+        let Some(jws) = report.add("form", format!("{} bytes", token.len()), Jws::split(token)) else {
             return report.finish();
         };
         let header = report.add("header", String::new(), jws.header());
@@ -80,26 +79,18 @@ impl TokenVerifier {
             let keys = super::keys(issuer, role, algorithm);
             if let Some(keys) = report.add("key", described.join(", "), keys) {
                 let maker = super::check_signature(&keys, role, algorithm, &jws);
-                let described = maker
-                    .as_ref()
-                    .map_or(String::new(), |key| format!("by {}", describe(key)));
+                let described = maker.as_ref().map_or(String::new(), |key| format!("by {}", describe(key)));
                 report.add("signature", described, maker);
             }
         }
         let exp = super::expiration(claims, now_unix_ms);
-        let left = exp.as_ref().map_or(String::new(), |exp| {
-            format!(" (in {})", span(exp - now_unix_ms))
-        });
+        let left = exp.as_ref().map_or(String::new(), |exp| format!(" (in {})", span(exp - now_unix_ms)));
         report.add("exp", found("exp") + &left, exp);
         report.add("nbf", found("nbf"), super::not_before(claims, now_unix_ms));
         report.add("aud", found("aud"), self.check_audience(claims));
         let grants = self.grants(claims);
         let described = grants.as_ref().map_or(String::new(), |grants| {
-            format!(
-                "publish: {}; subscribe: {}",
-                listed(&grants.publish),
-                listed(&grants.subscribe)
-            )
+            format!("publish: {}; subscribe: {}", listed(&grants.publish), listed(&grants.subscribe))
         });
         report.add("authorization_details", described, grants);
         report.finish()
@@ -110,21 +101,12 @@ impl TokenVerifier {
 struct Report(Vec<Check>);
 
 impl Report {
-    fn add<T>(
-        &mut self,
-        rule: &'static str,
-        detail: String,
-        result: Result<T, TokenError>,
-    ) -> Option<T> {
+    fn add<T>(&mut self, rule: &'static str, detail: String, result: Result<T, TokenError>) -> Option<T> {
         let (outcome, value) = match result {
             Ok(value) => (Outcome::Pass, Some(value)),
             Err(error) => (Outcome::Fail(error.to_string()), None),
         };
-        self.0.push(Check {
-            rule,
-            outcome,
-            detail,
-        });
+        self.0.push(Check { rule, outcome, detail });
         value
     }
 
@@ -134,15 +116,8 @@ impl Report {
             let place = self.0.iter().position(|check| check.rule == rule);
             place.map(|place| self.0.swap_remove(place))
         };
-        let skipped = |rule| Check {
-            rule,
-            outcome: Outcome::Skipped,
-            detail: String::new(),
-        };
-        RULES
-            .into_iter()
-            .map(|rule| check_of(rule).unwrap_or_else(|| skipped(rule)))
-            .collect()
+        let skipped = |rule| Check { rule, outcome: Outcome::Skipped, detail: String::new() };
+        RULES.into_iter().map(|rule| check_of(rule).unwrap_or_else(|| skipped(rule))).collect()
     }
 }
 
@@ -155,9 +130,7 @@ fn listed(matchers: &[Matcher]) -> String {
     if matchers.is_empty() {
         return "nothing".to_owned();
     }
-    let listed: Vec<_> = matchers
-        .iter()
-        .map(|matcher| format!("{} {}", matcher.kind().name(), quoted(matcher.text())))
-        .collect();
+    let listed: Vec<_> =
+        matchers.iter().map(|matcher| format!("{} {}", matcher.kind().name(), quoted(matcher.text()))).collect();
     listed.join(", ")
 }

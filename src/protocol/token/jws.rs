@@ -56,17 +56,10 @@ impl<'a> Jws<'a> {
         let (Some(header), Some(claims), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(TokenError::NotCompact {
-                parts: token.split('.').count(),
-            });
+            return Err(TokenError::NotCompact { parts: token.split('.').count() });
         };
         let message = &token[..header.len() + 1 + claims.len()];
-        Ok(Jws {
-            header,
-            claims,
-            signature,
-            message,
-        })
+        Ok(Jws { header, claims, signature, message })
     }
 
     pub(super) fn header(&self) -> Result<Map<String, Value>, TokenError> {
@@ -87,19 +80,14 @@ impl<'a> Jws<'a> {
 }
 
 fn bytes_of(part: Part, text: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| TokenError::Base64(part))
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Base64(part))
 }
 
 fn object(part: Part, text: &str) -> Result<Map<String, Value>, TokenError> {
     match serde_json::from_slice(&bytes_of(part, text)?) {
         Ok(Unambiguous(Value::Object(members))) => Ok(members),
         Ok(_) => Err(TokenError::NotAnObject(part)),
-        Err(reason) => Err(TokenError::Json {
-            part,
-            reason: reason.to_string(),
-        }),
+        Err(reason) => Err(TokenError::Json { part, reason: reason.to_string() }),
     }
 }
 
@@ -108,9 +96,7 @@ struct Unambiguous(Value);
 
 impl<'de> Deserialize<'de> for Unambiguous {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unambiguous, D::Error> {
-        deserializer
-            .deserialize_any(UnambiguousVisitor)
-            .map(Unambiguous)
+        deserializer.deserialize_any(UnambiguousVisitor).map(Unambiguous)
     }
 }
 
@@ -140,9 +126,7 @@ impl<'de> Visitor<'de> for UnambiguousVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("a number is out of range"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -165,10 +149,7 @@ impl<'de> Visitor<'de> for UnambiguousVisitor {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!(
-                    "the member {} occurs twice",
-                    quoted(&name)
-                )));
+                return Err(A::Error::custom(format_args!("the member {} occurs twice", quoted(&name))));
             }
             let Unambiguous(value) = members.next_value()?;
             object.insert(name, value);
@@ -218,20 +199,9 @@ mod tests {
 
     #[test]
     fn a_repeated_member_is_refused_at_any_depth() {
-        for text in [
-            r#"{"a":1,"a":1}"#,
-            r#"[{"b":{"a":1,"c":[],"a":2}}]"#,
-            r#"{"a":1,"\u0061":2}"#,
-        ] {
-            let error = serde_json::from_str::<Unambiguous>(text)
-                .map(|_| ())
-                .unwrap_err();
-            assert!(
-                error
-                    .to_string()
-                    .starts_with(r#"the member "a" occurs twice"#),
-                "{error}"
-            );
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":[],"a":2}}]"#, r#"{"a":1,"\u0061":2}"#] {
+            let error = serde_json::from_str::<Unambiguous>(text).map(|_| ()).unwrap_err();
+            assert!(error.to_string().starts_with(r#"the member "a" occurs twice"#), "{error}");
         }
     }
 }

@@ -46,9 +46,7 @@ pub enum MintError {
     #[error("the payload must be a JSON object, such as {{\"name\":\"Zoe\"}}")]
     Payload,
     /// A payload with nothing to subscribe to.
-    #[error(
-        "the payload is announced with subscriptions: grant something to subscribe to, or leave it out"
-    )]
+    #[error("the payload is announced with subscriptions: grant something to subscribe to, or leave it out")]
     PayloadWithoutSubscribe,
     /// More topics than hubs accept.
     #[error(
@@ -96,11 +94,7 @@ fn claims(token: &Mint) -> Result<Value, MintError> {
         "iat": token.issued_at_s,
         "exp": token.expires_at_s,
     });
-    for (name, value) in [
-        ("sub", &token.subject),
-        ("client_id", &token.client_id),
-        ("jti", &token.token_id),
-    ] {
+    for (name, value) in [("sub", &token.subject), ("client_id", &token.client_id), ("jti", &token.token_id)] {
         if let Some(value) = value {
             claims[name] = value.as_str().into();
         }
@@ -129,15 +123,10 @@ fn details(token: &Mint) -> Result<Vec<Value>, MintError> {
         Some(_) if subscribe.is_empty() => return Err(MintError::PayloadWithoutSubscribe),
         _ => {}
     }
-    let granting = entries
-        .into_iter()
-        .filter(|(_, matchers)| !matchers.is_empty());
+    let granting = entries.into_iter().filter(|(_, matchers)| !matchers.is_empty());
     let entry = |(actions, matchers): (Vec<&str>, &Vec<_>)| {
         let topics: Vec<_> = matchers.iter().map(topic).collect();
-        let payload = token
-            .payload
-            .as_ref()
-            .filter(|_| actions.contains(&"subscribe"));
+        let payload = token.payload.as_ref().filter(|_| actions.contains(&"subscribe"));
         let mut entry = json!({"type": DETAIL_TYPE, "actions": actions, "topics": topics});
         if let Some(payload) = payload {
             entry["payload"] = payload.clone();

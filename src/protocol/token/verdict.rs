@@ -93,12 +93,7 @@ impl VerdictCache {
         }
         self.token_bytes += usize::from(token_bytes);
         self.places.insert(key, self.verdicts.len());
-        self.verdicts.push(Verdict {
-            key,
-            access: Arc::clone(&access),
-            token_bytes,
-            used: false,
-        });
+        self.verdicts.push(Verdict { key, access: Arc::clone(&access), token_bytes, used: false });
         access
     }
 
@@ -182,10 +177,7 @@ mod tests {
             cache.insert(token, Role::Subscriber, access(100));
         }
         for token in ["d", "e", "f", "g"] {
-            assert!(
-                cache.get("a", Role::Subscriber, 50).is_some(),
-                "before {token}"
-            );
+            assert!(cache.get("a", Role::Subscriber, 50).is_some(), "before {token}");
             cache.insert(token, Role::Subscriber, access(100));
         }
         assert_eq!(cache.verdicts.len(), 3);

@@ -27,12 +27,7 @@ impl CallSender {
             let Sink::Socket(socket) = write.sink;
             write.outcome = match sys::send(raw(socket), &slices[..parts.len()]) {
                 Ok(bytes) => Outcome::Sent(bytes as u32),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) =>
-                {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     Outcome::Sent(0)
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Outcome::Sent(0),

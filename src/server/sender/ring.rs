@@ -41,22 +41,12 @@ impl RingSender {
     pub(crate) fn new(table_slots: usize) -> io::Result<RingSender> {
         let table_slots = table_slots.min(TABLE_SLOTS_MAX);
         let tables = vec![Table::new(table_slots)?];
-        Ok(RingSender {
-            tables,
-            table_slots,
-            iovecs: Vec::new(),
-            messages: Vec::new(),
-            chosen: Vec::new(),
-        })
+        Ok(RingSender { tables, table_slots, iovecs: Vec::new(), messages: Vec::new(), chosen: Vec::new() })
     }
 
     pub(crate) fn park(&mut self, epoll: &Epoll, fd: OwnedFd, id: SlotId) -> io::Result<SocketId> {
         let slots = self.table_slots;
-        let table = match self
-            .tables
-            .iter()
-            .position(|table| (table.used as usize) < slots)
-        {
+        let table = match self.tables.iter().position(|table| (table.used as usize) < slots) {
             Some(table) => table,
             None if self.tables.len() < TABLE_SLOTS_MAX => {
                 self.tables.push(Table::new(slots)?);
@@ -80,10 +70,7 @@ impl RingSender {
         let mut writes = std::mem::take(&mut batch.writes);
         for table in 0..self.tables.len() {
             self.chosen.clear();
-            let mine = writes
-                .iter()
-                .enumerate()
-                .filter(|(_, write)| place(socket(write.sink)).0 == table);
+            let mine = writes.iter().enumerate().filter(|(_, write)| place(socket(write.sink)).0 == table);
             self.chosen.extend(mine.map(|(index, _)| index as u32));
             for run in self.chosen.chunks(RING_ENTRIES as usize) {
                 self.iovecs.clear();
@@ -93,10 +80,8 @@ impl RingSender {
                     let write = &writes[index as usize];
                     for &part in batch.parts(write) {
                         let bytes = shard.bytes(write, part);
-                        self.iovecs.push(libc::iovec {
-                            iov_base: bytes.as_ptr().cast_mut().cast(),
-                            iov_len: bytes.len(),
-                        });
+                        self.iovecs
+                            .push(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
                     }
                 }
                 self.messages.reserve(run.len());
@@ -110,9 +95,7 @@ impl RingSender {
                     let file = types::Fixed(u32::from(place(socket(write.sink)).1));
                     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
                     let entry = if let [one] = iovecs {
-                        opcode::Send::new(file, one.iov_base.cast(), one.iov_len as u32)
-                            .flags(flags)
-                            .build()
+                        opcode::Send::new(file, one.iov_base.cast(), one.iov_len as u32).flags(flags).build()
                     } else {
                         // SAFETY: an all-zero msghdr is the documented empty one.
                         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -120,9 +103,7 @@ impl RingSender {
                         message.msg_iovlen = iovecs.len();
                         self.messages.push(message);
                         let message = self.messages.last().expect("just pushed");
-                        opcode::SendMsg::new(file, message)
-                            .flags(flags as u32)
-                            .build()
+                        opcode::SendMsg::new(file, message).flags(flags as u32).build()
                     };
                     // SAFETY: the frames are borrowed from the shard, the iovecs and headers from `self` (room was
                     // reserved, they don't move), until `complete` has seen every completion.
@@ -131,9 +112,7 @@ impl RingSender {
                 complete(ring, run.len(), |completion| {
                     writes[completion.user_data() as usize].outcome = match completion.result() {
                         bytes if bytes >= 0 => Outcome::Sent(bytes as u32),
-                        error if [libc::EAGAIN, libc::EINTR, libc::ENOBUFS].contains(&-error) => {
-                            Outcome::Sent(0)
-                        }
+                        error if [libc::EAGAIN, libc::EINTR, libc::ENOBUFS].contains(&-error) => Outcome::Sent(0),
                         _ => Outcome::Gone,
                     };
                 });
@@ -146,9 +125,7 @@ impl RingSender {
         let (table, slot) = place(socket);
         let buffer = scratch.as_mut_slice();
         let file = types::Fixed(u32::from(slot));
-        let entry = opcode::Recv::new(file, buffer.as_mut_ptr(), buffer.len() as u32)
-            .flags(libc::MSG_DONTWAIT)
-            .build();
+        let entry = opcode::Recv::new(file, buffer.as_mut_ptr(), buffer.len() as u32).flags(libc::MSG_DONTWAIT).build();
         let result = self.one(table, &entry);
         usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
     }
@@ -160,22 +137,14 @@ impl RingSender {
             Shutdown::Write => libc::SHUT_WR,
             Shutdown::Both => libc::SHUT_RDWR,
         };
-        self.one(
-            table,
-            &opcode::Shutdown::new(types::Fixed(u32::from(slot)), how).build(),
-        );
+        self.one(table, &opcode::Shutdown::new(types::Fixed(u32::from(slot)), how).build());
     }
 
     pub(crate) fn close(&mut self, socket: SocketId) {
         let (table, slot) = place(socket);
         let table = &mut self.tables[table];
         // An empty entry in place of the file: its last reference goes, and with it the readiness events.
-        if table
-            .ring
-            .submitter()
-            .register_files_update(u32::from(slot), &[-1])
-            .is_ok()
-        {
+        if table.ring.submitter().register_files_update(u32::from(slot), &[-1]).is_ok() {
             table.free.push(slot);
             table.used -= 1;
         }
@@ -204,12 +173,7 @@ impl Table {
             .setup_cqsize(RING_ENTRIES * 2)
             .build(RING_ENTRIES)?;
         ring.submitter().register_files_sparse(slots as u32)?;
-        Ok(Table {
-            ring,
-            free: Vec::new(),
-            unused: 0,
-            used: 0,
-        })
+        Ok(Table { ring, free: Vec::new(), unused: 0, used: 0 })
     }
 
     fn insert(&mut self, fd: &OwnedFd) -> io::Result<u16> {
@@ -217,11 +181,7 @@ impl Table {
             Some(slot) => (slot, false),
             None => (self.unused as u16, true),
         };
-        match self
-            .ring
-            .submitter()
-            .register_files_update(u32::from(slot), &[fd.as_raw_fd()])
-        {
+        match self.ring.submitter().register_files_update(u32::from(slot), &[fd.as_raw_fd()]) {
             Ok(_) => {
                 self.unused += u32::from(fresh);
                 self.used += 1;
@@ -264,9 +224,7 @@ fn complete(ring: &mut IoUring, count: usize, mut each: impl FnMut(&cqueue::Entr
         match ring.submit_and_wait(count - seen) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error)
-                if error.raw_os_error() == Some(libc::EAGAIN)
-                    || error.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) || error.raw_os_error() == Some(libc::EBUSY) => {}
             // Any other error would leave operations that point to our buffers in an unknown state.
             Err(error) => panic!("submitting to the sender's ring failed: {error}"),
         }

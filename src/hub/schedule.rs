@@ -11,6 +11,9 @@ use std::collections::{BinaryHeap, VecDeque};
 const SPARE_WALKS_MAX: usize = 64;
 /// Pending offsets a spare walk may keep room for.
 const SPARE_PENDING_MAX: usize = 1024;
+/// Entries of a heap per walk under way, and on top of that, before the stale ones are thrown out.
+const RANKED_PER_WALK_MAX: usize = 4;
+const RANKED_SPARE_MAX: usize = 64;
 
 /// What is pending on one selector and how far its pass has come.
 #[derive(Debug)]
@@ -88,6 +91,7 @@ impl Schedule {
         if audience < entry.rank {
             entry.rank = audience;
             self.smallest.push(Reverse((audience, entry.pending[0], walk, entry.generation)));
+            self.throw_out_stale();
         }
     }
 
@@ -115,8 +119,8 @@ impl Schedule {
 
     /// The walk with the smallest audience.
     pub(crate) fn smallest(&mut self) -> Option<u32> {
-        while let Some(&Reverse((_, _, walk, generation))) = self.smallest.peek() {
-            if self.current(walk, generation) {
+        while let Some(&Reverse((audience, _, walk, generation))) = self.smallest.peek() {
+            if ranked(&self.walks, walk, generation, audience) {
                 return Some(walk);
             }
             self.smallest.pop();
@@ -127,7 +131,7 @@ impl Schedule {
     /// The walk with the oldest pending event.
     pub(crate) fn oldest(&mut self) -> Option<u32> {
         while let Some(&Reverse((_, walk, generation))) = self.oldest.peek() {
-            if self.current(walk, generation) {
+            if current(&self.walks, walk, generation) {
                 return Some(walk);
             }
             self.oldest.pop();
@@ -151,6 +155,24 @@ impl Schedule {
         let first = entry.pending[0];
         self.smallest.push(Reverse((audience, first, walk, entry.generation)));
         self.oldest.push(Reverse((first, walk, entry.generation)));
+        self.throw_out_stale();
+    }
+
+    /// Stale entries leave a heap when they come up. Below a walk that stays on top they would only gather.
+    fn throw_out_stale(&mut self) {
+        let under_way = self.walks.len() - self.free.len();
+        let entries_max = RANKED_PER_WALK_MAX * under_way + RANKED_SPARE_MAX;
+        let walks = &self.walks;
+        if self.smallest.len() > entries_max {
+            self.smallest.retain(|&Reverse((audience, _, walk, generation))| ranked(walks, walk, generation, audience));
+        }
+        if self.oldest.len() > entries_max {
+            self.oldest.retain(|&Reverse((_, walk, generation))| current(walks, walk, generation));
+        }
+        debug_assert!(
+            self.smallest.len().max(self.oldest.len()) <= entries_max,
+            "bounded: each walk has one entry in each heap that isn't stale"
+        );
     }
 
     fn retire(&mut self, walk: u32) {
@@ -171,10 +193,16 @@ impl Schedule {
             }
         }
     }
+}
 
-    fn current(&self, walk: u32, generation: u32) -> bool {
-        self.walks.get(walk as usize).is_some_and(|entry| entry.active && entry.generation == generation)
-    }
+/// Whether an entry is of the pass under way.
+fn current(walks: &[Walk], walk: u32, generation: u32) -> bool {
+    walks.get(walk as usize).is_some_and(|entry| entry.active && entry.generation == generation)
+}
+
+/// The same, and the walk hasn't been ranked anew since.
+fn ranked(walks: &[Walk], walk: u32, generation: u32, audience: u32) -> bool {
+    current(walks, walk, generation) && walks[walk as usize].rank == audience
 }
 
 #[cfg(test)]
@@ -187,5 +215,105 @@ impl Schedule {
     /// Entries in both heaps, stale ones included.
     pub(crate) fn ranked(&self) -> usize {
         self.smallest.len() + self.oldest.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A pass over everybody, who all take everything.
+    fn pass(schedule: &mut Schedule, walk: u32) -> bool {
+        schedule.end_pass(walk, 1)
+    }
+
+    #[test]
+    fn the_smallest_audience_and_the_oldest_event_come_first() {
+        let mut schedule = Schedule::default();
+        let broadcast = schedule.start(0, 9_000, 1, 9_000);
+        let few = schedule.start(1, 10, 2, 10);
+        let fewer = schedule.start(2, 9, 3, 9);
+        assert_eq!((schedule.smallest(), schedule.oldest()), (Some(fewer), Some(broadcast)));
+        assert!(!pass(&mut schedule, fewer));
+        assert_eq!((schedule.smallest(), schedule.oldest()), (Some(few), Some(broadcast)));
+        // An event with a smaller audience on the walk under way moves it forward.
+        schedule.add(broadcast, 4, 3);
+        assert_eq!(schedule.smallest(), Some(broadcast));
+        assert_eq!((schedule.pending(), schedule.oldest_pending()), (3, Some(1)));
+        schedule.cancel(broadcast);
+        assert_eq!((schedule.smallest(), schedule.oldest_pending()), (Some(few), Some(2)));
+        assert!(!pass(&mut schedule, few));
+        assert_eq!((schedule.smallest(), schedule.oldest(), schedule.pending()), (None, None, 0));
+    }
+
+    #[test]
+    fn what_arrives_during_a_pass_gets_one_of_its_own() {
+        let mut schedule = Schedule::default();
+        let walk = schedule.start(0, 5, 1, 5);
+        schedule.add(walk, 2, 5);
+        assert!(schedule.end_pass(walk, 7));
+        assert_eq!((schedule.get(walk).position, schedule.get(walk).pass_end), (7, 2));
+        assert_eq!(schedule.get(walk).pending, [2]);
+        schedule.get_mut(walk).pass_low = 1;
+        assert!(schedule.end_pass(walk, 7), "somebody has only event 1");
+        assert!(!schedule.end_pass(walk, 7));
+    }
+
+    #[test]
+    fn small_events_leave_nothing_behind_below_a_broadcast_that_stays_on_top() {
+        let mut schedule = Schedule::default();
+        let broadcast = schedule.start(0, 9_000, 1, 9_000);
+        let lonely = schedule.start(1, 1, 2, 1);
+        for offset in 3..5_000 {
+            let small = schedule.start(2, 10, offset, 10);
+            schedule.add(small, offset + 10_000, 9);
+            pass(&mut schedule, small);
+            pass(&mut schedule, small);
+            assert_eq!((schedule.smallest(), schedule.oldest()), (Some(lonely), Some(broadcast)));
+            assert!(schedule.ranked() < 200, "{} entries", schedule.ranked());
+        }
+    }
+
+    #[test]
+    fn an_idle_schedule_gives_its_memory_back() {
+        let mut schedule = Schedule::default();
+        let walks: Vec<u32> = (0..200).map(|n| schedule.start(n, 1, 1, 1)).collect();
+        walks.into_iter().for_each(|walk| schedule.cancel(walk));
+        assert_eq!((schedule.walks.len(), schedule.ranked()), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_heaps_agree_with_looking_at_every_walk(
+            steps in proptest::collection::vec((0_u8..4, 0_usize..8, 1_u32..20), 1..300),
+        ) {
+            let mut schedule = Schedule::default();
+            let mut under_way: Vec<u32> = Vec::new();
+            for (offset, (what, which, audience)) in (1..).zip(steps) {
+                match (what, under_way.get(which).copied()) {
+                    (_, None) | (0, _) => under_way.push(schedule.start(0, audience, offset, audience)),
+                    (1, Some(walk)) => schedule.add(walk, offset, audience),
+                    (2, Some(walk)) => {
+                        if !schedule.end_pass(walk, audience) {
+                            under_way.retain(|&other| other != walk);
+                        }
+                    }
+                    (_, Some(walk)) => {
+                        schedule.cancel(walk);
+                        under_way.retain(|&other| other != walk);
+                    }
+                }
+                let walk = |walk: &u32| &schedule.walks[*walk as usize];
+                let rank = under_way.iter().map(|w| walk(w).rank).min();
+                let first = under_way.iter().map(|w| walk(w).pending[0]).min();
+                let pending: usize = under_way.iter().map(|w| walk(w).pending.len()).sum();
+                prop_assert_eq!(schedule.pending(), pending);
+                let smallest = schedule.smallest();
+                prop_assert_eq!(smallest.map(|w| schedule.get(w).rank), rank);
+                prop_assert_eq!(schedule.oldest_pending(), first);
+            }
+        }
     }
 }

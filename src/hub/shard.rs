@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::batch::{Batch, Outcome, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX, Write};
 use super::defect::{Defect, planted};
 use super::event::Event;
-use super::history::{Filter, HistoryChunk, HistoryError};
+use super::history::{CHUNK_EVENTS_MAX, Filter, HistoryChunk, HistoryError};
 use super::schedule::Schedule;
 use super::selector::{NO_WALK, Selectors};
 use super::slab::Slab;
@@ -480,6 +480,8 @@ impl Shard {
                 "order: matching events leave in log order, each once"
             );
             through = offset;
+            // Judging is work too, and what may not be read leads to no send that would be counted.
+            *steps = steps.saturating_sub(u32::from(event.private));
             if !event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts) {
                 bytes += frame_bytes(event, subscriber.chunked).len();
                 batch.parts.push(Part::Tail { offset });
@@ -631,6 +633,13 @@ impl Shard {
                     chunk.through >= subscriber.offset || backlog.from_earliest,
                     "order: history reads forward"
                 );
+                debug_assert!(chunk.events.len() <= CHUNK_EVENTS_MAX, "bounded: an answer of history");
+                debug_assert!(
+                    chunk.events.iter().is_sorted_by(|one, next| one.offset < next.offset),
+                    "order: history answers in log order"
+                );
+                // Waiting for history was not its socket's fault.
+                subscriber.progress_ds = now.ds();
                 backlog.from_earliest = false;
                 backlog.through = chunk.through.max(subscriber.offset);
                 backlog.chunk = chunk.events.into();
@@ -822,8 +831,8 @@ impl Shard {
         let id = SlotId { slot: write.slot, generation: subscriber.generation };
         let subscriber = self.slab.at_mut(write.slot);
         subscriber.offset = offset + u64::from(planted(Defect::DropsWhenBehind));
-        if bytes == 0 {
-            // The deadline counts from the refusal, not from the last event, which may be long ago.
+        if bytes == 0 && subscriber.state == State::Current {
+            // The deadline counts from the first refusal, not from the last event, which may be long ago.
             subscriber.progress_ds = now.ds();
         }
         let blocked = match planted(Defect::SpinsOnBlocked) {

@@ -23,6 +23,8 @@ pub(crate) struct Census {
     pub(crate) heartbeats: usize,
     pub(crate) endings: usize,
     pub(crate) soon: usize,
+    /// Private events judged in the last slice.
+    pub(crate) judged: usize,
     pub(crate) outputs: usize,
     pub(crate) cached_topics: usize,
     pub(crate) recent_patterns: usize,
@@ -50,6 +52,7 @@ impl Shard {
             heartbeats: self.heartbeats.len(),
             endings: self.endings.len(),
             soon: self.soon.len(),
+            judged: self.verdicts.len(),
             outputs: self.outputs.len(),
             cached_topics: self.selectors.cached_topics(),
             recent_patterns: self.selectors.recent_patterns(),

@@ -148,12 +148,10 @@ impl World {
                 }
                 5 => self.clients[client].pace = self.random.pick(&[Pace::Fast, Pace::Slow, Pace::Stopped]),
                 6 => {
+                    // Nobody waits for this edge, or there is no room.
                     let connection = &self.connections[at];
                     let edge = (connection.slot, Edge::Writable);
-                    // Nobody waits for this one. A client that has stopped gets none: each refusal starts its deadline anew.
-                    if connection.blocked_ms.is_none() {
-                        self.nodes[connection.shard].ready.push_back(edge);
-                    }
+                    self.nodes[connection.shard].ready.push_back(edge);
                 }
                 7 => {
                     let bytes = self.random.pick(&[0, 1, 1, 100, 9_000]);

@@ -8,7 +8,7 @@ use crate::hub::batch::VISIT_BYTES_MAX;
 use crate::hub::history::CHUNK_EVENTS_MAX;
 use crate::hub::selector::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
 use crate::hub::shard::PENDING_MAX;
-use crate::hub::{Batch, Input, Outcome, Output, Part, Sink, TICK_MS, VISIT_PARTS_MAX};
+use crate::hub::{Batch, Input, Outcome, Output, Sink, TICK_MS, VISIT_PARTS_MAX};
 
 /// No frame in this world is larger.
 pub(super) const FRAME_BYTES_MAX: usize = 80_000;
@@ -117,7 +117,7 @@ impl World {
         });
         let old = limits.lifetime_max_ms > 0 && age_ms + 200 >= limits.lifetime_max_ms / 10 * 9;
         let stalled = limits.write_timeout_ms > 0
-            && connection.blocked_ms.is_some_and(|since| self.now.mono_ms + 100 >= since + limits.write_timeout_ms);
+            && connection.blocked_ms.is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
         let talkative = connection.talked.0 > 60 || connection.talked.1 > 16 * 1024;
         assert!(
             self.stopping || connection.left || connection.trimmed || expiring || old || stalled || talkative,
@@ -189,12 +189,13 @@ impl World {
         note(|| format!("{:>6} {at} takes {takes} of {total}: {parts:?}", self.now.mono_ms));
         self.deliver(shard, at, batch, index, takes);
         let connection = &mut self.connections[at];
+        connection.blocked_ms = match connection.blocked_ms {
+            _ if takes == total => None,
+            // A refusal says nothing new about a socket that was full before.
+            Some(since) if takes == 0 => Some(since),
+            _ => Some(self.now.mono_ms),
+        };
         if takes < total {
-            // A refused last chunk is given up, and says nothing about what was due before.
-            match (connection.blocked_ms, parts) {
-                (Some(_), [Part::LastChunk]) => {}
-                _ => connection.blocked_ms = Some(self.now.mono_ms),
-            }
             // A refused heartbeat counts: the next one is due an interval later.
             connection.idle_since_ms = self.now.mono_ms;
         }
@@ -256,13 +257,16 @@ impl World {
             && census.pending <= PENDING_MAX + matchers
             && census.selectors <= matchers
             && census.walks <= census.selectors
-            && census.ranked <= 8 * (census.walks + matchers)
+            && census.ranked <= 2 * (4 * census.walks + 64)
             && census.cached_topics <= 2 * CACHED_TOPICS_MAX
             && census.recent_patterns <= PATTERN_LOG_MAX
             && census.backlog_events <= CHUNK_EVENTS_MAX
             && census.reading <= waiting + self.nodes[shard].returned.len()
             && census.outputs == 0;
         assert!(holds, "bounded: {census:?}");
+        // One visit more than the slice had room for, and that looks at 65 events of each of five selectors.
+        let judged_max = self.rules.slice_steps as usize + 5 * (VISIT_PARTS_MAX + 1);
+        assert!(census.judged <= judged_max, "isolated: {} private events judged in one slice", census.judged);
     }
 
     /// What time alone has to bring about, seen right after a tick.

@@ -139,3 +139,56 @@ impl Guests {
         sys::shutdown(guest.fd, direction);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    const LIMITS: PhaseLimits = PhaseLimits { head_ms: 10, body_ms: 20, idle_ms: 30, answer_ms: 40 };
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener.accept().unwrap().0, client)
+    }
+
+    #[test]
+    fn one_head_too_many_ends_the_oldest_unfinished_one() {
+        let mut guests = Guests::new(LIMITS, 2);
+        let connections: Vec<_> = (0..3).map(|_| pair()).collect();
+        let ids: Vec<u64> = connections.iter().map(|(server, _)| guests.admit(server.as_raw_fd(), 0)).collect();
+        assert!(guests.timed_out(ids[0]) && !guests.timed_out(ids[1]) && !guests.timed_out(ids[2]));
+        let mut server = &connections[0].0;
+        assert_eq!(server.read(&mut [0; 8]).unwrap(), 0, "its read ends");
+    }
+
+    #[test]
+    fn a_connection_past_its_head_is_not_dropped_for_a_new_one() {
+        let mut guests = Guests::new(LIMITS, 1);
+        let connections: Vec<_> = (0..2).map(|_| pair()).collect();
+        let first = guests.admit(connections[0].0.as_raw_fd(), 0);
+        guests.enter(first, Phase::Answer, 0);
+        let second = guests.admit(connections[1].0.as_raw_fd(), 0);
+        assert!(!guests.timed_out(first) && !guests.timed_out(second));
+    }
+
+    #[test]
+    fn each_phase_has_its_own_time() {
+        for (phase, limit_ms) in [(Phase::Head, 10), (Phase::Body, 20), (Phase::Idle, 30), (Phase::Answer, 40)] {
+            let mut guests = Guests::new(LIMITS, 8);
+            let (server, _client) = pair();
+            let id = guests.admit(server.as_raw_fd(), 0);
+            guests.enter(id, phase, 100);
+            guests.sweep(100 + limit_ms - 1);
+            assert!(!guests.timed_out(id), "{phase:?}");
+            guests.sweep(100 + limit_ms);
+            assert!(guests.timed_out(id), "{phase:?}");
+            guests.leave(id);
+            assert_eq!((guests.len(), guests.heads), (0, 0), "{phase:?}");
+        }
+    }
+}

@@ -38,3 +38,23 @@ impl Peers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_number_while_it_has_streams() {
+        let mut peers = Peers::default();
+        let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let number = peers.intern(a);
+        assert_eq!(peers.intern(a), number);
+        assert_ne!(peers.intern(b), number);
+        peers.release(number);
+        assert_eq!(peers.intern(a), number, "it still had a stream");
+        peers.release(number);
+        peers.release(number);
+        assert_eq!(peers.intern(IpAddr::from([127, 0, 0, 3])), number, "the number is free again");
+        assert_eq!(peers.numbers.len(), 2);
+    }
+}

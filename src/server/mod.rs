@@ -20,5 +20,6 @@ mod shard;
 mod shared;
 mod start;
 mod sys;
+mod turns;
 
 pub use start::{StartError, run};

@@ -34,6 +34,7 @@ use crate::server::sequencer::SequencerHandle;
 use crate::server::settings::Settings;
 use crate::server::shared::Shared;
 use crate::server::sys::{self, Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
+use crate::server::turns::Turns;
 
 /// Fresh signature checks per turn: about a millisecond of the slowest kind.
 const SIGNATURE_CHECKS_MAX: u32 = 8;
@@ -45,8 +46,6 @@ const ACCEPTS_MAX: usize = 64;
 const MESSAGES_MAX: usize = 1024;
 /// How often history is told to drop what has aged, ticks.
 const TRIM_TICKS: u64 = 20;
-/// A turn of the loop, requests included, should not use more CPU time than this, microseconds.
-const LONG_TURN_US: u64 = 2_000;
 /// How long a kept-alive connection may be idle.
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
@@ -546,10 +545,10 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         ticker,
     });
     let mut ready = Vec::with_capacity(READY_MAX);
-    let mut turns = Turns::default();
+    let mut turns = Turns::new(index);
     while !context.finished() {
         let busy = context.turn(&mut ready);
-        turns.count(sys::thread_cpu_us());
+        turns.count(sys::thread_cpu_us(), context.shard.borrow().counters());
         if !busy {
             gate.readable(false).await?;
         } else if driver == Driver::Uring {
@@ -562,26 +561,4 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     }
     context.say_what_was_done(&turns);
     Ok(())
-}
-
-/// How long the turns of a loop were, in CPU time of its thread: what a subscriber may have waited for its turn.
-#[derive(Debug, Default)]
-struct Turns {
-    last_end_us: u64,
-    turns: u64,
-    long: u64,
-    longest_us: u64,
-}
-
-impl Turns {
-    fn count(&mut self, end_us: u64) {
-        let turn_us = end_us - self.last_end_us;
-        // The first one includes the start of the thread.
-        if self.last_end_us > 0 {
-            self.turns += 1;
-            self.long += u64::from(turn_us > LONG_TURN_US);
-            self.longest_us = self.longest_us.max(turn_us);
-        }
-        self.last_end_us = end_us;
-    }
 }

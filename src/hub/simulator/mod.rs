@@ -16,6 +16,7 @@ mod defects;
 mod isolation;
 mod oracle;
 mod random;
+mod regressions;
 mod rules;
 mod script;
 mod trace;

@@ -156,3 +156,120 @@ impl Reader for RwLock<MemoryHistory> {
         self.read().expect("no holder of the history lock panics").last
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Filter, Log, read};
+    use crate::protocol::event_id::IdCipher;
+    use crate::protocol::matcher::Matcher;
+    use crate::protocol::topic::HubUrl;
+
+    fn history(events_max: usize) -> MemoryHistory {
+        let retention = Retention {
+            events_max,
+            bytes_max: 1 << 20,
+            age_max_ms: None,
+        };
+        let cipher = IdCipher::new([7; 32]);
+        MemoryHistory::new(retention, Log::new(1, 0, cipher).locator())
+    }
+
+    fn append(history: &mut MemoryHistory, offset: u64, id: Option<&str>) -> Arc<Event> {
+        let event = Event::sample(offset, &["urn:a"], id, 10);
+        history.append(&[event.clone()], event.published_ms);
+        event
+    }
+
+    #[test]
+    fn an_id_used_twice_names_the_earliest_use_still_stored() {
+        let mut history = history(3);
+        append(&mut history, 1, Some("again"));
+        append(&mut history, 2, Some("again"));
+        append(&mut history, 3, None);
+        assert_eq!(history.find("again"), Found::At(1));
+        append(&mut history, 4, Some("again"));
+        assert_eq!(history.find("again"), Found::At(2));
+        append(&mut history, 5, None);
+        assert_eq!(history.find("again"), Found::At(4));
+        append(&mut history, 6, None);
+        append(&mut history, 7, None);
+        assert_eq!(history.find("again"), Found::Unknown);
+        assert!(history.ids.is_empty());
+    }
+
+    #[test]
+    fn an_id_of_the_hub_is_found_known_to_be_gone_or_unknown() {
+        let mut history = history(2);
+        let ids: Vec<String> = (1..=4)
+            .map(|offset| append(&mut history, offset, None).id().to_owned())
+            .collect();
+        let found: Vec<Found> = ids.iter().map(|id| history.find(id)).collect();
+        // The second event is gone and nothing that came after it is.
+        assert_eq!(
+            found,
+            [Found::Earliest, Found::At(2), Found::At(3), Found::At(4)]
+        );
+        let cipher = IdCipher::new([7; 32]);
+        let id = |epoch, offset| String::from_utf8(cipher.encode(epoch, offset).to_vec()).unwrap();
+        assert_eq!(history.find(&id(1, 5)), Found::Unknown, "not given yet");
+        assert_eq!(history.find(&id(1, 0)), Found::Unknown, "never given");
+        assert_eq!(
+            history.find(&id(0, 900)),
+            Found::Earliest,
+            "of an earlier epoch"
+        );
+        assert_eq!(history.find("earliest"), Found::Earliest);
+        assert_eq!(history.find(""), Found::Unknown);
+    }
+
+    #[test]
+    fn each_limit_lets_the_oldest_go() {
+        let bytes = Event::sample(1, &["urn:a"], None, 10).cost_bytes();
+        let mut history = history(100);
+        history.retention.bytes_max = 3 * bytes;
+        (1..=5).for_each(|offset| drop(append(&mut history, offset, None)));
+        assert_eq!((history.bounds(), history.bytes()), ((3, 5), 3 * bytes));
+        history.retention.age_max_ms = Some(1_000);
+        history.trim(5_999);
+        assert_eq!(
+            history.bounds(),
+            (5, 5),
+            "published at second 5, a second may pass"
+        );
+        history.trim(6_000);
+        assert_eq!((history.bounds(), history.bytes()), ((6, 5), 0));
+        append(&mut history, 6, None);
+        assert_eq!(history.bounds(), (6, 6));
+    }
+
+    #[test]
+    fn a_range_is_gapless_or_says_that_it_cannot_be() {
+        let mut history = history(3);
+        (1..=6).for_each(|offset| drop(append(&mut history, offset, None)));
+        let history = RwLock::new(history);
+        let offsets = |after, from_earliest, count| {
+            let events = history.range(after, from_earliest, count)?;
+            Ok::<Vec<u64>, HistoryError>(events.iter().map(|event| event.offset).collect())
+        };
+        assert_eq!(offsets(3, false, 2), Ok(vec![4, 5]));
+        assert_eq!(offsets(5, false, 9), Ok(vec![6]));
+        assert_eq!(offsets(6, false, 9), Ok(vec![]));
+        assert_eq!(offsets(9, false, 9), Ok(vec![]));
+        assert_eq!(offsets(2, false, 9), Err(HistoryError::Trimmed));
+        assert_eq!(offsets(0, true, 9), Ok(vec![4, 5, 6]));
+    }
+
+    #[test]
+    fn reading_an_empty_history_from_its_beginning_goes_to_its_end() {
+        let mut history = history(0);
+        (1..=6).for_each(|offset| drop(append(&mut history, offset, None)));
+        let filter = Filter {
+            matchers: vec![Matcher::Any],
+            access: None,
+        };
+        let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
+        let chunk = read(&RwLock::new(history), 0, true, &filter, &hub).unwrap();
+        assert_eq!((chunk.events.len(), chunk.through), (0, 6));
+    }
+}

@@ -80,3 +80,25 @@ fn cost(topics: &[Topic], frame_bytes: usize) -> usize {
     let text: usize = topics.iter().map(|topic| topic.as_str().len() + 32).sum();
     EVENT_OVERHEAD_BYTES + text + frame_bytes
 }
+
+#[cfg(test)]
+impl Event {
+    /// An event for tests: public, with these topics and so many bytes of data.
+    pub(crate) fn sample(
+        offset: u64,
+        topics: &[&str],
+        id: Option<&str>,
+        data_bytes: usize,
+    ) -> std::sync::Arc<Event> {
+        let draft = Draft::new(Update {
+            topics: topics.iter().map(|text| Topic::of_hub(text)).collect(),
+            data: "x".repeat(data_bytes),
+            private: false,
+            id: id.map(str::to_owned),
+            event_type: None,
+            retry: None,
+        });
+        let hub_id = crate::protocol::event_id::IdCipher::new([7; 32]).encode(1, offset);
+        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id))
+    }
+}

@@ -352,3 +352,192 @@ fn shrink<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
         map.shrink_to(map.len() * 2);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::matcher::MatchType;
+
+    const TOPICS: [&str; 12] = [
+        "https://a.example/books/1",
+        "https://a.example/books/2",
+        "https://a.example/books/2/pages/3",
+        "https://user@a.example/books/1",
+        "https://b.example/books/1",
+        "https://b.example/x?y=z",
+        "books/1",
+        "/books/1",
+        "urn:books:1",
+        "http://[broken",
+        "https://a.example/B%C3%BCcher",
+        "nobody:asks",
+    ];
+    const PATTERNS: [&str; 12] = [
+        "https://a.example/books/:id",
+        "https://a.example/*",
+        "https://*/books/:id",
+        "https://a.example/books/(\\d+)",
+        "/books/:id",
+        "books/*",
+        "urn\\:books\\:*",
+        "*://*/books/1",
+        "https://a.example/b*",
+        "https://a.example/:x/2",
+        "https://b.example/x\\?*",
+        "https://c.example/:never",
+    ];
+
+    fn hub() -> HubUrl {
+        HubUrl::parse("https://hub.example/.well-known/mercure").unwrap()
+    }
+
+    fn matchers() -> Vec<Matcher> {
+        let parse = |kind, text| Matcher::parse(kind, text, &hub()).unwrap();
+        let exact = TOPICS[..11]
+            .iter()
+            .map(|text| parse(MatchType::Exact, text));
+        let patterns = PATTERNS
+            .iter()
+            .map(|text| parse(MatchType::UrlPattern, text));
+        std::iter::once(Matcher::Any)
+            .chain(exact)
+            .chain(patterns)
+            .collect()
+    }
+
+    fn texts(selectors: &Selectors, found: &[u32]) -> Vec<String> {
+        let text =
+            |&selector: &u32| format!("{:?}", selectors.get(selector).matcher.as_ref().unwrap());
+        let mut texts: Vec<String> = found.iter().map(text).collect();
+        texts.sort();
+        texts
+    }
+
+    #[test]
+    fn a_selector_is_shared_and_gone_with_its_last_member() {
+        let mut selectors = Selectors::new(hub());
+        let matcher = Matcher::Exact("urn:a".into());
+        let [first, second, third] = [7, 8, 9].map(|slot| selectors.join(&matcher, slot));
+        assert_eq!((first.selector, selectors.len()), (second.selector, 1));
+        let moved = selectors.leave(first);
+        assert_eq!(
+            moved,
+            Removed {
+                moved_slot: Some(9),
+                orphaned_walk: None
+            }
+        );
+        // The third is told, and leaves from where the first was.
+        let moved = selectors.leave(Place {
+            position: first.position,
+            ..third
+        });
+        assert_eq!(
+            moved,
+            Removed {
+                moved_slot: Some(8),
+                orphaned_walk: None
+            }
+        );
+        selectors.get_mut(second.selector).walk = 5;
+        let last = selectors.leave(Place {
+            position: 0,
+            ..second
+        });
+        assert_eq!(
+            last,
+            Removed {
+                moved_slot: None,
+                orphaned_walk: Some(5)
+            }
+        );
+        assert_eq!((selectors.len(), selectors.slots.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_not_taken_for_the_pattern_it_was() {
+        let mut selectors = Selectors::new(hub());
+        let [any, books, never] = [0, 12, 23].map(|n| matchers()[n].clone());
+        let event = Event::sample(1, &["https://a.example/books/1"], None, 0);
+        let mut found = Vec::new();
+        // Keeps the cache alive.
+        selectors.join(&never, 1);
+        let place = selectors.join(&books, 2);
+        selectors.resolve(&event, &mut found);
+        assert_eq!(found, [place.selector]);
+        selectors.leave(place);
+        let reused = selectors.join(&Matcher::Exact("urn:other".into()), 3);
+        assert_eq!(reused.selector, place.selector);
+        selectors.resolve(&event, &mut found);
+        assert_eq!(found, [0; 0]);
+        let any = selectors.join(&any, 4);
+        selectors.resolve(&event, &mut found);
+        assert_eq!(found, [any.selector]);
+    }
+
+    proptest! {
+        #[test]
+        fn resolving_is_matching_every_selector(
+            steps in proptest::collection::vec(
+                (0_u8..3, 0_usize..24, proptest::collection::vec(0_usize..12, 1..4)),
+                1..120,
+            ),
+        ) {
+            let (hub, matchers) = (hub(), matchers());
+            let mut selectors = Selectors::new(hub.clone());
+            // Each slot has one selector; the list says which and where.
+            let mut members: Vec<(Matcher, Place)> = Vec::new();
+            let mut found = Vec::new();
+            for (offset, (what, which, topics)) in (1..).zip(steps) {
+                match what {
+                    0 => {
+                        let slot = members.len() as u32;
+                        let matcher = matchers[which].clone();
+                        let place = selectors.join(&matcher, slot);
+                        members.push((matcher, place));
+                    }
+                    1 if !members.is_empty() => {
+                        // The last slot takes the number of the one that leaves, so that numbers stay without gaps.
+                        let leaves = which % members.len();
+                        let (_, place) = members[leaves].clone();
+                        if let Some(moved) = selectors.leave(place).moved_slot {
+                            members[moved as usize].1.position = place.position;
+                        }
+                        let last = members.len() - 1;
+                        if leaves != last {
+                            let Place { selector, position } = members[last].1;
+                            selectors.get_mut(selector).members[position as usize] = leaves as u32;
+                        }
+                        members.swap_remove(leaves);
+                    }
+                    _ => {}
+                }
+                let topics: Vec<&str> = topics.iter().map(|&topic| TOPICS[topic]).collect();
+                let event = Event::sample(offset, &topics, None, 0);
+                let fits = |matcher: &Matcher| {
+                    topics.iter().any(|topic| matcher.matches(&ParsedTopic::new(topic, &hub)))
+                };
+                let mut expected: Vec<String> =
+                    members.iter().filter(|(m, _)| fits(m)).map(|(m, _)| format!("{m:?}")).collect();
+                expected.sort();
+                expected.dedup();
+                selectors.resolve(&event, &mut found);
+                prop_assert_eq!(texts(&selectors, &found), expected);
+                for (matcher, place) in &members {
+                    prop_assert_eq!(selectors.admits(&[*place], &event), fits(matcher));
+                }
+                prop_assert!(selectors.young.len() <= CACHED_TOPICS_MAX);
+                prop_assert!(selectors.newest.len() <= PATTERN_LOG_MAX);
+            }
+            while let Some((_, place)) = members.pop() {
+                if let Some(moved) = selectors.leave(place).moved_slot {
+                    members[moved as usize].1.position = place.position;
+                }
+            }
+            prop_assert_eq!(selectors.slots.len() + selectors.cached_topics() + selectors.recent_patterns(), 0);
+            prop_assert!(selectors.by_prefix.is_empty() && selectors.prefix_lengths.is_empty());
+        }
+    }
+}

@@ -80,3 +80,73 @@ impl Slab {
         (subscriber.generation == id.generation && subscriber.state != State::Vacant).then_some(id.slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_slab_holds_no_memory_and_forgets_no_generation() {
+        let mut slab = Slab::default();
+        let first = slab.reserve();
+        let second = slab.reserve();
+        slab.release(first.slot);
+        let reused = slab.reserve();
+        assert_eq!(
+            (reused.slot, reused.generation),
+            (first.slot, first.generation + 1)
+        );
+        slab.release(reused.slot);
+        slab.release(second.slot);
+        assert_eq!((slab.live(), slab.capacity()), (0, 0));
+        assert_eq!(slab.find(reused), None);
+        let later = slab.reserve();
+        assert!(later.generation > reused.generation);
+        assert_eq!(
+            [first, second, reused].map(|stale| slab.find(stale)),
+            [None; 3]
+        );
+    }
+
+    #[test]
+    fn chunks_are_added_and_stay_where_they_are() {
+        let mut slab = Slab::default();
+        let first = slab.reserve();
+        let address: *const Subscriber = slab.at(first.slot);
+        let others: Vec<SlotId> = (0..2 * CHUNK_SLOTS).map(|_| slab.reserve()).collect();
+        assert_eq!(
+            (slab.live() as usize, slab.capacity()),
+            (2 * CHUNK_SLOTS + 1, 3 * CHUNK_SLOTS)
+        );
+        assert!(std::ptr::eq(address, slab.at(first.slot)));
+        assert_eq!(
+            slab.find(others[CHUNK_SLOTS]),
+            Some(others[CHUNK_SLOTS].slot)
+        );
+        assert!(slab.get(3 * CHUNK_SLOTS as u32).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_finds_its_own_subscriber_or_nothing(
+            steps in proptest::collection::vec((any::<bool>(), 0_usize..20), 1..200),
+        ) {
+            let mut slab = Slab::default();
+            let (mut live, mut gone) = (Vec::<SlotId>::new(), Vec::<SlotId>::new());
+            for (reserve, which) in steps {
+                if reserve || live.is_empty() {
+                    live.push(slab.reserve());
+                } else {
+                    let id = live.swap_remove(which % live.len());
+                    slab.release(id.slot);
+                    gone.push(id);
+                }
+                prop_assert_eq!(slab.live() as usize, live.len());
+                prop_assert!(live.iter().all(|&id| slab.find(id) == Some(id.slot)));
+                prop_assert!(gone.iter().all(|&id| slab.find(id).is_none()));
+            }
+        }
+    }
+}

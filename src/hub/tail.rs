@@ -77,3 +77,55 @@ impl Tail {
         self.bytes_max
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(events: u64) -> (Tail, u64) {
+        let bytes = Event::sample(1, &["urn:a"], None, 10).cost_bytes() as u64;
+        let mut tail = Tail::new(0, 3 * bytes as usize);
+        for offset in 1..=events {
+            tail.push(Event::sample(offset, &["urn:a"], None, 10));
+        }
+        (tail, bytes)
+    }
+
+    #[test]
+    fn the_oldest_events_leave_when_it_is_full() {
+        let (mut tail, bytes) = tail(5);
+        assert_eq!((tail.first(), tail.head(), tail.bytes()), (1, 5, 5 * bytes));
+        tail.trim(5);
+        assert_eq!((tail.first(), tail.head(), tail.bytes()), (3, 5, 3 * bytes));
+        assert_eq!(tail.get(2).map(|event| event.offset), None);
+        assert_eq!(tail.get(3).map(|event| event.offset), Some(3));
+        assert_eq!(tail.get(6).map(|event| event.offset), None);
+    }
+
+    #[test]
+    fn what_was_not_dispatched_stays() {
+        let (mut tail, bytes) = tail(6);
+        tail.trim(1);
+        assert_eq!((tail.first(), tail.bytes()), (2, 5 * bytes));
+        tail.trim(0);
+        assert_eq!(tail.first(), 2);
+    }
+
+    #[test]
+    fn an_event_larger_than_the_limit_leaves_it_empty_and_in_place() {
+        let mut tail = Tail::new(7, 100);
+        tail.push(Event::sample(8, &["urn:a"], None, 10_000));
+        tail.trim(8);
+        assert_eq!((tail.first(), tail.head(), tail.bytes()), (9, 8, 0));
+        tail.push(Event::sample(9, &["urn:a"], None, 1));
+        assert_eq!(tail.get(9).map(|event| event.offset), Some(9));
+    }
+
+    #[test]
+    fn a_lag_is_the_bytes_from_an_offset_on() {
+        let (mut tail, bytes) = tail(5);
+        tail.trim(5);
+        let lags = [6, 5, 4, 3, 2, 1].map(|offset| tail.bytes_since(offset) / bytes);
+        assert_eq!(lags, [0, 1, 2, 3, 3, 3]);
+    }
+}

@@ -166,18 +166,14 @@ mod tests {
     use crate::protocol::topic::HubUrl;
 
     fn history(events_max: usize) -> MemoryHistory {
-        let retention = Retention {
-            events_max,
-            bytes_max: 1 << 20,
-            age_max_ms: None,
-        };
+        let retention = Retention { events_max, bytes_max: 1 << 20, age_max_ms: None };
         let cipher = IdCipher::new([7; 32]);
         MemoryHistory::new(retention, Log::new(1, 0, cipher).locator())
     }
 
     fn append(history: &mut MemoryHistory, offset: u64, id: Option<&str>) -> Arc<Event> {
         let event = Event::sample(offset, &["urn:a"], id, 10);
-        history.append(&[event.clone()], event.published_ms);
+        history.append(std::slice::from_ref(&event), event.published_ms);
         event
     }
 
@@ -201,24 +197,15 @@ mod tests {
     #[test]
     fn an_id_of_the_hub_is_found_known_to_be_gone_or_unknown() {
         let mut history = history(2);
-        let ids: Vec<String> = (1..=4)
-            .map(|offset| append(&mut history, offset, None).id().to_owned())
-            .collect();
+        let ids: Vec<String> = (1..=4).map(|offset| append(&mut history, offset, None).id().to_owned()).collect();
         let found: Vec<Found> = ids.iter().map(|id| history.find(id)).collect();
         // The second event is gone and nothing that came after it is.
-        assert_eq!(
-            found,
-            [Found::Earliest, Found::At(2), Found::At(3), Found::At(4)]
-        );
+        assert_eq!(found, [Found::Earliest, Found::At(2), Found::At(3), Found::At(4)]);
         let cipher = IdCipher::new([7; 32]);
         let id = |epoch, offset| String::from_utf8(cipher.encode(epoch, offset).to_vec()).unwrap();
         assert_eq!(history.find(&id(1, 5)), Found::Unknown, "not given yet");
         assert_eq!(history.find(&id(1, 0)), Found::Unknown, "never given");
-        assert_eq!(
-            history.find(&id(0, 900)),
-            Found::Earliest,
-            "of an earlier epoch"
-        );
+        assert_eq!(history.find(&id(0, 900)), Found::Earliest, "of an earlier epoch");
         assert_eq!(history.find("earliest"), Found::Earliest);
         assert_eq!(history.find(""), Found::Unknown);
     }
@@ -232,11 +219,7 @@ mod tests {
         assert_eq!((history.bounds(), history.bytes()), ((3, 5), 3 * bytes));
         history.retention.age_max_ms = Some(1_000);
         history.trim(5_999);
-        assert_eq!(
-            history.bounds(),
-            (5, 5),
-            "published at second 5, a second may pass"
-        );
+        assert_eq!(history.bounds(), (5, 5), "published at second 5, a second may pass");
         history.trim(6_000);
         assert_eq!((history.bounds(), history.bytes()), ((6, 5), 0));
         append(&mut history, 6, None);
@@ -264,10 +247,7 @@ mod tests {
     fn reading_an_empty_history_from_its_beginning_goes_to_its_end() {
         let mut history = history(0);
         (1..=6).for_each(|offset| drop(append(&mut history, offset, None)));
-        let filter = Filter {
-            matchers: vec![Matcher::Any],
-            access: None,
-        };
+        let filter = Filter { matchers: vec![Matcher::Any], access: None };
         let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
         let chunk = read(&RwLock::new(history), 0, true, &filter, &hub).unwrap();
         assert_eq!((chunk.events.len(), chunk.through), (0, 6));

@@ -84,12 +84,7 @@ fn cost(topics: &[Topic], frame_bytes: usize) -> usize {
 #[cfg(test)]
 impl Event {
     /// An event for tests: public, with these topics and so many bytes of data.
-    pub(crate) fn sample(
-        offset: u64,
-        topics: &[&str],
-        id: Option<&str>,
-        data_bytes: usize,
-    ) -> std::sync::Arc<Event> {
+    pub(crate) fn sample(offset: u64, topics: &[&str], id: Option<&str>, data_bytes: usize) -> std::sync::Arc<Event> {
         let draft = Draft::new(Update {
             topics: topics.iter().map(|text| Topic::of_hub(text)).collect(),
             data: "x".repeat(data_bytes),

@@ -395,21 +395,13 @@ mod tests {
 
     fn matchers() -> Vec<Matcher> {
         let parse = |kind, text| Matcher::parse(kind, text, &hub()).unwrap();
-        let exact = TOPICS[..11]
-            .iter()
-            .map(|text| parse(MatchType::Exact, text));
-        let patterns = PATTERNS
-            .iter()
-            .map(|text| parse(MatchType::UrlPattern, text));
-        std::iter::once(Matcher::Any)
-            .chain(exact)
-            .chain(patterns)
-            .collect()
+        let exact = TOPICS[..11].iter().map(|text| parse(MatchType::Exact, text));
+        let patterns = PATTERNS.iter().map(|text| parse(MatchType::UrlPattern, text));
+        std::iter::once(Matcher::Any).chain(exact).chain(patterns).collect()
     }
 
     fn texts(selectors: &Selectors, found: &[u32]) -> Vec<String> {
-        let text =
-            |&selector: &u32| format!("{:?}", selectors.get(selector).matcher.as_ref().unwrap());
+        let text = |&selector: &u32| format!("{:?}", selectors.get(selector).matcher.as_ref().unwrap());
         let mut texts: Vec<String> = found.iter().map(text).collect();
         texts.sort();
         texts
@@ -422,37 +414,13 @@ mod tests {
         let [first, second, third] = [7, 8, 9].map(|slot| selectors.join(&matcher, slot));
         assert_eq!((first.selector, selectors.len()), (second.selector, 1));
         let moved = selectors.leave(first);
-        assert_eq!(
-            moved,
-            Removed {
-                moved_slot: Some(9),
-                orphaned_walk: None
-            }
-        );
+        assert_eq!(moved, Removed { moved_slot: Some(9), orphaned_walk: None });
         // The third is told, and leaves from where the first was.
-        let moved = selectors.leave(Place {
-            position: first.position,
-            ..third
-        });
-        assert_eq!(
-            moved,
-            Removed {
-                moved_slot: Some(8),
-                orphaned_walk: None
-            }
-        );
+        let moved = selectors.leave(Place { position: first.position, ..third });
+        assert_eq!(moved, Removed { moved_slot: Some(8), orphaned_walk: None });
         selectors.get_mut(second.selector).walk = 5;
-        let last = selectors.leave(Place {
-            position: 0,
-            ..second
-        });
-        assert_eq!(
-            last,
-            Removed {
-                moved_slot: None,
-                orphaned_walk: Some(5)
-            }
-        );
+        let last = selectors.leave(Place { position: 0, ..second });
+        assert_eq!(last, Removed { moved_slot: None, orphaned_walk: Some(5) });
         assert_eq!((selectors.len(), selectors.slots.len()), (0, 0));
     }
 

@@ -94,20 +94,14 @@ mod tests {
         let second = slab.reserve();
         slab.release(first.slot);
         let reused = slab.reserve();
-        assert_eq!(
-            (reused.slot, reused.generation),
-            (first.slot, first.generation + 1)
-        );
+        assert_eq!((reused.slot, reused.generation), (first.slot, first.generation + 1));
         slab.release(reused.slot);
         slab.release(second.slot);
         assert_eq!((slab.live(), slab.capacity()), (0, 0));
         assert_eq!(slab.find(reused), None);
         let later = slab.reserve();
         assert!(later.generation > reused.generation);
-        assert_eq!(
-            [first, second, reused].map(|stale| slab.find(stale)),
-            [None; 3]
-        );
+        assert_eq!([first, second, reused].map(|stale| slab.find(stale)), [None; 3]);
     }
 
     #[test]
@@ -116,15 +110,9 @@ mod tests {
         let first = slab.reserve();
         let address: *const Subscriber = slab.at(first.slot);
         let others: Vec<SlotId> = (0..2 * CHUNK_SLOTS).map(|_| slab.reserve()).collect();
-        assert_eq!(
-            (slab.live() as usize, slab.capacity()),
-            (2 * CHUNK_SLOTS + 1, 3 * CHUNK_SLOTS)
-        );
+        assert_eq!((slab.live() as usize, slab.capacity()), (2 * CHUNK_SLOTS + 1, 3 * CHUNK_SLOTS));
         assert!(std::ptr::eq(address, slab.at(first.slot)));
-        assert_eq!(
-            slab.find(others[CHUNK_SLOTS]),
-            Some(others[CHUNK_SLOTS].slot)
-        );
+        assert_eq!(slab.find(others[CHUNK_SLOTS]), Some(others[CHUNK_SLOTS].slot));
         assert!(slab.get(3 * CHUNK_SLOTS as u32).is_none());
     }
 

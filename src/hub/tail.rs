@@ -38,7 +38,7 @@ impl Tail {
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
-        assert_eq!(event.offset, self.head + 1, "the log is gap-free and in order");
+        assert_eq!(event.offset, self.head + 1, "order: the log is gap-free and in order");
         self.head = event.offset;
         let start = self.bytes_end;
         self.bytes_end += event.cost_bytes() as u64;

@@ -33,7 +33,7 @@ use rules::Rules;
 use world::World;
 
 /// Seeds of the normal test run, in [`GROUPS`] tests that run side by side.
-const SEEDS: u64 = 1_200;
+const SEEDS: u64 = 2_000;
 const GROUPS: u64 = 4;
 
 /// Plays one world from beginning to end. What it did, in a few numbers.

@@ -8,18 +8,9 @@ use super::world::World;
 use crate::hub::{Input, Start};
 
 impl World {
-    fn join(
-        &mut self,
-        topics: &[usize],
-        grants: Option<Vec<usize>>,
-        start: Start,
-        buffer_bytes: u64,
-    ) -> usize {
+    fn join(&mut self, topics: &[usize], grants: Option<Vec<usize>>, start: Start, buffer_bytes: u64) -> usize {
         self.clients.push(Client {
-            interest: Interest {
-                matchers: topics.iter().map(|topic| topic + 1).collect(),
-                grants,
-            },
+            interest: Interest { matchers: topics.iter().map(|topic| topic + 1).collect(), grants },
             chunked: true,
             pace: Pace::Fast,
             buffer_bytes,
@@ -183,10 +174,7 @@ fn earliest_is_what_history_keeps_even_if_the_tail_holds_more() {
 fn a_token_that_ends_before_the_next_tick_ends_its_stream_at_once() {
     let mut world = world(|_| {});
     let client = Client {
-        interest: Interest {
-            matchers: vec![1],
-            grants: Some(vec![1]),
-        },
+        interest: Interest { matchers: vec![1], grants: Some(vec![1]) },
         chunked: true,
         pace: Pace::Fast,
         buffer_bytes: u64::MAX,
@@ -232,10 +220,7 @@ fn judging_private_events_is_work_of_a_slice() {
     for _ in 0..3 {
         world.turn(0);
         let judged = world.nodes[0].shard.census().judged;
-        assert!(
-            judged < 2_300,
-            "isolated: {judged} private events judged in one slice"
-        );
+        assert!(judged < 2_300, "isolated: {judged} private events judged in one slice");
     }
     world.settle();
 }

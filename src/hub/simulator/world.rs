@@ -56,7 +56,7 @@ pub(super) struct World {
     pub(super) now: Now,
     /// When the wall clock was stepped last.
     pub(super) stepped_ms: Option<u64>,
-    epoch: u32,
+    pub(super) epoch: u32,
     log: Log,
     pub(super) history: RwLock<MemoryHistory>,
     pub(super) ledger: Ledger,

@@ -1,0 +1,174 @@
+//! Subscribers behind: each reads on from its own cursor, in history and then in the tail, until it meets the head.
+
+use super::fan_out::{push_write, readable};
+use super::part::{frame_bytes, part_bytes};
+use super::{Now, Output, Shard};
+use crate::hub::batch::{Batch, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX};
+use crate::hub::defect::{Defect, planted};
+use crate::hub::history::{CHUNK_EVENTS_MAX, Filter, HistoryChunk, HistoryError};
+use crate::hub::subscriber::{Backlog, CloseReason, SlotId, State, Wait};
+
+/// Events of the tail a cursor passes per visit at most.
+const CURSOR_SCAN_MAX: u64 = if cfg!(test) { 32 } else { 1024 };
+
+impl Shard {
+    /// Lets a subscriber that is behind read on from its cursor: what is left of the last write, then its chunk of
+    /// history, then the tail; when its cursor meets the head it is current, in one step.
+    pub(super) fn advance(&mut self, id: SlotId, steps: &mut u32, batch: &mut Batch) {
+        *steps = steps.saturating_sub(2);
+        let Some(slot) = self.slab.find(id) else {
+            return;
+        };
+        let subscriber = self.slab.at(slot);
+        let Some(backlog) = &subscriber.backlog else {
+            return;
+        };
+        if subscriber.state != State::Behind || backlog.wait != Wait::Slice || subscriber.in_batch {
+            return;
+        }
+        let before = subscriber.offset;
+        let first_part = batch.parts.len();
+        let mut bytes = 0;
+        let mut through = before;
+        if backlog.rest.is_some() {
+            batch.parts.push(Part::Rest);
+            bytes += part_bytes(subscriber, &self.tail, Part::Rest).len();
+        }
+        let room = |parts: usize, bytes: usize| parts - first_part < VISIT_PARTS_MAX && bytes < VISIT_BYTES_MAX;
+        if !backlog.chunk.is_empty() {
+            let mut taken = 0;
+            for (index, event) in backlog.chunk.iter().enumerate() {
+                if !room(batch.parts.len(), bytes) {
+                    break;
+                }
+                batch.parts.push(Part::Chunk { index: index as u32 });
+                bytes += frame_bytes(event, subscriber.chunked).len();
+                through = event.offset;
+                taken += 1;
+            }
+            if taken == backlog.chunk.len() {
+                through = backlog.through;
+            }
+        } else if backlog.from_earliest || before + 1 < self.tail.first() {
+            if batch.parts.len() == first_part {
+                self.read_history(slot, id);
+                return;
+            }
+        } else {
+            let scan_end = self.tail.head().min(before.saturating_add(CURSOR_SCAN_MAX));
+            let mut next = before + 1;
+            while next <= scan_end && room(batch.parts.len(), bytes) {
+                let Some(event) = self.tail.get(next) else {
+                    break;
+                };
+                *steps = steps.saturating_sub(1);
+                let subscriber = self.slab.at(slot);
+                if self.selectors.admits(subscriber.places.as_slice(), event)
+                    && (!event.private
+                        || planted(Defect::ReplaysPrivate)
+                        || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts))
+                {
+                    bytes += frame_bytes(event, subscriber.chunked).len();
+                    batch.parts.push(Part::Tail { offset: next });
+                }
+                through = next;
+                next += 1;
+            }
+        }
+        if batch.parts.len() > first_part {
+            let subscriber = self.slab.at_mut(slot);
+            subscriber.in_batch = true;
+            let sink = subscriber.sink;
+            push_write(batch, slot, sink, first_part, bytes, before, through, steps);
+        } else {
+            self.caught_up_to(slot, through);
+        }
+    }
+
+    /// A subscriber behind has everything up to `through`: it is current, or goes on in a later slice.
+    pub(super) fn caught_up_to(&mut self, slot: u32, through: u64) {
+        let head = self.tail.head();
+        let subscriber = self.slab.at_mut(slot);
+        debug_assert!(through >= subscriber.offset, "order: a cursor never goes back");
+        subscriber.offset = through;
+        let Some(backlog) = &mut subscriber.backlog else {
+            return;
+        };
+        let read_on = backlog.from_earliest || !backlog.chunk.is_empty() || backlog.rest.is_some();
+        if through >= head && !read_on {
+            subscriber.state = State::Current;
+            subscriber.backlog = None;
+        } else {
+            backlog.wait = Wait::Slice;
+            let id = SlotId { slot, generation: subscriber.generation };
+            self.catch_up.push_back(id);
+        }
+    }
+
+    fn read_history(&mut self, slot: u32, id: SlotId) {
+        let subscriber = self.slab.at_mut(slot);
+        let Some(backlog) = &mut subscriber.backlog else {
+            return;
+        };
+        backlog.wait = Wait::History;
+        let filter = Filter {
+            matchers: self.selectors.matchers(subscriber.places.as_slice()),
+            access: subscriber.access.clone(),
+        };
+        self.counters.history_reads += 1;
+        self.outputs.push_back(Output::Read {
+            id,
+            after: subscriber.offset,
+            from_earliest: backlog.from_earliest,
+            filter,
+        });
+    }
+
+    pub(super) fn history(&mut self, id: SlotId, answer: Result<HistoryChunk, HistoryError>, now: Now) {
+        let Some(slot) = self.slab.find(id) else {
+            return;
+        };
+        let subscriber = self.slab.at_mut(slot);
+        let Some(backlog) = &mut subscriber.backlog else {
+            return;
+        };
+        if subscriber.state != State::Behind || backlog.wait != Wait::History {
+            return;
+        }
+        match answer {
+            Err(HistoryError::Trimmed) => self.close(slot, CloseReason::Trimmed, now),
+            Ok(chunk) => {
+                debug_assert!(
+                    chunk.through >= subscriber.offset || backlog.from_earliest,
+                    "order: history reads forward"
+                );
+                debug_assert!(chunk.events.len() <= CHUNK_EVENTS_MAX, "bounded: an answer of history");
+                debug_assert!(
+                    chunk.events.iter().is_sorted_by(|one, next| one.offset < next.offset),
+                    "order: history answers in log order"
+                );
+                // Waiting for history was not its socket's fault.
+                subscriber.progress_ds = now.ds();
+                backlog.from_earliest = false;
+                backlog.through = chunk.through.max(subscriber.offset);
+                backlog.chunk = chunk.events.into();
+                backlog.wait = Wait::Slice;
+                if backlog.chunk.is_empty() {
+                    subscriber.offset = backlog.through;
+                }
+                self.catch_up.push_back(id);
+            }
+        }
+    }
+
+    /// From here on the subscriber reads from its own cursor.
+    pub(super) fn fall_behind(&mut self, id: SlotId, wait: Wait) {
+        let subscriber = self.slab.at_mut(id.slot);
+        subscriber.state = State::Behind;
+        let offset = subscriber.offset;
+        subscriber.backlog.get_or_insert_with(|| Box::new(Backlog::new(wait, offset))).wait = wait;
+        if wait == Wait::Slice {
+            self.catch_up.push_back(id);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Fan-out: events in log order to those they match, in bounded slices, the smallest audience first without starving
+//! the oldest event.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::part::{frame_bytes, part_bytes};
+use crate::hub::batch::{Batch, Outcome, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX, Write};
+use crate::hub::defect::{Defect, planted};
+use crate::hub::event::Event;
+use crate::hub::selector::NO_WALK;
+use crate::hub::subscriber::{Sink, SlotId, State, Wait};
+use crate::protocol::token::Access;
+use crate::protocol::topic::{HubUrl, ParsedTopic};
+
+/// Work of one slice, in steps: about 120 sends, 1 ms.
+pub(super) const SLICE_STEPS: u32 = 2048;
+/// Steps of a send.
+const SEND_STEPS: u32 = 17;
+/// Bytes of a send that cost one step more.
+const STEP_BYTES: usize = 1024;
+/// Events handed to fan-out per slice at most.
+const DISPATCH_EVENTS_MAX: u32 = 256;
+/// (selector, event) pairs pending at most; dispatch pauses beyond.
+pub(in crate::hub) const PENDING_MAX: usize = if cfg!(test) { 1024 } else { 1 << 20 };
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Oldest,
+    Smallest,
+    CatchUp,
+    Chores,
+}
+
+impl Shard {
+    /// The next bounded piece of work. `None` when there was nothing to write; [`Shard::busy`] says whether there is
+    /// more to do. The batch comes back with its outcomes as [`Input::Sent`] before anything else is handled.
+    pub fn slice(&mut self) -> Option<Batch> {
+        debug_assert!(self.outputs.is_empty(), "drain outputs before the next slice");
+        let mut batch = self.batch.take().expect("the last batch has come back");
+        batch.clear();
+        self.verdicts.clear();
+        self.dispatch();
+        self.turn = self.turn.wrapping_add(1);
+        use Source::{CatchUp, Chores, Oldest, Smallest};
+        let order = match self.turn % 4 {
+            0 | 2 => [Oldest, Smallest, CatchUp, Chores],
+            1 => [Smallest, CatchUp, Chores, Oldest],
+            // Chores are few, and slow readers may be many: behind them a heartbeat would never come.
+            _ => [Chores, CatchUp, Smallest, Oldest],
+        };
+        let mut steps = self.slice_steps;
+        for source in order {
+            while steps > 0 && self.serve(source, &mut steps, &mut batch) {}
+        }
+        if batch.writes.is_empty() {
+            self.batch = Some(batch);
+            return None;
+        }
+        self.counters.sends += batch.writes.len() as u64;
+        Some(batch)
+    }
+
+    /// Does a piece of one kind of work; false when there is none of it.
+    fn serve(&mut self, source: Source, steps: &mut u32, batch: &mut Batch) -> bool {
+        let walk = match source {
+            Source::Oldest if !planted(Defect::SmallestOnly) => self.schedule.oldest(),
+            Source::Smallest if planted(Defect::OldestOnly) => self.schedule.oldest(),
+            Source::Oldest | Source::Smallest => self.schedule.smallest(),
+            Source::CatchUp => {
+                let Some(id) = self.catch_up.pop_front() else {
+                    return false;
+                };
+                self.advance(id, steps, batch);
+                return true;
+            }
+            Source::Chores => return self.chore(steps, batch),
+        };
+        let Some(walk) = walk else { return false };
+        self.walk(walk, steps, batch)
+    }
+
+    /// Walks on over a selector's members. False when the pass can't go on in this batch.
+    fn walk(&mut self, walk: u32, steps: &mut u32, batch: &mut Batch) -> bool {
+        let selector = self.schedule.get(walk).selector;
+        let mut position = self.schedule.get(walk).position.min(self.selectors.get(selector).members.len() as u32);
+        let mut low = self.schedule.get(walk).pass_low;
+        let mut met_batch = false;
+        while position > 0 && *steps > 0 {
+            position -= 1;
+            let slot = self.selectors.get(selector).members[position as usize];
+            if let Some(has) = self.visit(slot, steps, batch) {
+                low = low.min(has);
+                met_batch |= self.slab.at(slot).in_batch;
+            }
+        }
+        let entry = self.schedule.get_mut(walk);
+        entry.position = position;
+        entry.pass_low = low;
+        if position > 0 {
+            return false;
+        }
+        let members = self.selectors.get(selector).members.len() as u32;
+        if !self.schedule.end_pass(walk, members) {
+            self.selectors.get_mut(selector).walk = NO_WALK;
+        }
+        // Somebody who could not take everything is being written to in this very batch: the next pass would only
+        // meet it again.
+        !met_batch
+    }
+
+    /// Queues what is pending for one subscriber as one send. `Some(offset)` when it could not take everything: what
+    /// it has now.
+    fn visit(&mut self, slot: u32, steps: &mut u32, batch: &mut Batch) -> Option<u64> {
+        *steps = steps.saturating_sub(1);
+        let subscriber = self.slab.at(slot);
+        if subscriber.state != State::Current || subscriber.offset >= self.dispatched {
+            return None;
+        }
+        if subscriber.in_batch {
+            return Some(subscriber.offset);
+        }
+        let has = subscriber.offset;
+        self.offsets.clear();
+        // Nothing is pending up to here but what is collected.
+        let mut known = self.dispatched;
+        for place in subscriber.places.as_slice() {
+            let walk = self.selectors.get(place.selector).walk;
+            if walk != NO_WALK {
+                let pending = &self.schedule.get(walk).pending;
+                let from = match planted(Defect::Repeats) {
+                    false => pending.partition_point(|&offset| offset <= has),
+                    true => 0,
+                };
+                let mut pending = pending.range(from..);
+                self.offsets.extend(pending.by_ref().take(VISIT_PARTS_MAX + 1));
+                if let Some(next) = pending.next() {
+                    known = known.min(next - 1);
+                }
+            }
+        }
+        if subscriber.places.as_slice().len() > 1 {
+            self.offsets.sort_unstable();
+            self.offsets.dedup();
+        }
+        let first_part = batch.parts.len();
+        let mut bytes = 0;
+        let mut through = has;
+        let mut capped = false;
+        for &offset in &self.offsets {
+            if offset > known {
+                break;
+            }
+            if batch.parts.len() - first_part == VISIT_PARTS_MAX || bytes >= VISIT_BYTES_MAX {
+                capped = true;
+                break;
+            }
+            let Some(event) = self.tail.get(offset) else {
+                // Trimmed before this subscriber's turn came: it reads on from history.
+                debug_assert_eq!(first_part, batch.parts.len(), "the tail is trimmed from its old end");
+                let id = SlotId { slot, generation: subscriber.generation };
+                self.slab.at_mut(slot).offset = offset - 1;
+                self.fall_behind(id, Wait::Slice);
+                return None;
+            };
+            debug_assert!(
+                offset > through || planted(Defect::Repeats),
+                "order: matching events leave in log order, each once"
+            );
+            through = offset;
+            // Judging is work too, and what may not be read leads to no send that would be counted.
+            *steps = steps.saturating_sub(u32::from(event.private));
+            if !event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts) {
+                bytes += frame_bytes(event, subscriber.chunked).len();
+                batch.parts.push(Part::Tail { offset });
+            }
+        }
+        if !capped {
+            through = known;
+            capped = known < self.dispatched;
+        }
+        // Its own offset may be long past and only prevents repeats: a cursor starts before the first event pending.
+        let before = self.offsets.first().map_or(has, |first| first - 1);
+        let sink = subscriber.sink;
+        let subscriber = self.slab.at_mut(slot);
+        subscriber.offset = through;
+        if batch.parts.len() > first_part {
+            subscriber.in_batch = true;
+            push_write(batch, slot, sink, first_part, bytes, before, through, steps);
+        }
+        capped.then_some(through)
+    }
+
+    /// Hands events to fan-out: each hangs on the selectors it matches.
+    fn dispatch(&mut self) {
+        let mut budget = DISPATCH_EVENTS_MAX;
+        while self.dispatched < self.tail.head() && budget > 0 && self.schedule.pending() < PENDING_MAX {
+            budget -= 1;
+            let offset = self.dispatched + 1;
+            let event = self.tail.get(offset).expect("the tail keeps what was not dispatched");
+            self.selectors.resolve(event, &mut self.resolved);
+            let audience =
+                self.resolved.iter().map(|&selector| self.selectors.get(selector).members.len()).sum::<usize>() as u32;
+            for &selector in &self.resolved {
+                let entry = self.selectors.get_mut(selector);
+                if entry.walk == NO_WALK {
+                    entry.walk = self.schedule.start(selector, entry.members.len() as u32, offset, audience);
+                } else {
+                    self.schedule.add(entry.walk, offset, audience);
+                }
+            }
+            self.dispatched = offset;
+            self.counters.dispatched += 1;
+        }
+        self.tail.trim(self.dispatched);
+    }
+
+    /// A heartbeat or an ending.
+    fn chore(&mut self, steps: &mut u32, batch: &mut Batch) -> bool {
+        let (id, part) = match (self.endings.pop_front(), &mut self.heartbeats) {
+            (Some(id), _) => (id, Part::LastChunk),
+            (None, heartbeats) => match heartbeats.pop_front() {
+                Some(id) => (id, Part::Heartbeat),
+                None => return false,
+            },
+        };
+        *steps = steps.saturating_sub(1);
+        let Some(slot) = self.slab.find(id) else {
+            return true;
+        };
+        let subscriber = self.slab.at(slot);
+        let wanted = match part {
+            Part::Heartbeat => State::Current,
+            _ => State::Closing,
+        };
+        if subscriber.state != wanted || subscriber.in_batch {
+            return true;
+        }
+        let sink = subscriber.sink;
+        let first_part = batch.parts.len();
+        if subscriber.backlog.is_some() {
+            batch.parts.push(Part::Rest);
+        }
+        if part != Part::LastChunk || subscriber.chunked {
+            batch.parts.push(part);
+        }
+        let bytes = batch.parts[first_part..].iter().map(|&part| part_bytes(subscriber, &self.tail, part).len()).sum();
+        let offset = match part {
+            // Should the socket be full, it reads on from here: not from its own offset, which may be long past.
+            Part::Heartbeat => self.has_everything_to(slot),
+            _ => subscriber.offset,
+        };
+        let subscriber = self.slab.at_mut(slot);
+        subscriber.in_batch = true;
+        push_write(batch, slot, sink, first_part, bytes, offset, offset, steps);
+        if part == Part::Heartbeat {
+            self.counters.heartbeats += 1;
+        }
+        true
+    }
+
+    /// A current subscriber has everything before the first event pending on its selectors.
+    fn has_everything_to(&self, slot: u32) -> u64 {
+        let subscriber = self.slab.at(slot);
+        let pending = subscriber.places.as_slice().iter().filter_map(|place| {
+            let walk = self.selectors.get(place.selector).walk;
+            let pending = (walk != NO_WALK).then(|| &self.schedule.get(walk).pending)?;
+            let first = pending.partition_point(|&offset| offset <= subscriber.offset);
+            pending.get(first).copied()
+        });
+        match pending.min() {
+            Some(first) => first - 1,
+            None => self.dispatched.max(subscriber.offset),
+        }
+    }
+}
+
+/// Whether a private event may go to a subscriber: one of its topics is granted (protocol §6). Judged once per event
+/// and token within a slice.
+pub(super) fn readable(
+    event: &Event,
+    access: &Option<Arc<Access>>,
+    hub: &HubUrl,
+    verdicts: &mut Vec<(u64, usize, bool)>,
+) -> bool {
+    let Some(access) = access else { return false };
+    let key = (event.offset, Arc::as_ptr(access) as usize);
+    if let Some(&(_, _, verdict)) = verdicts.iter().rev().take(64).find(|&&(offset, who, _)| (offset, who) == key) {
+        return verdict;
+    }
+    let verdict = event.topics.iter().any(|topic| access.grants.may_subscribe(&ParsedTopic::new(topic.as_str(), hub)));
+    verdicts.push((key.0, key.1, verdict));
+    verdict
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call per kind of visit; a struct would be the write itself")]
+pub(super) fn push_write(
+    batch: &mut Batch,
+    slot: u32,
+    sink: Option<Sink>,
+    first_part: usize,
+    bytes: usize,
+    before: u64,
+    through: u64,
+    steps: &mut u32,
+) {
+    let sink = sink.expect("a registered subscriber has a sink");
+    let parts = first_part as u32..batch.parts.len() as u32;
+    *steps = steps.saturating_sub(SEND_STEPS + (bytes / STEP_BYTES) as u32);
+    batch.writes.push(Write { sink, outcome: Outcome::Gone, slot, parts, bytes: bytes as u32, through, before });
+}

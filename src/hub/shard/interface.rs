@@ -1,0 +1,146 @@
+//! What goes into a shard and what comes out of it.
+
+use std::sync::Arc;
+
+use crate::hub::batch::Batch;
+use crate::hub::event::Event;
+use crate::hub::history::{Filter, HistoryChunk, HistoryError};
+use crate::hub::subscriber::{CloseReason, Sink, SlotId};
+use crate::protocol::matcher::Matcher;
+use crate::protocol::token::Access;
+
+/// Milliseconds between ticks.
+pub const TICK_MS: u64 = 50;
+
+/// The time, as an argument.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic milliseconds since some start.
+    pub mono_ms: u64,
+    /// Milliseconds of Unix time; may step.
+    pub wall_ms: u64,
+}
+
+impl Now {
+    pub(super) fn ds(self) -> u32 {
+        (self.mono_ms / 100) as u32
+    }
+}
+
+/// The bounds of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardLimits {
+    /// Bytes of events the tail keeps.
+    pub tail_bytes_max: usize,
+    /// Idle time before a comment is sent; 0: never.
+    pub heartbeat_ms: u64,
+    /// A socket that takes nothing for so long is closed; 0: never.
+    pub write_timeout_ms: u64,
+    /// A stream ends after so long; 0: never.
+    pub lifetime_max_ms: u64,
+}
+
+/// Where in the log a stream starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what is published from now on.
+    Live,
+    /// After this offset.
+    After(u64),
+    /// With everything kept.
+    Earliest,
+}
+
+/// A request that becomes an event stream.
+#[derive(Debug)]
+pub struct Registration {
+    /// Where its bytes go.
+    pub sink: Sink,
+    /// The response head, which is written first.
+    pub head: Box<[u8]>,
+    /// Whether the body is chunked (HTTP/1.1).
+    pub chunked: bool,
+    /// Where it starts.
+    pub start: Start,
+    /// What it asked for; not empty.
+    pub matchers: Vec<Matcher>,
+    /// Who it is and what it may read; `None`: anonymous.
+    pub access: Option<Arc<Access>>,
+    /// The client's address, as the server numbers them.
+    pub address: u32,
+    /// A random number that spreads the ends of streams begun together.
+    pub spread: u16,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The sequencer committed these events, in log order.
+    Events(Arc<[Arc<Event>]>),
+    /// A reserved slot becomes an event stream.
+    Register(SlotId, Box<Registration>),
+    /// A reserved slot isn't needed after all.
+    Abandon(SlotId),
+    /// The socket has room again.
+    Writable(SlotId),
+    /// The client sent so many bytes, which were thrown away.
+    Received(SlotId, u32),
+    /// The client closed or half-closed, or the connection broke.
+    Gone(SlotId),
+    /// History's answer to an [`Output::Read`].
+    History(SlotId, Result<HistoryChunk, HistoryError>),
+    /// A slice has been carried out: every write has its outcome.
+    Sent(Batch),
+    /// 50 ms have passed.
+    Tick,
+    /// The hub is stopping: end every stream.
+    Stop,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Ask history for what follows an offset.
+    Read {
+        /// Who asks.
+        id: SlotId,
+        /// The cursor.
+        after: u64,
+        /// Take the oldest event kept if the next one is gone.
+        from_earliest: bool,
+        /// What it may and wants to read.
+        filter: Filter,
+    },
+    /// Everything is written: shut the sending side down and throw away what still arrives.
+    Shutdown(Sink),
+    /// Close the socket.
+    Close {
+        /// The socket.
+        sink: Sink,
+        /// The interned address to give back.
+        address: u32,
+    },
+}
+
+/// What a shard counts. Plain numbers, read by the server now and then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Streams registered.
+    pub registered: u64,
+    /// Streams ended, by [`CloseReason`].
+    pub closed: [u64; CloseReason::ALL.len()],
+    /// Events written to a subscriber, whole.
+    pub deliveries: u64,
+    /// Sends handed to the kernel.
+    pub sends: u64,
+    /// Bytes the kernel took.
+    pub bytes: u64,
+    /// Sends that were refused or cut short: the subscriber fell behind.
+    pub short_sends: u64,
+    /// Heartbeats.
+    pub heartbeats: u64,
+    /// Events handed to fan-out.
+    pub dispatched: u64,
+    /// Questions to history.
+    pub history_reads: u64,
+}

@@ -1,0 +1,256 @@
+//! The life of a stream: registration, what its socket says, deadlines, its end.
+
+use super::{Now, Output, Registration, Shard, Start, TICK_MS};
+use crate::hub::defect::{Defect, planted};
+use crate::hub::selector::NO_WALK;
+use crate::hub::subscriber::{Backlog, CloseReason, Place, Places, Rest, SlotId, State, Wait};
+
+/// Ticks in which the whole slab is swept.
+const SWEEP_TICKS: usize = 20;
+/// A sweep looks this far ahead of a token's expiry: one whole sweep and some slack.
+const EXPIRY_MARGIN_MS: u64 = 1_200;
+/// Streams that end sooner than this are watched at every tick.
+const SOON_MS: u64 = 2_500;
+/// Window before a token's expiry over which its streams' ends are spread, at most.
+const EXPIRY_SPREAD_MS: u64 = 30_000;
+/// Bytes a client may send on a stream before it is closed.
+const DISCARDED_BYTES_MAX: u32 = 16 * 1024;
+/// Times a client may wake its stream before it is closed.
+const WAKEUPS_MAX: u16 = 64;
+/// How long an ended stream waits for the client's own end, tenths of seconds.
+const LINGER_DS: u32 = 10;
+
+impl Shard {
+    pub(super) fn register(&mut self, id: SlotId, registration: Registration, now: Now) {
+        let Some(slot) = self.slab.find(id) else {
+            return;
+        };
+        debug_assert!(!registration.matchers.is_empty(), "a subscription names at least one matcher");
+        let places: Vec<Place> =
+            registration.matchers.iter().map(|matcher| self.selectors.join(matcher, slot)).collect();
+        let offset = match registration.start {
+            Start::Live => self.tail.head(),
+            Start::After(offset) => offset,
+            Start::Earliest => 0,
+        };
+        let mut backlog = Backlog::new(Wait::Slice, offset);
+        backlog.rest = Some(Rest::Head(registration.head, 0));
+        backlog.from_earliest = registration.start == Start::Earliest;
+        let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms);
+        let subscriber = self.slab.at_mut(slot);
+        subscriber.state = State::Behind;
+        subscriber.chunked = registration.chunked;
+        subscriber.sink = Some(registration.sink);
+        subscriber.offset = offset;
+        subscriber.progress_ds = now.ds();
+        subscriber.address = registration.address;
+        subscriber.places = Places::new(&places);
+        subscriber.access = registration.access;
+        subscriber.backlog = Some(Box::new(backlog));
+        let mut ending = false;
+        if let Some(expires_ms) = expires_ms.filter(|_| !planted(Defect::IgnoresExpiry)) {
+            let remaining = expires_ms.saturating_sub(now.wall_ms);
+            let window = (remaining / 10).min(EXPIRY_SPREAD_MS);
+            let early = window * u64::from(registration.spread) / u64::from(u16::MAX);
+            subscriber.expires_s = u32::try_from((expires_ms - early) / 1000).unwrap_or(u32::MAX).max(1);
+            // The next tick may come after the token's end.
+            ending = remaining <= TICK_MS * 2;
+            if remaining < SOON_MS && !ending {
+                self.soon.push((expires_ms - TICK_MS * 2, id));
+            }
+        }
+        if self.limits.lifetime_max_ms > 0 {
+            let lifetime = self.limits.lifetime_max_ms;
+            let early = lifetime / 10 * u64::from(registration.spread) / u64::from(u16::MAX);
+            subscriber.ends_ds = u32::try_from((now.mono_ms + lifetime - early) / 100).unwrap_or(u32::MAX).max(1);
+        }
+        self.counters.registered += 1;
+        self.catch_up.push_back(id);
+        if self.stopping {
+            self.close(slot, CloseReason::Stopping, now);
+        } else if ending {
+            self.close(slot, CloseReason::Expired, now);
+        }
+    }
+
+    pub(super) fn writable(&mut self, id: SlotId) {
+        let Some(slot) = self.slab.find(id) else {
+            return;
+        };
+        let Some(backlog) = &mut self.slab.at_mut(slot).backlog else {
+            return;
+        };
+        if planted(Defect::LosesWakeUp) && matches!(backlog.rest, Some(Rest::Event(..))) {
+            return;
+        }
+        if backlog.wait == Wait::Writable {
+            backlog.wait = Wait::Slice;
+            self.catch_up.push_back(id);
+        }
+    }
+
+    pub(super) fn received(&mut self, id: SlotId, bytes: u32, now: Now) {
+        let Some(slot) = self.slab.find(id) else {
+            return;
+        };
+        let subscriber = self.slab.at_mut(slot);
+        subscriber.wakeups = subscriber.wakeups.saturating_add(1);
+        let discarded = u32::from(subscriber.discarded_bytes).saturating_add(bytes);
+        subscriber.discarded_bytes = discarded.min(u32::from(u16::MAX)) as u16;
+        if subscriber.state != State::Closing && (discarded > DISCARDED_BYTES_MAX || subscriber.wakeups > WAKEUPS_MAX) {
+            self.close(slot, CloseReason::Talkative, now);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Now) {
+        let capacity = self.slab.capacity();
+        for _ in 0..capacity.div_ceil(SWEEP_TICKS) {
+            self.sweep_at = if self.sweep_at >= capacity { 0 } else { self.sweep_at };
+            self.sweep(self.sweep_at as u32, now);
+            self.sweep_at += 1;
+        }
+        if !self.soon.is_empty() {
+            let due: Vec<SlotId> =
+                self.soon.extract_if(.., |(at_ms, _)| *at_ms <= now.wall_ms).map(|(_, id)| id).collect();
+            for id in due {
+                if let Some(slot) = self.slab.find(id) {
+                    self.close(slot, CloseReason::Expired, now);
+                }
+            }
+        }
+    }
+
+    /// Looks after one slot: expiry, lifetime, write deadline, heartbeat, linger.
+    fn sweep(&mut self, slot: u32, now: Now) {
+        let limits = self.limits;
+        let Some(subscriber) = self.slab.get(slot) else {
+            return;
+        };
+        let idle_ds = now.ds().saturating_sub(subscriber.progress_ds);
+        match subscriber.state {
+            State::Vacant | State::Reserved => return,
+            State::Closing => {
+                if idle_ds >= LINGER_DS {
+                    self.shut_down(slot);
+                    self.release(slot);
+                }
+                return;
+            }
+            State::Current | State::Behind => {}
+        }
+        if subscriber.expires_s > 0 && u64::from(subscriber.expires_s) * 1000 <= now.wall_ms + EXPIRY_MARGIN_MS {
+            self.close(slot, CloseReason::Expired, now);
+        } else if subscriber.ends_ds > 0 && subscriber.ends_ds <= now.ds() {
+            self.close(slot, CloseReason::Lifetime, now);
+        } else if subscriber.state == State::Behind {
+            let blocked = subscriber.backlog.as_ref().is_some_and(|backlog| backlog.wait == Wait::Writable);
+            if blocked && limits.write_timeout_ms > 0 && u64::from(idle_ds) * 100 >= limits.write_timeout_ms {
+                self.close(slot, CloseReason::Stalled, now);
+            }
+        } else if limits.heartbeat_ms > 0 {
+            // A few slots early each, so that what one broadcast made idle together isn't due together.
+            let early = limits.heartbeat_ms / 8 * u64::from(slot % 8) / 8;
+            if u64::from(idle_ds) * 100 + early >= limits.heartbeat_ms {
+                let id = SlotId { slot, generation: subscriber.generation };
+                self.heartbeats.push_back(id);
+                // Counted as written from here, so that it is queued once however long its slice takes to come.
+                self.slab.at_mut(slot).progress_ds = now.ds();
+            }
+        }
+    }
+
+    pub(super) fn end_all(&mut self, reason: CloseReason, now: Now) {
+        for slot in 0..self.slab.capacity() as u32 {
+            if self.slab.get(slot).is_some_and(|s| matches!(s.state, State::Current | State::Behind)) {
+                self.close(slot, reason, now);
+            }
+        }
+    }
+
+    /// Ends a stream in order: no more events, the last chunk unless a frame is cut, shutdown, linger.
+    pub(super) fn close(&mut self, slot: u32, reason: CloseReason, now: Now) {
+        if !matches!(self.slab.at(slot).state, State::Current | State::Behind) {
+            return;
+        }
+        self.leave(slot);
+        self.counters.closed[reason as usize] += 1;
+        let subscriber = self.slab.at_mut(slot);
+        let rest = subscriber.backlog.take().and_then(|backlog| backlog.rest);
+        subscriber.state = State::Closing;
+        subscriber.access = None;
+        subscriber.progress_ds = now.ds();
+        // A response head nobody has seen yet still goes out: a request is not left without an answer.
+        let unanswered = matches!(rest, Some(Rest::Head(_, 0)));
+        let cut = rest.is_some() && !unanswered;
+        if unanswered {
+            let mut backlog = Backlog::new(Wait::Slice, subscriber.offset);
+            backlog.rest = rest;
+            subscriber.backlog = Some(Box::new(backlog));
+        }
+        if unanswered || subscriber.chunked && !cut {
+            let id = SlotId { slot, generation: subscriber.generation };
+            self.endings.push_back(id);
+        } else {
+            self.shut_down(slot);
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, slot: u32) {
+        let subscriber = self.slab.at_mut(slot);
+        if let (false, Some(sink)) = (subscriber.ended, subscriber.sink) {
+            subscriber.ended = true;
+            self.outputs.push_back(Output::Shutdown(sink));
+        }
+    }
+
+    /// The connection is no more.
+    pub(super) fn gone(&mut self, slot: u32) {
+        match self.slab.at(slot).state {
+            State::Current | State::Behind => {
+                self.leave(slot);
+                self.counters.closed[CloseReason::Gone as usize] += 1;
+                self.release(slot);
+            }
+            State::Closing => self.release(slot),
+            State::Vacant | State::Reserved => {}
+        }
+    }
+
+    fn release(&mut self, slot: u32) {
+        let subscriber = self.slab.at(slot);
+        if let Some(sink) = subscriber.sink {
+            self.outputs.push_back(Output::Close { sink, address: subscriber.address });
+        }
+        self.slab.release(slot);
+    }
+
+    /// Takes a subscriber out of its selectors' member lists.
+    fn leave(&mut self, slot: u32) {
+        let places = std::mem::take(&mut self.slab.at_mut(slot).places);
+        for &place in places.as_slice() {
+            if planted(Defect::SkipsMember) {
+                self.pass_over_one(place.selector);
+            }
+            let removed = self.selectors.leave(place);
+            if let Some(moved) = removed.moved_slot {
+                let places = self.slab.at_mut(moved).places.as_mut_slice();
+                let theirs = places.iter_mut().find(|other| other.selector == place.selector);
+                theirs.expect("a member knows its selectors").position = place.position;
+            }
+            if let Some(walk) = removed.orphaned_walk {
+                self.schedule.cancel(walk);
+            }
+        }
+    }
+}
+
+/// A planted defect's harm.
+impl Shard {
+    fn pass_over_one(&mut self, selector: u32) {
+        let walk = self.selectors.get(selector).walk;
+        if walk != NO_WALK {
+            let position = &mut self.schedule.get_mut(walk).position;
+            *position = position.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What became of a batch of writes.
+
+use super::part::part_bytes;
+use super::{Now, Shard};
+use crate::hub::batch::{Batch, Outcome, Part, Write};
+use crate::hub::defect::{Defect, planted};
+use crate::hub::subscriber::{Rest, SlotId, State, Wait};
+
+impl Shard {
+    pub(super) fn sent(&mut self, batch: Batch, now: Now) {
+        for write in &batch.writes {
+            self.slab.at_mut(write.slot).in_batch = false;
+            match write.outcome {
+                Outcome::Gone => self.gone(write.slot),
+                Outcome::Sent(bytes) => {
+                    self.counters.bytes += u64::from(bytes);
+                    if bytes > 0 {
+                        self.slab.at_mut(write.slot).progress_ds = now.ds();
+                    }
+                    if bytes >= write.bytes {
+                        self.sent_whole(&batch, write)
+                    } else {
+                        self.sent_short(&batch, write, bytes, now)
+                    }
+                }
+            }
+        }
+        self.batch = Some(batch);
+    }
+
+    fn sent_whole(&mut self, batch: &Batch, write: &Write) {
+        let parts = batch.parts(write);
+        self.counters.deliveries +=
+            parts.iter().filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. })).count() as u64;
+        let subscriber = self.slab.at_mut(write.slot);
+        match subscriber.state {
+            State::Behind => {
+                if let Some(backlog) = &mut subscriber.backlog {
+                    if let Some(Rest::Event(..)) = backlog.rest.take() {
+                        self.counters.deliveries += 1;
+                    }
+                    let chunks = parts.iter().filter(|part| matches!(part, Part::Chunk { .. })).count();
+                    backlog.chunk.drain(..chunks);
+                }
+                self.caught_up_to(write.slot, write.through);
+            }
+            State::Closing => self.shut_down(write.slot),
+            State::Current | State::Reserved | State::Vacant => {}
+        }
+    }
+
+    /// The socket is full: what it took of the frame being written is remembered, the rest is read again later.
+    fn sent_short(&mut self, batch: &Batch, write: &Write, bytes: u32, now: Now) {
+        self.counters.short_sends += 1;
+        let subscriber = self.slab.at(write.slot);
+        if subscriber.state == State::Closing {
+            self.shut_down(write.slot);
+            return;
+        }
+        let mut left = bytes as usize;
+        let mut offset = write.before;
+        let mut chunks = 0;
+        let mut rest_done = false;
+        let mut cut = None;
+        for &part in batch.parts(write) {
+            let length = part_bytes(subscriber, &self.tail, part).len();
+            if left < length {
+                cut = Some((part, left as u32));
+                break;
+            }
+            left -= length;
+            match part {
+                Part::Tail { offset: sent } => offset = sent,
+                Part::Chunk { index } => {
+                    chunks += 1;
+                    offset = subscriber.backlog.as_ref().map_or(offset, |backlog| backlog.chunk[index as usize].offset);
+                }
+                Part::Rest => rest_done = true,
+                Part::Heartbeat | Part::LastChunk => {}
+            }
+        }
+        let (part, at) = cut.expect("a short write is cut somewhere");
+        let rest = match part {
+            _ if at == 0 => None,
+            Part::Tail { offset: cut } => {
+                offset = cut;
+                self.tail.get(cut).map(|event| Rest::Event(event.clone(), at))
+            }
+            Part::Chunk { index } => {
+                chunks += 1;
+                let event = subscriber.backlog.as_ref().map(|backlog| backlog.chunk[index as usize].clone());
+                event.map(|event| {
+                    offset = event.offset;
+                    Rest::Event(event, at)
+                })
+            }
+            Part::Heartbeat => Some(Rest::Heartbeat(at)),
+            Part::Rest | Part::LastChunk => None,
+        };
+        let whole = batch.parts(write).iter().take_while(|&&other| other != part);
+        self.counters.deliveries +=
+            whole.filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. })).count() as u64;
+        let id = SlotId { slot: write.slot, generation: subscriber.generation };
+        let subscriber = self.slab.at_mut(write.slot);
+        subscriber.offset = offset + u64::from(planted(Defect::DropsWhenBehind));
+        if bytes == 0 && subscriber.state == State::Current {
+            // The deadline counts from the first refusal, not from the last event, which may be long ago.
+            subscriber.progress_ds = now.ds();
+        }
+        let blocked = match planted(Defect::SpinsOnBlocked) {
+            false => Wait::Writable,
+            true => Wait::Slice,
+        };
+        self.fall_behind(id, blocked);
+        let Some(backlog) = &mut self.slab.at_mut(write.slot).backlog else {
+            return;
+        };
+        match part {
+            Part::Rest => {
+                if let Some(Rest::Head(_, sent) | Rest::Event(_, sent) | Rest::Heartbeat(sent)) = &mut backlog.rest {
+                    *sent += at;
+                }
+            }
+            _ => {
+                if rest_done && let Some(Rest::Event(..)) = backlog.rest {
+                    self.counters.deliveries += 1;
+                }
+                if rest.is_some() || rest_done {
+                    backlog.rest = rest;
+                }
+            }
+        }
+        backlog.chunk.drain(..chunks);
+    }
+}

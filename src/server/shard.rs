@@ -39,9 +39,9 @@ use crate::server::turns::Turns;
 /// Fresh signature checks per turn: about a millisecond of the slowest kind.
 const SIGNATURE_CHECKS_MAX: u32 = 8;
 /// Readiness events taken per turn.
-const READY_MAX: usize = 512;
+const READY_MAX: usize = 64;
 /// Connections accepted per turn.
-const ACCEPTS_MAX: usize = 64;
+const ACCEPTS_MAX: usize = 16;
 /// Messages taken per turn.
 const MESSAGES_MAX: usize = 1024;
 /// How often history is told to drop what has aged, ticks.

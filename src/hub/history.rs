@@ -3,18 +3,22 @@
 
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::defect::{Defect, planted};
 use super::event::Event;
+use super::judge;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
-use crate::protocol::topic::{HubUrl, ParsedTopic};
+use crate::protocol::topic::HubUrl;
 
 /// Matching events in one answer at most.
 pub(super) const CHUNK_EVENTS_MAX: usize = if cfg!(test) { 16 } else { 256 };
 /// Bytes of matching events after which an answer takes no further one.
-const CHUNK_BYTES_MAX: usize = 256 * 1024;
-/// Events looked at for one answer at most.
-const SCAN_EVENTS_MAX: usize = if cfg!(test) { 100 } else { 20_000 };
+const CHUNK_BYTES_MAX: usize = 64 * 1024;
+/// Work of one answer: how long somebody may keep the others waiting for theirs.
+const READ_NS: u64 = if cfg!(test) { 100 * SCAN_NS } else { 2_000_000 };
+/// Looking at an event.
+const SCAN_NS: u64 = 100;
 /// Events taken from an engine at once: how long a reader may hold up the writer.
 const RANGE_EVENTS: usize = if cfg!(test) { 24 } else { 256 };
 
@@ -29,21 +33,15 @@ pub struct Filter {
 
 impl Filter {
     /// Whether the subscriber is to receive the event (protocol §4, "Delivery").
-    pub fn admits(&self, event: &Event, hub: &HubUrl) -> bool {
-        let needs_urls = event.private || self.matchers.iter().any(|m| matches!(m, Matcher::Pattern(_)));
-        let plain = |text| ParsedTopic { text, url: None };
-        let topics = event.topics.iter().map(|topic| match needs_urls {
-            true => ParsedTopic::new(topic.as_str(), hub),
-            false => plain(topic.as_str()),
-        });
-        let topics: Vec<_> = topics.collect();
-        topics.iter().any(|topic| self.matchers.iter().any(|matcher| matcher.matches(topic)))
-            && (!event.private
-                || planted(Defect::ReadsPrivate)
-                || self
-                    .access
-                    .as_ref()
-                    .is_some_and(|access| topics.iter().any(|topic| access.grants.may_subscribe(topic))))
+    pub(crate) fn admits(&self, event: &Event, hub: &HubUrl, budget: &mut Budget) -> bool {
+        budget.spend(SCAN_NS);
+        judge::any_matches(self.matchers.iter(), event, hub, budget)
+            && (!event.private || planted(Defect::ReadsPrivate) || self.is_granted(event, hub, budget))
+    }
+
+    fn is_granted(&self, event: &Event, hub: &HubUrl, budget: &mut Budget) -> bool {
+        let access = self.access.as_ref();
+        access.is_some_and(|access| judge::any_matches(access.grants.subscribe.iter(), event, hub, budget))
     }
 }
 
@@ -99,7 +97,8 @@ pub fn read(
     hub: &HubUrl,
 ) -> Result<HistoryChunk, HistoryError> {
     let mut chunk = HistoryChunk { events: Vec::new(), through: after };
-    let (mut bytes, mut scanned, mut earliest) = (0, 0, from_earliest);
+    let mut budget = Budget::new(READ_NS);
+    let (mut bytes, mut earliest) = (0, from_earliest);
     loop {
         let last = reader.last();
         let range = reader.range(chunk.through, earliest, RANGE_EVENTS)?;
@@ -112,12 +111,11 @@ pub fn read(
         }
         for event in range {
             chunk.through = event.offset;
-            scanned += 1;
-            if filter.admits(&event, hub) {
+            if filter.admits(&event, hub, &mut budget) {
                 bytes += event.cost_bytes();
                 chunk.events.push(event);
             }
-            if scanned == SCAN_EVENTS_MAX || chunk.events.len() == CHUNK_EVENTS_MAX || bytes >= CHUNK_BYTES_MAX {
+            if budget.is_spent() || chunk.events.len() == CHUNK_EVENTS_MAX || bytes >= CHUNK_BYTES_MAX {
                 return Ok(chunk);
             }
         }

@@ -5,10 +5,13 @@
 //! rule of the protocol means belongs in `protocol`; how bytes reach a socket belongs in `server`.
 
 mod batch;
+mod budget;
 mod defect;
 mod event;
 mod history;
+mod judge;
 mod log;
+mod pattern_index;
 mod schedule;
 mod selector;
 mod shard;

@@ -1,47 +1,72 @@
-//! The selector index of a shard: from the topics of an event to the subscribers' selectors that want it.
+//! The interned selectors of a shard: from an event to the subscribers' selectors that want it.
 //!
-//! A selector is interned: everybody who asked for the same thing shares one, with one member list. Exact ones are
-//! found by keyed hash; patterns through an index on their literal prefix, then the matcher, then a bounded cache
-//! keyed by topic. Cost grows with what matches, not with what exists.
+//! Everybody who asked for the same thing shares one selector, with one member list. Exact ones are found by keyed
+//! hash, patterns through the [`PatternIndex`]. Cost grows with what matches, not with what exists, but for patterns
+//! that crowd under one prefix; those are bounded.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::event::Event;
+use super::judge;
+use super::pattern_index::PatternIndex;
 use super::subscriber::Place;
 use crate::protocol::matcher::Matcher;
-use crate::protocol::topic::{HubUrl, ParsedTopic};
+use crate::protocol::pattern::UrlPattern;
+use crate::protocol::topic::HubUrl;
 
-/// Topics whose matching patterns are remembered, per half of the cache.
-pub(crate) const CACHED_TOPICS_MAX: usize = if cfg!(test) { 8 } else { 8 * 1024 };
-/// Newly interned patterns that a cached topic can catch up with; older entries are computed afresh.
-pub(crate) const PATTERN_LOG_MAX: usize = if cfg!(test) { 8 } else { 1024 };
 /// No walk.
 pub(crate) const NO_WALK: u32 = u32::MAX;
+/// Looking a topic up by a keyed hash.
+const LOOK_UP_NS: u64 = 100;
 
 #[derive(Debug)]
 pub(crate) struct Selector {
     /// `None` while the slot is free.
     matcher: Option<Matcher>,
     generation: u32,
+    /// Of a pattern: its position in the index.
+    position: u32,
     /// The walk that delivers what is pending here, or [`NO_WALK`].
     pub(crate) walk: u32,
     /// Slots of the subscribers.
     pub(crate) members: Vec<u32>,
 }
 
-/// A selector by number and generation, as the cache and the pattern log name it: stale ones are recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Named {
-    selector: u32,
-    generation: u32,
+impl Selector {
+    pub(crate) fn pattern(&self) -> Option<&UrlPattern> {
+        match &self.matcher {
+            Some(Matcher::Pattern(pattern)) => Some(pattern),
+            _ => None,
+        }
+    }
 }
 
-#[derive(Debug)]
-struct CachedTopic {
-    patterns: Vec<Named>,
-    /// Patterns interned before this count have been tried.
-    tried: u64,
+/// A selector by number and generation: what has gone meanwhile is recognised wherever it is still named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Named {
+    pub(crate) selector: u32,
+    pub(crate) generation: u32,
+}
+
+impl Named {
+    pub(crate) fn of(selector: u32, slots: &[Selector]) -> Named {
+        Named { selector, generation: slots[selector as usize].generation }
+    }
+
+    /// The selector, unless it has gone.
+    pub(crate) fn find<'a>(&self, slots: &'a [Selector]) -> Option<&'a Selector> {
+        slots.get(self.selector as usize).filter(|selector| selector.generation == self.generation)
+    }
+}
+
+/// The selectors an event matches, collected in one slice or in several.
+#[derive(Debug, Default)]
+pub(crate) struct Resolution {
+    /// Topics of the event that are done.
+    topics: usize,
+    found: Vec<Named>,
 }
 
 /// What a registration has to undo or move in a member list that lost an entry.
@@ -58,35 +83,30 @@ pub(crate) struct Selectors {
     hub: HubUrl,
     slots: Vec<Selector>,
     free: Vec<u32>,
+    /// Of new slots: higher than any that was there before.
+    first_generation: u32,
     exact: HashMap<Arc<str>, u32>,
     any: Option<u32>,
     patterns: HashMap<Matcher, u32>,
-    /// Literal prefix → patterns that start with it, and how many there are of each length.
-    by_prefix: HashMap<Box<str>, Vec<u32>>,
-    prefix_lengths: BTreeMap<usize, u32>,
-    /// Patterns interned since the start, and the newest of them.
-    interned: u64,
-    newest: VecDeque<Named>,
-    /// Two generations of cached topics: what is used moves to the young one, the old one is dropped whole.
-    young: HashMap<Box<str>, CachedTopic>,
-    old: HashMap<Box<str>, CachedTopic>,
+    index: PatternIndex,
+    /// What the matchers take, and may take.
+    bytes: usize,
+    bytes_max: usize,
 }
 
 impl Selectors {
-    pub(crate) fn new(hub: HubUrl) -> Selectors {
+    pub(crate) fn new(hub: HubUrl, bytes_max: usize) -> Selectors {
         Selectors {
             hub,
             slots: Vec::new(),
             free: Vec::new(),
+            first_generation: 0,
             exact: HashMap::new(),
             any: None,
             patterns: HashMap::new(),
-            by_prefix: HashMap::new(),
-            prefix_lengths: BTreeMap::new(),
-            interned: 0,
-            newest: VecDeque::new(),
-            young: HashMap::new(),
-            old: HashMap::new(),
+            index: PatternIndex::default(),
+            bytes: 0,
+            bytes_max,
         }
     }
 
@@ -103,6 +123,7 @@ impl Selectors {
     }
 
     /// Selectors somebody subscribes to.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -135,45 +156,55 @@ impl Selectors {
         Removed { moved_slot, orphaned_walk: None }
     }
 
-    /// Collects the selectors an event matches, each once.
-    pub(crate) fn resolve(&mut self, event: &Event, out: &mut Vec<u32>) {
+    /// Whether there is room for what somebody subscribes to. What is there already takes none.
+    pub(crate) fn has_room(&self, matchers: &[Matcher]) -> bool {
+        matchers.iter().all(|matcher| {
+            self.known(matcher).is_some()
+                || self.bytes < self.bytes_max && (!matcher.reads_urls() || self.index.has_room())
+        })
+    }
+
+    /// Collects the selectors an event matches, each once. False when the budget was spent before that: to be called
+    /// again with the same event and resolution.
+    pub(crate) fn resolve(
+        &mut self,
+        event: &Event,
+        resolution: &mut Resolution,
+        budget: &mut Budget,
+        out: &mut Vec<u32>,
+    ) -> bool {
         out.clear();
-        out.extend(self.any);
-        for topic in &event.topics {
-            out.extend(self.exact.get(topic.as_str()).copied());
-            if !self.patterns.is_empty() {
-                self.resolve_patterns(topic.as_str(), out);
+        for topic in &event.topics[resolution.topics..] {
+            if budget.is_spent() {
+                return false;
             }
+            budget.spend(LOOK_UP_NS);
+            let exact = self.exact.get(topic.as_str());
+            let exact = exact.map(|&selector| Named::of(selector, &self.slots));
+            if !self.index.is_empty()
+                && !self.index.resolve(&self.slots, &self.hub, topic.as_str(), budget, &mut resolution.found)
+            {
+                return false;
+            }
+            resolution.found.extend(exact);
+            resolution.topics += 1;
         }
+        out.extend(self.any);
+        // Who came or went since the first topic was looked at needs nothing of this event.
+        out.extend(resolution.found.iter().filter(|named| named.find(&self.slots).is_some()).map(|n| n.selector));
         if event.topics.len() > 1 {
             out.sort_unstable();
             out.dedup();
         }
+        resolution.topics = 0;
+        resolution.found.clear();
+        true
     }
 
     /// Whether one of a subscriber's selectors matches: what a cursor asks of each event it passes.
-    pub(crate) fn admits(&mut self, places: &[Place], event: &Event) -> bool {
-        let mut patterns = false;
-        for place in places {
-            match &self.slots[place.selector as usize].matcher {
-                Some(Matcher::Any) => return true,
-                Some(Matcher::Exact(text)) => {
-                    if event.topics.iter().any(|topic| topic.as_str() == &**text) {
-                        return true;
-                    }
-                }
-                Some(Matcher::Pattern(_)) => patterns = true,
-                None => debug_assert!(false, "a member list belongs to a live selector"),
-            }
-        }
-        if !patterns {
-            return false;
-        }
-        let mut matching = Vec::new();
-        for topic in &event.topics {
-            self.resolve_patterns(topic.as_str(), &mut matching);
-        }
-        places.iter().any(|place| matching.contains(&place.selector))
+    pub(crate) fn admits(&self, places: &[Place], event: &Event, budget: &mut Budget) -> bool {
+        let matchers = places.iter().filter_map(|place| self.slots[place.selector as usize].matcher.as_ref());
+        judge::any_matches(matchers, event, &self.hub, budget)
     }
 
     /// The matchers of a subscriber, as history readers need them.
@@ -181,92 +212,29 @@ impl Selectors {
         places.iter().filter_map(|place| self.slots[place.selector as usize].matcher.clone()).collect()
     }
 
-    fn resolve_patterns(&mut self, topic: &str, out: &mut Vec<u32>) {
-        let log_start = self.interned - self.newest.len() as u64;
-        if !self.young.contains_key(topic) {
-            if self.young.len() >= CACHED_TOPICS_MAX {
-                self.old = std::mem::take(&mut self.young);
-            }
-            let entry = self.old.remove(topic).filter(|entry| entry.tried >= log_start);
-            let entry = entry.unwrap_or_else(|| self.match_patterns(topic));
-            self.young.insert(topic.into(), entry);
-        }
-        let Some(entry) = self.young.get_mut(topic) else {
-            return;
-        };
-        if entry.tried < log_start {
-            *entry = Self::match_patterns_in(
-                &self.slots,
-                &self.by_prefix,
-                &self.prefix_lengths,
-                &self.hub,
-                topic,
-                self.interned,
-            );
-        } else if entry.tried < self.interned {
-            // Only what was interned since: a pattern added per publish costs one match per publish.
-            let parsed = ParsedTopic::new(topic, &self.hub);
-            for named in self.newest.iter().skip((entry.tried - log_start) as usize) {
-                let selector = &self.slots[named.selector as usize];
-                let live = selector.generation == named.generation;
-                if live && selector.matcher.as_ref().is_some_and(|matcher| matcher.matches(&parsed)) {
-                    entry.patterns.push(*named);
-                }
-            }
-            entry.tried = self.interned;
-        }
-        let slots = &self.slots;
-        entry.patterns.retain(|named| {
-            let selector = &slots[named.selector as usize];
-            selector.generation == named.generation && selector.matcher.is_some()
-        });
-        out.extend(entry.patterns.iter().map(|named| named.selector));
-    }
-
-    fn match_patterns(&self, topic: &str) -> CachedTopic {
-        Self::match_patterns_in(&self.slots, &self.by_prefix, &self.prefix_lengths, &self.hub, topic, self.interned)
-    }
-
-    fn match_patterns_in(
-        slots: &[Selector],
-        by_prefix: &HashMap<Box<str>, Vec<u32>>,
-        prefix_lengths: &BTreeMap<usize, u32>,
-        hub: &HubUrl,
-        topic: &str,
-        interned: u64,
-    ) -> CachedTopic {
-        let parsed = ParsedTopic::new(topic, hub);
-        let mut patterns = Vec::new();
-        if let Some(address) = parsed.address() {
-            for &length in prefix_lengths.keys() {
-                let Some(prefix) = address.get(..length) else {
-                    continue;
-                };
-                for &selector in by_prefix.get(prefix).into_iter().flatten() {
-                    let candidate = &slots[selector as usize];
-                    if candidate.matcher.as_ref().is_some_and(|matcher| matcher.matches(&parsed)) {
-                        patterns.push(Named { selector, generation: candidate.generation });
-                    }
-                }
-            }
-        }
-        CachedTopic { patterns, tried: interned }
-    }
-
-    fn intern(&mut self, matcher: &Matcher) -> u32 {
-        let known = match matcher {
+    fn known(&self, matcher: &Matcher) -> Option<u32> {
+        match matcher {
             Matcher::Any => self.any,
             Matcher::Exact(text) => self.exact.get(text).copied(),
             Matcher::Pattern(_) => self.patterns.get(matcher).copied(),
-        };
-        if let Some(selector) = known {
+        }
+    }
+
+    fn intern(&mut self, matcher: &Matcher) -> u32 {
+        if let Some(selector) = self.known(matcher) {
             return selector;
         }
         let selector = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Selector { matcher: None, generation: 0, walk: NO_WALK, members: Vec::new() });
+            self.slots.push(Selector {
+                matcher: None,
+                generation: self.first_generation,
+                position: 0,
+                walk: NO_WALK,
+                members: Vec::new(),
+            });
             (self.slots.len() - 1) as u32
         });
-        self.slots[selector as usize].matcher = Some(matcher.clone());
+        self.bytes += owned_bytes(matcher);
         match matcher {
             Matcher::Any => self.any = Some(selector),
             Matcher::Exact(text) => {
@@ -274,16 +242,11 @@ impl Selectors {
             }
             Matcher::Pattern(pattern) => {
                 self.patterns.insert(matcher.clone(), selector);
-                let prefix = pattern.address_prefix();
-                self.by_prefix.entry(prefix.into()).or_default().push(selector);
-                *self.prefix_lengths.entry(prefix.len()).or_default() += 1;
-                self.interned += 1;
-                self.newest.push_back(Named { selector, generation: self.slots[selector as usize].generation });
-                if self.newest.len() > PATTERN_LOG_MAX {
-                    self.newest.pop_front();
-                }
+                let slot = &mut self.slots[selector as usize];
+                slot.position = self.index.add(selector, slot.generation, pattern);
             }
         }
+        self.slots[selector as usize].matcher = Some(matcher.clone());
         selector
     }
 
@@ -292,6 +255,7 @@ impl Selectors {
         let matcher = slot.matcher.take().expect("a selector is dropped once");
         slot.generation = slot.generation.wrapping_add(1);
         slot.members = Vec::new();
+        self.bytes -= owned_bytes(&matcher);
         match &matcher {
             Matcher::Any => self.any = None,
             Matcher::Exact(text) => {
@@ -301,48 +265,39 @@ impl Selectors {
             Matcher::Pattern(pattern) => {
                 self.patterns.remove(&matcher);
                 shrink(&mut self.patterns);
-                let prefix = pattern.address_prefix();
-                if let Some(list) = self.by_prefix.get_mut(prefix) {
-                    list.retain(|&other| other != selector);
-                    if list.is_empty() {
-                        self.by_prefix.remove(prefix);
-                    }
-                }
-                if let Some(count) = self.prefix_lengths.get_mut(&prefix.len()) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.prefix_lengths.remove(&prefix.len());
-                    }
-                }
-                if self.patterns.is_empty() {
-                    // Nothing names them any more: the caches would only hold memory.
-                    self.young = HashMap::new();
-                    self.old = HashMap::new();
-                    self.newest = VecDeque::new();
+                let position = slot.position;
+                if let Some(moved) = self.index.remove(pattern, position) {
+                    self.slots[moved as usize].position = position;
                 }
             }
         }
         self.free.push(selector);
         if self.free.len() == self.slots.len() {
-            let next = self.slots.iter().map(|slot| slot.generation).max().unwrap_or(0);
-            debug_assert!(
-                self.newest.is_empty() && self.young.is_empty(),
-                "generations {next} may start again: nothing names one"
-            );
+            let newest = self.slots.iter().map(|slot| slot.generation).max().unwrap_or(0);
+            self.first_generation = newest.wrapping_add(1);
             self.slots = Vec::new();
             self.free = Vec::new();
         }
     }
 }
 
+/// The memory an interned matcher and its places in the tables take, roughly.
+fn owned_bytes(matcher: &Matcher) -> usize {
+    match matcher {
+        Matcher::Any => 0,
+        Matcher::Exact(text) => size_of::<Selector>() + 80 + text.len(),
+        Matcher::Pattern(pattern) => size_of::<Selector>() + 120 + pattern.owned_bytes(),
+    }
+}
+
 #[cfg(test)]
 impl Selectors {
     pub(crate) fn cached_topics(&self) -> usize {
-        self.young.len() + self.old.len()
+        self.index.cached_topics()
     }
 
     pub(crate) fn recent_patterns(&self) -> usize {
-        self.newest.len()
+        self.index.recent_patterns()
     }
 }
 
@@ -358,7 +313,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::hub::pattern_index::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
     use crate::protocol::matcher::MatchType;
+    use crate::protocol::topic::ParsedTopic;
 
     const TOPICS: [&str; 12] = [
         "https://a.example/books/1",
@@ -407,9 +364,19 @@ mod tests {
         texts
     }
 
+    fn pattern(text: &str) -> Matcher {
+        Matcher::parse(MatchType::UrlPattern, text, &hub()).unwrap()
+    }
+
+    /// Resolves an event, in as many slices as it takes.
+    fn resolve(selectors: &mut Selectors, event: &Event, slice_ns: u64, out: &mut Vec<u32>) {
+        let mut resolution = Resolution::default();
+        while !selectors.resolve(event, &mut resolution, &mut Budget::new(slice_ns), out) {}
+    }
+
     #[test]
     fn a_selector_is_shared_and_gone_with_its_last_member() {
-        let mut selectors = Selectors::new(hub());
+        let mut selectors = Selectors::new(hub(), usize::MAX);
         let matcher = Matcher::Exact("urn:a".into());
         let [first, second, third] = [7, 8, 9].map(|slot| selectors.join(&matcher, slot));
         assert_eq!((first.selector, selectors.len()), (second.selector, 1));
@@ -426,35 +393,90 @@ mod tests {
 
     #[test]
     fn a_number_that_is_used_again_is_not_taken_for_the_pattern_it_was() {
-        let mut selectors = Selectors::new(hub());
+        let mut selectors = Selectors::new(hub(), usize::MAX);
         let [any, books, never] = [0, 12, 23].map(|n| matchers()[n].clone());
         let event = Event::sample(1, &["https://a.example/books/1"], None, 0);
         let mut found = Vec::new();
         // Keeps the cache alive.
         selectors.join(&never, 1);
         let place = selectors.join(&books, 2);
-        selectors.resolve(&event, &mut found);
+        resolve(&mut selectors, &event, u64::MAX, &mut found);
         assert_eq!(found, [place.selector]);
         selectors.leave(place);
         let reused = selectors.join(&Matcher::Exact("urn:other".into()), 3);
         assert_eq!(reused.selector, place.selector);
-        selectors.resolve(&event, &mut found);
+        resolve(&mut selectors, &event, u64::MAX, &mut found);
         assert_eq!(found, [0; 0]);
         let any = selectors.join(&any, 4);
-        selectors.resolve(&event, &mut found);
+        resolve(&mut selectors, &event, u64::MAX, &mut found);
         assert_eq!(found, [any.selector]);
+    }
+
+    #[test]
+    fn who_comes_and_goes_between_two_slices_gets_nothing_of_the_event() {
+        let mut selectors = Selectors::new(hub(), usize::MAX);
+        let event = Event::sample(1, &["https://a.example/books/1", "urn:x"], None, 0);
+        let (mut resolution, mut found) = (Resolution::default(), Vec::new());
+        let places: Vec<Place> = (0..20).map(|n| selectors.join(&pattern(&format!("https://*/:a{n}/1")), n)).collect();
+        assert!(!selectors.resolve(&event, &mut resolution, &mut Budget::new(1), &mut found), "one pattern a slice");
+        for place in &places[5..] {
+            selectors.leave(*place);
+        }
+        let newcomers: Vec<u32> =
+            (0..20).map(|n| selectors.join(&pattern(&format!("https://*/:b{n}/1")), n).selector).collect();
+        while !selectors.resolve(&event, &mut resolution, &mut Budget::new(1), &mut found) {}
+        assert!(!newcomers.iter().any(|selector| found.contains(selector)));
+        assert_eq!(found.len(), 5);
+        // The next event is theirs too.
+        resolve(&mut selectors, &event, 1, &mut found);
+        assert_eq!(found.len(), 25);
+    }
+
+    /// Seen: 100,000 patterns without a common prefix cost every fresh topic 29 ms.
+    #[test]
+    fn patterns_that_crowd_under_one_prefix_are_bounded() {
+        let mut selectors = Selectors::new(hub(), usize::MAX);
+        let mut places = Vec::new();
+        for n in 0.. {
+            let crowding = pattern(&format!("https://*/:a/{n}"));
+            if !selectors.has_room(std::slice::from_ref(&crowding)) {
+                break;
+            }
+            places.push(selectors.join(&crowding, n));
+        }
+        assert!((1_000..100_000).contains(&places.len()), "{}", places.len());
+        let known = pattern("https://*/:a/0");
+        assert!(selectors.has_room(&[known.clone(), Matcher::Any, Matcher::Exact("urn:x".into())]));
+        assert!(!selectors.has_room(&[known, pattern("urn\\:x\\:*")]));
+        // Each has its position in the list by prefix until the last has left.
+        for place in places {
+            selectors.leave(place);
+        }
+        assert!(selectors.has_room(&[pattern("https://*/:a/0")]));
+    }
+
+    #[test]
+    fn what_subscribers_ask_for_is_bounded_in_bytes() {
+        let mut selectors = Selectors::new(hub(), 1_000);
+        let long = Matcher::Exact("x".repeat(900).into());
+        assert!(selectors.has_room(std::slice::from_ref(&long)));
+        let place = selectors.join(&long, 1);
+        assert!(selectors.has_room(&[long]) && !selectors.has_room(&[Matcher::Exact("y".into())]));
+        selectors.leave(place);
+        assert!(selectors.has_room(&[Matcher::Exact("y".into())]));
     }
 
     proptest! {
         #[test]
         fn resolving_is_matching_every_selector(
+            slice_ns in proptest::sample::select(vec![1, 1_000, 3_000, u64::MAX]),
             steps in proptest::collection::vec(
                 (0_u8..3, 0_usize..24, proptest::collection::vec(0_usize..12, 1..4)),
                 1..120,
             ),
         ) {
             let (hub, matchers) = (hub(), matchers());
-            let mut selectors = Selectors::new(hub.clone());
+            let mut selectors = Selectors::new(hub.clone(), usize::MAX);
             // Each slot has one selector; the list says which and where.
             let mut members: Vec<(Matcher, Place)> = Vec::new();
             let mut found = Vec::new();
@@ -491,13 +513,13 @@ mod tests {
                     members.iter().filter(|(m, _)| fits(m)).map(|(m, _)| format!("{m:?}")).collect();
                 expected.sort();
                 expected.dedup();
-                selectors.resolve(&event, &mut found);
+                resolve(&mut selectors, &event, slice_ns, &mut found);
                 prop_assert_eq!(texts(&selectors, &found), expected);
                 for (matcher, place) in &members {
-                    prop_assert_eq!(selectors.admits(&[*place], &event), fits(matcher));
+                    prop_assert_eq!(selectors.admits(&[*place], &event, &mut Budget::new(0)), fits(matcher));
                 }
-                prop_assert!(selectors.young.len() <= CACHED_TOPICS_MAX);
-                prop_assert!(selectors.newest.len() <= PATTERN_LOG_MAX);
+                prop_assert!(selectors.cached_topics() <= 2 * CACHED_TOPICS_MAX);
+                prop_assert!(selectors.recent_patterns() <= PATTERN_LOG_MAX);
             }
             while let Some((_, place)) = members.pop() {
                 if let Some(moved) = selectors.leave(place).moved_slot {
@@ -505,7 +527,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(selectors.slots.len() + selectors.cached_topics() + selectors.recent_patterns(), 0);
-            prop_assert!(selectors.by_prefix.is_empty() && selectors.prefix_lengths.is_empty());
+            prop_assert_eq!((selectors.index.is_empty(), selectors.bytes), (true, 0));
         }
     }
 }

@@ -16,16 +16,20 @@ use std::collections::VecDeque;
 
 use super::batch::{Batch, Part, Write};
 use super::schedule::Schedule;
-use super::selector::Selectors;
+use super::selector::{Resolution, Selectors};
 use super::slab::Slab;
-use super::subscriber::{CloseReason, Sink, SlotId};
+use super::subscriber::{CloseReason, Sink, SlotId, State};
 use super::tail::Tail;
+use crate::protocol::matcher::Matcher;
 use crate::protocol::topic::HubUrl;
+use fan_out::SLICE_NS;
 #[cfg(test)]
-pub(super) use fan_out::PENDING_MAX;
-use fan_out::SLICE_STEPS;
+pub(super) use fan_out::{JUDGE_NS, PENDING_MAX, SEND_NS};
 pub use interface::{Counters, Input, Now, Output, Registration, ShardLimits, Start, TICK_MS};
 use part::part_bytes;
+
+/// Who has taken nothing for so long is not waited for when the hub stops, tenths of seconds.
+const LATELY_DS: u32 = 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -47,12 +51,14 @@ pub struct Shard {
     outputs: VecDeque<Output>,
     /// Storage of the batch between slices; `None` while one is being carried out.
     batch: Option<Batch>,
+    /// The event being dispatched, as far as it has come.
+    resolution: Resolution,
     resolved: Vec<u32>,
     offsets: Vec<u64>,
     /// Verdicts on private events within one slice: (offset, address of the access), outcome.
     verdicts: Vec<(u64, usize, bool)>,
     sweep_at: usize,
-    slice_steps: u32,
+    slice_ns: u64,
     turn: u32,
     stopping: bool,
     counters: Counters,
@@ -66,7 +72,7 @@ impl Shard {
             slab: Slab::default(),
             tail: Tail::new(head, limits.tail_bytes_max),
             dispatched: head,
-            selectors: Selectors::new(hub),
+            selectors: Selectors::new(hub, limits.selectors_bytes_max),
             schedule: Schedule::default(),
             catch_up: VecDeque::new(),
             heartbeats: VecDeque::new(),
@@ -74,11 +80,12 @@ impl Shard {
             soon: Vec::new(),
             outputs: VecDeque::new(),
             batch: Some(Batch::default()),
+            resolution: Resolution::default(),
             resolved: Vec::new(),
             offsets: Vec::new(),
             verdicts: Vec::new(),
             sweep_at: 0,
-            slice_steps: SLICE_STEPS,
+            slice_ns: SLICE_NS,
             turn: 0,
             stopping: false,
             counters: Counters::default(),
@@ -105,7 +112,7 @@ impl Shard {
                     self.slab.release(slot);
                 }
             }
-            Input::Writable(id) => self.writable(id),
+            Input::Writable(id) => self.writable(id, now),
             Input::Received(id, bytes) => self.received(id, bytes, now),
             Input::Gone(id) => {
                 if let Some(slot) = self.slab.find(id) {
@@ -163,9 +170,17 @@ impl Shard {
         self.slab.find(id).and_then(|slot| self.slab.at(slot).sink)
     }
 
-    /// Distinct selectors.
-    pub fn selectors(&self) -> usize {
-        self.selectors.len()
+    /// Whether there is room for what somebody wants to subscribe to: the selectors of all are bounded.
+    pub fn has_room(&self, matchers: &[Matcher]) -> bool {
+        self.selectors.has_room(matchers)
+    }
+
+    /// Whether something is still owed to somebody who has taken some of it lately: what a stop waits for.
+    pub fn owes(&mut self, now: Now) -> bool {
+        self.busy()
+            || (0..self.slab.capacity() as u32).filter_map(|slot| self.slab.get(slot)).any(|subscriber| {
+                subscriber.state == State::Behind && now.ds().saturating_sub(subscriber.progress_ds) <= LATELY_DS
+            })
     }
 
     /// What has been counted since the start.

@@ -1,7 +1,7 @@
 //! One event stream: a place in the log plus a filter.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::event::Event;
 use crate::protocol::token::Access;
@@ -150,6 +150,9 @@ pub(crate) enum Rest {
     Head(Box<[u8]>, u32),
     /// An event, from a byte of its frame (in the connection's own form: chunked or plain).
     Event(Arc<Event>, u32),
+    /// The same while the socket is full. It doesn't keep the event: were it to, stalled clients would hold more than
+    /// tail and history may.
+    Stalled(Weak<Event>, u32),
     /// A heartbeat.
     Heartbeat(u32),
 }
@@ -165,7 +168,7 @@ pub(crate) enum Wait {
     History,
 }
 
-/// What a subscriber needs only while it is behind. Constant in size: a slow reader has no queue.
+/// What a subscriber needs only while it is behind. Constant in size while its socket is full: a slow reader has no queue.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     pub(crate) wait: Wait,
@@ -181,6 +184,25 @@ pub(crate) struct Backlog {
 impl Backlog {
     pub(crate) fn new(wait: Wait, offset: u64) -> Backlog {
         Backlog { wait, rest: None, chunk: VecDeque::new(), through: offset, from_earliest: false }
+    }
+
+    /// The socket is full: lets go of events until it isn't. What history answered is asked for again.
+    pub(crate) fn stall(&mut self) {
+        self.chunk = VecDeque::new();
+        if let Some(Rest::Event(event, at)) = &self.rest {
+            self.rest = Some(Rest::Stalled(Arc::downgrade(event), *at));
+        }
+    }
+
+    /// The socket has room: whether the event it was cut in is still there.
+    pub(crate) fn resume(&mut self) -> bool {
+        if let Some(Rest::Stalled(event, at)) = &self.rest {
+            match event.upgrade() {
+                Some(event) => self.rest = Some(Rest::Event(event, *at)),
+                None => return false,
+            }
+        }
+        true
     }
 }
 

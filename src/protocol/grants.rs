@@ -8,6 +8,7 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::matcher::{MatchType, Matcher, MatcherError};
+use super::pattern::Asker;
 use super::topic::{HubUrl, ParsedTopic};
 
 /// The `type` of the entries that are for a hub.
@@ -194,7 +195,11 @@ fn matchers(
             Some(name) => name.as_str().and_then(MatchType::from_name),
         };
         let kind = kind.ok_or(GrantsError::MatchType { entry, topic })?;
-        Matcher::parse(kind, text, hub).map_err(|reason| GrantsError::Matcher { entry, topic, reason })
+        Matcher::parse_for(Asker::Token, kind, text, hub).map_err(|reason| GrantsError::Matcher {
+            entry,
+            topic,
+            reason,
+        })
     };
     topics.iter().enumerate().map(matcher).collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::pattern::{PatternError, UrlPattern};
+use super::pattern::{Asker, PatternError, UrlPattern};
 use super::text::{self, TextError};
 use super::topic::{HubUrl, ParsedTopic};
 
@@ -59,15 +59,20 @@ pub enum MatcherError {
 }
 
 impl Matcher {
-    /// Parses a value. `*` is the wildcard whatever the type.
+    /// Parses a value of a subscription. `*` is the wildcard whatever the type.
     pub fn parse(kind: MatchType, value: &str, hub: &HubUrl) -> Result<Matcher, MatcherError> {
+        Matcher::parse_for(Asker::Subscription, kind, value, hub)
+    }
+
+    /// Parses a value on behalf of a subscription or a token.
+    pub fn parse_for(asker: Asker, kind: MatchType, value: &str, hub: &HubUrl) -> Result<Matcher, MatcherError> {
         if value == "*" {
             return Ok(Matcher::Any);
         }
         text::check(value)?;
         Ok(match kind {
             MatchType::Exact => Matcher::Exact(value.into()),
-            MatchType::UrlPattern => Matcher::Pattern(UrlPattern::parse(value, hub)?),
+            MatchType::UrlPattern => Matcher::Pattern(UrlPattern::parse(value, hub, asker)?),
         })
     }
 
@@ -78,6 +83,20 @@ impl Matcher {
             Matcher::Exact(text) => **text == *topic.text,
             Matcher::Pattern(pattern) => topic.url.as_ref().is_some_and(|url| pattern.matches(url)),
         }
+    }
+
+    /// What [`Matcher::matches`] may cost, nanoseconds: an upper bound by which work is cut into slices.
+    pub fn cost_ns(&self, topic: &ParsedTopic<'_>) -> u64 {
+        const COMPARISON_NS: u64 = 10;
+        match (self, &topic.url) {
+            (Matcher::Pattern(pattern), Some(url)) => pattern.cost_ns(url.as_str().len()),
+            _ => COMPARISON_NS,
+        }
+    }
+
+    /// Whether topics have to be read as URLs for it.
+    pub fn reads_urls(&self) -> bool {
+        matches!(self, Matcher::Pattern(_))
     }
 
     /// The value as it was written.

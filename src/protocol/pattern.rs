@@ -41,8 +41,16 @@ pub struct UrlPattern {
     /// One for each [`REGEX`] of the program.
     regexes: Box<[Arc<Compiled>]>,
     address_prefix: Box<str>,
-    /// How much of `address_prefix` holds for URLs with user and password too.
-    literal_prefix: usize,
+    cost_ns_per_byte: u32,
+}
+
+/// Who asks for a pattern, which decides what of the memory for regular expressions it may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A subscription.
+    Subscription,
+    /// A token's grant.
+    Token,
 }
 
 /// Why the hub doesn't take a pattern.
@@ -86,7 +94,7 @@ pub enum PatternError {
 
 impl UrlPattern {
     /// Parses a pattern, relative ones against the hub's URL.
-    pub fn parse(text: &str, hub: &HubUrl) -> Result<Arc<UrlPattern>, PatternError> {
+    pub fn parse(text: &str, hub: &HubUrl, asker: Asker) -> Result<Arc<UrlPattern>, PatternError> {
         if text.len() > PATTERN_BYTES_MAX {
             return Err(PatternError::TooLong { length: text.len() });
         }
@@ -109,15 +117,17 @@ impl UrlPattern {
             if place > 0 {
                 program.push(SEPARATOR);
             }
-            translate(matcher, &mut program, &mut regexes)?;
+            translate(matcher, asker, &mut program, &mut regexes)?;
         }
-        let (address_prefix, literal_prefix) = prefix::of(&program);
+        let address_prefix = prefix::of(&program);
+        let segments = program.split(|&b| b == SEPARATOR).map(segments::cost_ns_per_byte).max().unwrap_or_default();
+        let cost_ns_per_byte = segments + regexes.iter().map(|regex| regex.cost_ns_per_byte()).sum::<u32>();
         Ok(Arc::new(UrlPattern {
             text: text.into(),
             program: program.into(),
             regexes: regexes.into(),
             address_prefix: address_prefix.into(),
-            literal_prefix,
+            cost_ns_per_byte,
         }))
     }
 
@@ -141,23 +151,16 @@ impl UrlPattern {
         &self.text
     }
 
-    /// What every matching URL, as [`Url::as_str`] gives it, starts with; empty when unknown.
-    ///
-    /// A pattern that doesn't speak of user and password takes any, so this seldom goes beyond `https://`:
-    /// [`UrlPattern::address_prefix`] is the better key of an index.
-    pub fn literal_prefix(&self) -> &str {
-        &self.address_prefix[..self.literal_prefix]
+    /// What [`UrlPattern::matches`] may cost, nanoseconds: an upper bound by which work is cut into slices.
+    pub fn cost_ns(&self, url_bytes: usize) -> u64 {
+        const COMPONENTS_NS: u64 = 60;
+        COMPONENTS_NS + u64::from(self.cost_ns_per_byte) * url_bytes as u64
     }
 
     /// What every matching URL starts with once user and password are left out, as
     /// [`ParsedTopic::address`](super::topic::ParsedTopic::address) does; empty when unknown.
     pub fn address_prefix(&self) -> &str {
         &self.address_prefix
-    }
-
-    /// Whether a shared regular expression is needed; such a pattern costs microseconds rather than nanoseconds.
-    pub fn has_regex(&self) -> bool {
-        !self.regexes.is_empty()
     }
 
     /// The memory the pattern owns, in bytes, without shared regular expressions.
@@ -198,8 +201,6 @@ impl Components {
     const PATH: usize = 1;
     const PROTOCOL: usize = 2;
     const PORT: usize = 3;
-    const USER: usize = 4;
-    const PASSWORD: usize = 5;
 
     fn of_url(url: &Url) -> [&str; 8] {
         [
@@ -257,6 +258,7 @@ impl RegExp for Uncompiled {
 /// Appends a component's program, and its regular expression if it needs one.
 fn translate(
     matcher: &Matcher<Uncompiled>,
+    asker: Asker,
     program: &mut Vec<u8>,
     regexes: &mut Vec<Arc<Compiled>>,
 ) -> Result<(), PatternError> {
@@ -274,7 +276,7 @@ fn translate(
             match segments::from_regex(source) {
                 Some(translated) => program.extend(translated),
                 None => {
-                    regexes.push(Compiled::get(source)?);
+                    regexes.push(Compiled::get(source, asker)?);
                     program.push(REGEX);
                 }
             }

@@ -80,6 +80,7 @@ impl Settings {
             cookie_name: config.cookie_name.clone(),
             shard: ShardLimits {
                 tail_bytes_max: config.tail_bytes,
+                selectors_bytes_max: usize::MAX,
                 heartbeat_ms: config.heartbeat.map_or(0, milliseconds),
                 write_timeout_ms: milliseconds(config.write_timeout),
                 lifetime_max_ms: config.max_lifetime.map_or(0, milliseconds),

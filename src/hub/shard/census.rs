@@ -76,7 +76,7 @@ impl Shard {
     }
 
     /// Makes slices smaller, so that few subscribers are enough to fill one.
-    pub(crate) fn set_slice_steps(&mut self, steps: u32) {
-        self.slice_steps = steps;
+    pub(crate) fn set_slice_ns(&mut self, ns: u64) {
+        self.slice_ns = ns;
     }
 }

@@ -4,18 +4,22 @@ use super::fan_out::{push_write, readable};
 use super::part::{frame_bytes, part_bytes};
 use super::{Now, Output, Shard};
 use crate::hub::batch::{Batch, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX};
+use crate::hub::budget::Budget;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::history::{CHUNK_EVENTS_MAX, Filter, HistoryChunk, HistoryError};
 use crate::hub::subscriber::{Backlog, CloseReason, SlotId, State, Wait};
 
+/// A visit of somebody who is behind, and each event its cursor passes.
+const ADVANCE_NS: u64 = 800;
+const SCAN_NS: u64 = 100;
 /// Events of the tail a cursor passes per visit at most.
 const CURSOR_SCAN_MAX: u64 = if cfg!(test) { 32 } else { 1024 };
 
 impl Shard {
     /// Lets a subscriber that is behind read on from its cursor: what is left of the last write, then its chunk of
     /// history, then the tail; when its cursor meets the head it is current, in one step.
-    pub(super) fn advance(&mut self, id: SlotId, steps: &mut u32, batch: &mut Batch) {
-        *steps = steps.saturating_sub(2);
+    pub(super) fn advance(&mut self, id: SlotId, budget: &mut Budget, batch: &mut Batch) {
+        budget.spend(ADVANCE_NS);
         let Some(slot) = self.slab.find(id) else {
             return;
         };
@@ -57,16 +61,16 @@ impl Shard {
         } else {
             let scan_end = self.tail.head().min(before.saturating_add(CURSOR_SCAN_MAX));
             let mut next = before + 1;
-            while next <= scan_end && room(batch.parts.len(), bytes) {
+            while next <= scan_end && room(batch.parts.len(), bytes) && (next == before + 1 || !budget.is_spent()) {
                 let Some(event) = self.tail.get(next) else {
                     break;
                 };
-                *steps = steps.saturating_sub(1);
+                budget.spend(SCAN_NS);
                 let subscriber = self.slab.at(slot);
-                if self.selectors.admits(subscriber.places.as_slice(), event)
+                if self.selectors.admits(subscriber.places.as_slice(), event, budget)
                     && (!event.private
                         || planted(Defect::ReplaysPrivate)
-                        || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts))
+                        || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts, budget))
                 {
                     bytes += frame_bytes(event, subscriber.chunked).len();
                     batch.parts.push(Part::Tail { offset: next });
@@ -79,7 +83,7 @@ impl Shard {
             let subscriber = self.slab.at_mut(slot);
             subscriber.in_batch = true;
             let sink = subscriber.sink;
-            push_write(batch, slot, sink, first_part, bytes, before, through, steps);
+            push_write(batch, slot, sink, first_part, bytes, before, through, budget);
         } else {
             self.caught_up_to(slot, through);
         }

@@ -6,21 +6,30 @@ use std::sync::Arc;
 use super::Shard;
 use super::part::{frame_bytes, part_bytes};
 use crate::hub::batch::{Batch, Outcome, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX, Write};
+use crate::hub::budget::Budget;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::event::Event;
+use crate::hub::judge;
 use crate::hub::selector::NO_WALK;
 use crate::hub::subscriber::{Sink, SlotId, State, Wait};
 use crate::protocol::token::Access;
-use crate::protocol::topic::{HubUrl, ParsedTopic};
+use crate::protocol::topic::HubUrl;
 
-/// Work of one slice, in steps: about 120 sends, 1 ms.
-pub(super) const SLICE_STEPS: u32 = 2048;
-/// Steps of a send.
-const SEND_STEPS: u32 = 17;
-/// Bytes of a send that cost one step more.
-const STEP_BYTES: usize = 1024;
-/// Events handed to fan-out per slice at most.
-const DISPATCH_EVENTS_MAX: u32 = 256;
+/// Work of one slice: about 110 sends.
+pub(super) const SLICE_NS: u64 = 1_000_000;
+/// A send, and what it costs more per byte.
+pub(in crate::hub) const SEND_NS: u64 = 8_500;
+const BYTES_PER_NS: usize = 2;
+/// Looking whether a member of a selector has something pending.
+const VISIT_NS: u64 = 400;
+/// Collecting one pending offset of a subscriber.
+const OFFSET_NS: u64 = 15;
+/// Handing an event to fan-out, and hanging it on one selector.
+const DISPATCH_NS: u64 = 1_000;
+const HANG_NS: u64 = 150;
+/// Finding an earlier verdict on a private event, and coming to a new one, whatever it is judged by.
+const VERDICT_NS: u64 = 50;
+pub(in crate::hub) const JUDGE_NS: u64 = 400;
 /// (selector, event) pairs pending at most; dispatch pauses beyond.
 pub(in crate::hub) const PENDING_MAX: usize = if cfg!(test) { 1024 } else { 1 << 20 };
 
@@ -40,7 +49,8 @@ impl Shard {
         let mut batch = self.batch.take().expect("the last batch has come back");
         batch.clear();
         self.verdicts.clear();
-        self.dispatch();
+        let mut budget = Budget::new(self.slice_ns);
+        self.dispatch(&mut budget);
         self.turn = self.turn.wrapping_add(1);
         use Source::{CatchUp, Chores, Oldest, Smallest};
         let order = match self.turn % 4 {
@@ -49,9 +59,8 @@ impl Shard {
             // Chores are few, and slow readers may be many: behind them a heartbeat would never come.
             _ => [Chores, CatchUp, Smallest, Oldest],
         };
-        let mut steps = self.slice_steps;
         for source in order {
-            while steps > 0 && self.serve(source, &mut steps, &mut batch) {}
+            while !budget.is_spent() && self.serve(source, &mut budget, &mut batch) {}
         }
         if batch.writes.is_empty() {
             self.batch = Some(batch);
@@ -62,7 +71,7 @@ impl Shard {
     }
 
     /// Does a piece of one kind of work; false when there is none of it.
-    fn serve(&mut self, source: Source, steps: &mut u32, batch: &mut Batch) -> bool {
+    fn serve(&mut self, source: Source, budget: &mut Budget, batch: &mut Batch) -> bool {
         let walk = match source {
             Source::Oldest if !planted(Defect::SmallestOnly) => self.schedule.oldest(),
             Source::Smallest if planted(Defect::OldestOnly) => self.schedule.oldest(),
@@ -71,25 +80,25 @@ impl Shard {
                 let Some(id) = self.catch_up.pop_front() else {
                     return false;
                 };
-                self.advance(id, steps, batch);
+                self.advance(id, budget, batch);
                 return true;
             }
-            Source::Chores => return self.chore(steps, batch),
+            Source::Chores => return self.chore(budget, batch),
         };
         let Some(walk) = walk else { return false };
-        self.walk(walk, steps, batch)
+        self.walk(walk, budget, batch)
     }
 
     /// Walks on over a selector's members. False when the pass can't go on in this batch.
-    fn walk(&mut self, walk: u32, steps: &mut u32, batch: &mut Batch) -> bool {
+    fn walk(&mut self, walk: u32, budget: &mut Budget, batch: &mut Batch) -> bool {
         let selector = self.schedule.get(walk).selector;
         let mut position = self.schedule.get(walk).position.min(self.selectors.get(selector).members.len() as u32);
         let mut low = self.schedule.get(walk).pass_low;
         let mut met_batch = false;
-        while position > 0 && *steps > 0 {
+        while position > 0 && !budget.is_spent() {
             position -= 1;
             let slot = self.selectors.get(selector).members[position as usize];
-            if let Some(has) = self.visit(slot, steps, batch) {
+            if let Some(has) = self.visit(slot, budget, batch) {
                 low = low.min(has);
                 met_batch |= self.slab.at(slot).in_batch;
             }
@@ -111,8 +120,8 @@ impl Shard {
 
     /// Queues what is pending for one subscriber as one send. `Some(offset)` when it could not take everything: what
     /// it has now.
-    fn visit(&mut self, slot: u32, steps: &mut u32, batch: &mut Batch) -> Option<u64> {
-        *steps = steps.saturating_sub(1);
+    fn visit(&mut self, slot: u32, budget: &mut Budget, batch: &mut Batch) -> Option<u64> {
+        budget.spend(VISIT_NS);
         let subscriber = self.slab.at(slot);
         if subscriber.state != State::Current || subscriber.offset >= self.dispatched {
             return None;
@@ -143,6 +152,7 @@ impl Shard {
             self.offsets.sort_unstable();
             self.offsets.dedup();
         }
+        budget.spend(OFFSET_NS * self.offsets.len() as u64);
         let first_part = batch.parts.len();
         let mut bytes = 0;
         let mut through = has;
@@ -151,7 +161,9 @@ impl Shard {
             if offset > known {
                 break;
             }
-            if batch.parts.len() - first_part == VISIT_PARTS_MAX || bytes >= VISIT_BYTES_MAX {
+            let full = batch.parts.len() - first_part == VISIT_PARTS_MAX || bytes >= VISIT_BYTES_MAX;
+            // Judging private events may cost more than a slice has; the first one is always judged.
+            if full || budget.is_spent() && through > has {
                 capped = true;
                 break;
             }
@@ -168,9 +180,7 @@ impl Shard {
                 "order: matching events leave in log order, each once"
             );
             through = offset;
-            // Judging is work too, and what may not be read leads to no send that would be counted.
-            *steps = steps.saturating_sub(u32::from(event.private));
-            if !event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts) {
+            if !event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts, budget) {
                 bytes += frame_bytes(event, subscriber.chunked).len();
                 batch.parts.push(Part::Tail { offset });
             }
@@ -186,19 +196,22 @@ impl Shard {
         subscriber.offset = through;
         if batch.parts.len() > first_part {
             subscriber.in_batch = true;
-            push_write(batch, slot, sink, first_part, bytes, before, through, steps);
+            push_write(batch, slot, sink, first_part, bytes, before, through, budget);
         }
         capped.then_some(through)
     }
 
-    /// Hands events to fan-out: each hangs on the selectors it matches.
-    fn dispatch(&mut self) {
-        let mut budget = DISPATCH_EVENTS_MAX;
-        while self.dispatched < self.tail.head() && budget > 0 && self.schedule.pending() < PENDING_MAX {
-            budget -= 1;
+    /// Hands events to fan-out: each hangs on the selectors it matches. Takes half of a slice at most, so that matching
+    /// doesn't hold up what is matched already.
+    fn dispatch(&mut self, slice: &mut Budget) {
+        let mut budget = slice.set_aside(self.slice_ns / 2);
+        while self.dispatched < self.tail.head() && !budget.is_spent() && self.schedule.pending() < PENDING_MAX {
             let offset = self.dispatched + 1;
             let event = self.tail.get(offset).expect("the tail keeps what was not dispatched");
-            self.selectors.resolve(event, &mut self.resolved);
+            if !self.selectors.resolve(event, &mut self.resolution, &mut budget, &mut self.resolved) {
+                break;
+            }
+            budget.spend(DISPATCH_NS + HANG_NS * self.resolved.len() as u64);
             let audience =
                 self.resolved.iter().map(|&selector| self.selectors.get(selector).members.len()).sum::<usize>() as u32;
             for &selector in &self.resolved {
@@ -212,11 +225,12 @@ impl Shard {
             self.dispatched = offset;
             self.counters.dispatched += 1;
         }
+        slice.put_back(budget);
         self.tail.trim(self.dispatched);
     }
 
     /// A heartbeat or an ending.
-    fn chore(&mut self, steps: &mut u32, batch: &mut Batch) -> bool {
+    fn chore(&mut self, budget: &mut Budget, batch: &mut Batch) -> bool {
         let (id, part) = match (self.endings.pop_front(), &mut self.heartbeats) {
             (Some(id), _) => (id, Part::LastChunk),
             (None, heartbeats) => match heartbeats.pop_front() {
@@ -224,7 +238,7 @@ impl Shard {
                 None => return false,
             },
         };
-        *steps = steps.saturating_sub(1);
+        budget.spend(VISIT_NS);
         let Some(slot) = self.slab.find(id) else {
             return true;
         };
@@ -252,7 +266,7 @@ impl Shard {
         };
         let subscriber = self.slab.at_mut(slot);
         subscriber.in_batch = true;
-        push_write(batch, slot, sink, first_part, bytes, offset, offset, steps);
+        push_write(batch, slot, sink, first_part, bytes, offset, offset, budget);
         if part == Part::Heartbeat {
             self.counters.heartbeats += 1;
         }
@@ -282,13 +296,16 @@ pub(super) fn readable(
     access: &Option<Arc<Access>>,
     hub: &HubUrl,
     verdicts: &mut Vec<(u64, usize, bool)>,
+    budget: &mut Budget,
 ) -> bool {
     let Some(access) = access else { return false };
+    budget.spend(VERDICT_NS);
     let key = (event.offset, Arc::as_ptr(access) as usize);
     if let Some(&(_, _, verdict)) = verdicts.iter().rev().take(64).find(|&&(offset, who, _)| (offset, who) == key) {
         return verdict;
     }
-    let verdict = event.topics.iter().any(|topic| access.grants.may_subscribe(&ParsedTopic::new(topic.as_str(), hub)));
+    budget.spend(JUDGE_NS);
+    let verdict = judge::any_matches(access.grants.subscribe.iter(), event, hub, budget);
     verdicts.push((key.0, key.1, verdict));
     verdict
 }
@@ -302,10 +319,10 @@ pub(super) fn push_write(
     bytes: usize,
     before: u64,
     through: u64,
-    steps: &mut u32,
+    budget: &mut Budget,
 ) {
     let sink = sink.expect("a registered subscriber has a sink");
     let parts = first_part as u32..batch.parts.len() as u32;
-    *steps = steps.saturating_sub(SEND_STEPS + (bytes / STEP_BYTES) as u32);
+    budget.spend(SEND_NS + (bytes / BYTES_PER_NS) as u64);
     batch.writes.push(Write { sink, outcome: Outcome::Gone, slot, parts, bytes: bytes as u32, through, before });
 }

@@ -32,6 +32,8 @@ impl Now {
 pub struct ShardLimits {
     /// Bytes of events the tail keeps.
     pub tail_bytes_max: usize,
+    /// Bytes of what subscribers ask for; beyond, nothing that isn't there already can be asked for.
+    pub selectors_bytes_max: usize,
     /// Idle time before a comment is sent; 0: never.
     pub heartbeat_ms: u64,
     /// A socket that takes nothing for so long is closed; 0: never.

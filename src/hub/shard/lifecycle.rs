@@ -7,10 +7,11 @@ use crate::hub::subscriber::{Backlog, CloseReason, Place, Places, Rest, SlotId, 
 
 /// Ticks in which the whole slab is swept.
 const SWEEP_TICKS: usize = 20;
-/// A sweep looks this far ahead of a token's expiry: one whole sweep and some slack.
-const EXPIRY_MARGIN_MS: u64 = 1_200;
+/// A sweep looks this far ahead of a token's expiry: two whole sweeps, which is what a slot may have to wait for while the
+/// slab grows, and some slack.
+const EXPIRY_MARGIN_MS: u64 = 2_200;
 /// Streams that end sooner than this are watched at every tick.
-const SOON_MS: u64 = 2_500;
+const SOON_MS: u64 = 3_500;
 /// Window before a token's expiry over which its streams' ends are spread, at most.
 const EXPIRY_SPREAD_MS: u64 = 30_000;
 /// Bytes a client may send on a stream before it is closed.
@@ -73,17 +74,21 @@ impl Shard {
         }
     }
 
-    pub(super) fn writable(&mut self, id: SlotId) {
+    pub(super) fn writable(&mut self, id: SlotId, now: Now) {
         let Some(slot) = self.slab.find(id) else {
             return;
         };
         let Some(backlog) = &mut self.slab.at_mut(slot).backlog else {
             return;
         };
-        if planted(Defect::LosesWakeUp) && matches!(backlog.rest, Some(Rest::Event(..))) {
+        if planted(Defect::LosesWakeUp) && matches!(backlog.rest, Some(Rest::Stalled(..))) {
             return;
         }
         if backlog.wait == Wait::Writable {
+            if !backlog.resume() {
+                self.close(slot, CloseReason::Trimmed, now);
+                return;
+            }
             backlog.wait = Wait::Slice;
             self.catch_up.push_back(id);
         }

@@ -130,6 +130,15 @@ impl Shard {
                 }
             }
         }
+        let read_whole = chunks > 0 && chunks == backlog.chunk.len();
         backlog.chunk.drain(..chunks);
+        let through = backlog.through;
+        if blocked == Wait::Writable {
+            backlog.stall();
+        }
+        if read_whole {
+            // History has looked further than to the last event that matched.
+            self.slab.at_mut(write.slot).offset = through;
+        }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn part_bytes<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: P
             Some(Rest::Head(bytes, at)) => &bytes[*at as usize..],
             Some(Rest::Event(event, at)) => &frame_bytes(event, chunked)[*at as usize..],
             Some(Rest::Heartbeat(at)) => &heartbeat(chunked)[*at as usize..],
-            None => &[],
+            Some(Rest::Stalled(..)) | None => &[],
         },
         Part::Heartbeat => heartbeat(chunked),
         Part::LastChunk => frame::LAST_CHUNK,

@@ -7,8 +7,8 @@ use super::rules::Rules;
 use super::world::World;
 use crate::hub::Start;
 
-/// Steps of one delivery with a small event: the visit, the send, and its bytes.
-const DELIVERY_STEPS: usize = 19;
+/// Work of one delivery with a small event: the visit, the send, and its bytes.
+const DELIVERY_NS: u64 = 9_500;
 /// Slices after which every kind of work had its turn.
 const ROUND_SLICES: usize = 4;
 
@@ -63,7 +63,7 @@ impl World {
     }
 
     fn slices_for(&self, deliveries: usize) -> usize {
-        (deliveries * DELIVERY_STEPS).div_ceil(self.rules.slice_steps as usize)
+        (deliveries as u64 * DELIVERY_NS).div_ceil(self.rules.slice_ns) as usize
     }
 }
 

@@ -1,11 +1,13 @@
 //! Worlds that once went wrong, each made as small as it can be.
 
+use std::sync::Arc;
+
 use super::client::{Client, Pace, Phase};
 use super::oracle::{Interest, Publish};
 use super::random::Random;
 use super::rules::Rules;
 use super::world::World;
-use crate::hub::{Input, Start};
+use crate::hub::{Input, Reader, Start};
 
 impl World {
     fn join(&mut self, topics: &[usize], grants: Option<Vec<usize>>, start: Start, buffer_bytes: u64) -> usize {
@@ -224,4 +226,29 @@ fn judging_private_events_is_work_of_a_slice() {
         assert!(judged < 2_300, "isolated: {judged} private events judged in one slice");
     }
     world.settle();
+}
+
+/// Seen: 300 stalled clients, each cut in another event of 900 kB, kept 250 MB that neither tail nor history held.
+#[test]
+fn a_stalled_client_keeps_no_event_alive() {
+    let mut world = world(|rules| {
+        rules.limits.tail_bytes_max = 600;
+        rules.retention.events_max = 3;
+    });
+    // The response head is 100 bytes or so: the first event is cut.
+    let stuck = world.join(&[0], None, Start::Live, 300);
+    world.rest();
+    world.clients[0].pace = Pace::Stopped;
+    world.send_event(0, false);
+    world.send_event(0, false);
+    let cut_in = Arc::downgrade(&world.history.range(0, true, 9).unwrap()[1]);
+    world.pass(500);
+    assert!(world.connections[stuck].blocked_ms.is_some() && cut_in.upgrade().is_some());
+    (0..20).for_each(|_| world.send_event(0, false));
+    world.pass(500);
+    assert!(cut_in.upgrade().is_none());
+    // It is told when it reads on.
+    world.clients[0].pace = Pace::Fast;
+    world.rest();
+    assert!(!world.connections[stuck].open());
 }

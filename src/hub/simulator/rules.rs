@@ -14,7 +14,7 @@ pub(super) struct Rules {
     pub(super) limits: ShardLimits,
     pub(super) retention: Retention,
     /// Work of one slice; small ones leave fan-out half done most of the time.
-    pub(super) slice_steps: u32,
+    pub(super) slice_ns: u64,
     /// Random refusals, short writes, resets, drops, crashes and steps of the clock.
     pub(super) faults: bool,
     /// Of a thousand bursts of publishes so many are floods.
@@ -32,6 +32,7 @@ impl Rules {
             clients: if crowd { 80 } else { random.between(2, 30) as usize },
             steps: if crowd { 250 } else { random.between(150, 800) as usize },
             limits: ShardLimits {
+                selectors_bytes_max: usize::MAX,
                 tail_bytes_max: random.pick(&[600, 3_000, 20_000, 200_000, 4_000_000]),
                 heartbeat_ms: random.pick(&[0, 800, 3_000]),
                 write_timeout_ms: random.pick(&[0, 1_500, 6_000]),
@@ -42,7 +43,7 @@ impl Rules {
                 bytes_max: random.pick(&[5_000, 100_000, 100_000_000]),
                 age_max_ms: random.pick(&[None, None, Some(1_000), Some(10_000)]),
             },
-            slice_steps: random.pick(&[20, 60, 250, 2048]),
+            slice_ns: random.pick(&[10_000, 30_000, 125_000, 1_000_000]),
             faults: true,
             floods: random.pick(&[0, 50, 300]),
             lazy: random.pick(&[0, 200, 600]),
@@ -55,9 +56,15 @@ impl Rules {
             shards: 1,
             clients: 0,
             steps: 0,
-            limits: ShardLimits { tail_bytes_max: 64 << 20, heartbeat_ms: 0, write_timeout_ms: 0, lifetime_max_ms: 0 },
+            limits: ShardLimits {
+                tail_bytes_max: 64 << 20,
+                selectors_bytes_max: usize::MAX,
+                heartbeat_ms: 0,
+                write_timeout_ms: 0,
+                lifetime_max_ms: 0,
+            },
             retention: Retention { events_max: 100_000, bytes_max: 100_000_000, age_max_ms: None },
-            slice_steps: 2048,
+            slice_ns: 1_000_000,
             faults: false,
             floods: 0,
             lazy: 0,

@@ -6,8 +6,8 @@ use super::universe::Universe;
 use super::world::{Question, World};
 use crate::hub::batch::VISIT_BYTES_MAX;
 use crate::hub::history::CHUNK_EVENTS_MAX;
-use crate::hub::selector::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
-use crate::hub::shard::PENDING_MAX;
+use crate::hub::pattern_index::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
+use crate::hub::shard::{JUDGE_NS, PENDING_MAX, SEND_NS};
 use crate::hub::{Batch, Input, Outcome, Output, Sink, TICK_MS, VISIT_PARTS_MAX};
 
 /// No frame in this world is larger.
@@ -106,7 +106,13 @@ impl World {
     }
 
     /// A stream is ended for a reason only.
-    fn check_reason(&self, at: usize) {
+    fn check_reason(&mut self, at: usize) {
+        let kept = self.history.read().expect("nobody panics in between").bounds().0;
+        let connection = &mut self.connections[at];
+        // A socket that was full in the middle of an event keeps no event alive.
+        let next = connection.due.owed(&self.ledger, u64::MAX);
+        let cut = !connection.chunked || !connection.wire.between_chunks();
+        let cut_off = cut && next.is_some_and(|next| next < kept);
         let connection = &self.connections[at];
         let limits = &self.rules.limits;
         let age_ms = self.now.mono_ms - connection.opened.mono_ms;
@@ -120,7 +126,14 @@ impl World {
             && connection.blocked_ms.is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
         let talkative = connection.talked.0 > 60 || connection.talked.1 > 16 * 1024;
         assert!(
-            self.stopping || connection.left || connection.trimmed || expiring || old || stalled || talkative,
+            self.stopping
+                || connection.left
+                || connection.trimmed
+                || cut_off
+                || expiring
+                || old
+                || stalled
+                || talkative,
             "complete: connection {at} was ended for no reason"
         );
     }
@@ -147,7 +160,7 @@ impl World {
     /// The kernel: takes all, some or nothing of each write.
     fn send(&mut self, shard: usize, mut batch: Batch) -> Batch {
         assert!(
-            batch.writes.len() as u32 <= self.rules.slice_steps / 17 + 1,
+            batch.writes.len() as u64 <= self.rules.slice_ns / SEND_NS + 1,
             "bounded: {} writes in one slice",
             batch.writes.len()
         );
@@ -265,7 +278,7 @@ impl World {
             && census.outputs == 0;
         assert!(holds, "bounded: {census:?}");
         // One visit more than the slice had room for, and that looks at 65 events of each of five selectors.
-        let judged_max = self.rules.slice_steps as usize + 5 * (VISIT_PARTS_MAX + 1);
+        let judged_max = self.rules.slice_ns as usize / JUDGE_NS as usize + 5 * (VISIT_PARTS_MAX + 1);
         assert!(census.judged <= judged_max, "isolated: {} private events judged in one slice", census.judged);
     }
 

@@ -112,7 +112,7 @@ impl World {
         self.nodes = (0..self.rules.shards)
             .map(|_| {
                 let mut shard = Shard::new(self.rules.limits, universe.hub.clone(), 0);
-                shard.set_slice_steps(self.rules.slice_steps);
+                shard.set_slice_ns(self.rules.slice_ns);
                 Node {
                     shard,
                     inbox: VecDeque::new(),

@@ -11,7 +11,7 @@ use regex_automata::meta::{self, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::syntax;
 
-use super::PatternError;
+use super::{Asker, PatternError};
 
 /// What one compiled expression may take, in bytes.
 pub(super) const REGEX_BYTES_MAX: usize = 64 << 10;
@@ -19,8 +19,13 @@ pub(super) const REGEX_BYTES_MAX: usize = 64 << 10;
 const REGEX_SCRATCH_BYTES_MAX: usize = 64 << 10;
 /// What all compiled expressions of the process may take, one scratch each included, in bytes.
 const REGEX_TOTAL_BYTES_MAX: usize = 64 << 20;
-/// The longest URL component an expression is tried on; a longer one doesn't match.
-const REGEX_TEXT_BYTES_MAX: usize = 8 << 10;
+/// Of [`REGEX_TOTAL_BYTES_MAX`], what is left to tokens: subscriptions anybody may open don't use it up.
+const REGEX_GRANTS_BYTES: usize = 16 << 20;
+/// Bytes of an expression × bytes of a URL component it is tried on; beyond, it doesn't match. The worst expressions
+/// take a nanosecond for six to eight of them.
+const REGEX_MATCH_COST_MAX: usize = 8 << 20;
+/// Such bytes per nanosecond.
+const REGEX_COST_PER_NS: usize = 8;
 /// Scratches an expression keeps for later searches.
 const REGEX_SCRATCHES_KEPT_MAX: usize = 4;
 
@@ -28,20 +33,26 @@ const REGEX_SCRATCHES_KEPT_MAX: usize = 4;
 #[derive(Debug)]
 pub(super) struct Compiled {
     regex: Regex,
+    automaton_bytes: usize,
     bytes: usize,
     total: Arc<AtomicUsize>,
 }
 
 impl Compiled {
     /// The expression's automaton from the cache of the process, compiled if nobody else has it.
-    pub(super) fn get(source: &str) -> Result<Arc<Compiled>, PatternError> {
-        static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new(REGEX_TOTAL_BYTES_MAX));
-        CACHE.get(source)
+    pub(super) fn get(source: &str, asker: Asker) -> Result<Arc<Compiled>, PatternError> {
+        static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new(REGEX_TOTAL_BYTES_MAX, REGEX_GRANTS_BYTES));
+        CACHE.get(source, asker)
     }
 
     /// Whether the expression matches. It carries its own anchors.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
-        text.len() <= REGEX_TEXT_BYTES_MAX && self.regex.is_match(text)
+        self.automaton_bytes * text.len() <= REGEX_MATCH_COST_MAX && self.regex.is_match(text)
+    }
+
+    /// What matching may cost, nanoseconds per byte of the text.
+    pub(super) fn cost_ns_per_byte(&self) -> u32 {
+        (self.automaton_bytes / REGEX_COST_PER_NS) as u32
     }
 }
 
@@ -53,6 +64,7 @@ impl Drop for Compiled {
 
 struct Cache {
     bytes_max: usize,
+    grants_bytes: usize,
     total: Arc<AtomicUsize>,
     entries: Mutex<Entries>,
 }
@@ -65,16 +77,16 @@ struct Entries {
 }
 
 impl Cache {
-    fn new(bytes_max: usize) -> Cache {
-        Cache { bytes_max, total: Arc::default(), entries: Mutex::default() }
+    fn new(bytes_max: usize, grants_bytes: usize) -> Cache {
+        Cache { bytes_max, grants_bytes, total: Arc::default(), entries: Mutex::default() }
     }
 
-    fn get(&self, source: &str) -> Result<Arc<Compiled>, PatternError> {
+    fn get(&self, source: &str, asker: Asker) -> Result<Arc<Compiled>, PatternError> {
         if let Some(compiled) = self.lookup(source) {
             return Ok(compiled);
         }
         // Compiled outside of the lock: two threads may do the same work once.
-        let compiled = Arc::new(self.compile(source)?);
+        let compiled = Arc::new(self.compile(source, asker)?);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.by_source.len() >= entries.sweep_at {
             entries.by_source.retain(|_, entry| entry.strong_count() > 0);
@@ -89,12 +101,17 @@ impl Cache {
         entries.by_source.get(source)?.upgrade()
     }
 
-    fn compile(&self, source: &str) -> Result<Compiled, PatternError> {
+    fn compile(&self, source: &str, asker: Asker) -> Result<Compiled, PatternError> {
         let regex = compile(source)?;
-        let bytes = regex.memory_usage() + REGEX_SCRATCH_BYTES_MAX + source.len();
-        let reserve = |total: usize| total.checked_add(bytes).filter(|&sum| sum <= self.bytes_max);
+        let automaton_bytes = regex.memory_usage();
+        let bytes = automaton_bytes + REGEX_SCRATCH_BYTES_MAX + source.len();
+        let bytes_max = match asker {
+            Asker::Subscription => self.bytes_max - self.grants_bytes,
+            Asker::Token => self.bytes_max,
+        };
+        let reserve = |total: usize| total.checked_add(bytes).filter(|&sum| sum <= bytes_max);
         match self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve) {
-            Ok(_) => Ok(Compiled { regex, bytes, total: Arc::clone(&self.total) }),
+            Ok(_) => Ok(Compiled { regex, automaton_bytes, bytes, total: Arc::clone(&self.total) }),
             Err(_) => Err(PatternError::TooManyRegexes),
         }
     }
@@ -147,21 +164,21 @@ mod tests {
     use super::*;
 
     fn cache() -> Cache {
-        Cache::new(1 << 20)
+        Cache::new(1 << 20, 1 << 18)
     }
 
     #[test]
     fn an_expression_is_compiled_once_and_shared() {
         let cache = cache();
-        let first = cache.get(r"^(\d+)$").unwrap();
-        assert!(Arc::ptr_eq(&first, &cache.get(r"^(\d+)$").unwrap()));
+        let first = cache.get(r"^(\d+)$", Asker::Subscription).unwrap();
+        assert!(Arc::ptr_eq(&first, &cache.get(r"^(\d+)$", Asker::Subscription).unwrap()));
         assert!(first.matches(b"123") && !first.matches(b"12a"));
     }
 
     #[test]
     fn bytes_return_when_the_last_user_is_gone() {
         let cache = cache();
-        let compiled = cache.get("^(a|b)$").unwrap();
+        let compiled = cache.get("^(a|b)$", Asker::Subscription).unwrap();
         assert!(cache.total.load(Ordering::Relaxed) >= REGEX_SCRATCH_BYTES_MAX);
         drop(compiled);
         assert_eq!(cache.total.load(Ordering::Relaxed), 0);
@@ -172,23 +189,24 @@ mod tests {
         let cache = cache();
         let mut kept = Vec::new();
         let refused = loop {
-            match cache.get(&format!("^({}|b)$", kept.len())) {
+            match cache.get(&format!("^({}|b)$", kept.len()), Asker::Subscription) {
                 Ok(compiled) => kept.push(compiled),
                 Err(error) => break error,
             }
         };
         assert_eq!(refused, PatternError::TooManyRegexes);
         assert!((8..20).contains(&kept.len()), "{}", kept.len());
-        assert!(cache.get("^(0|b)$").is_ok());
-        kept.pop();
-        assert!(cache.get("^(new|b)$").is_ok());
+        assert!(cache.get("^(0|b)$", Asker::Subscription).is_ok());
+        kept.push(cache.get("^(granted|b)$", Asker::Token).unwrap());
+        kept.truncate(kept.len() - 3);
+        assert!(cache.get("^(new|b)$", Asker::Subscription).is_ok());
     }
 
     #[test]
     fn unused_entries_are_swept() {
         let cache = cache();
         for n in 0..1_000 {
-            cache.get(&format!("^({n}|b)$")).unwrap();
+            cache.get(&format!("^({n}|b)$"), Asker::Subscription).unwrap();
         }
         assert!(cache.entries.lock().unwrap().by_source.len() <= 65);
     }
@@ -209,8 +227,9 @@ mod tests {
 
     #[test]
     fn a_text_over_the_limit_does_not_match() {
-        let any = cache().get("^(a|b)+$").unwrap();
-        assert!(any.matches(&b"a".repeat(REGEX_TEXT_BYTES_MAX)));
-        assert!(!any.matches(&b"a".repeat(REGEX_TEXT_BYTES_MAX + 1)));
+        let any = cache().get("^(a|b)+$", Asker::Subscription).unwrap();
+        let longest = REGEX_MATCH_COST_MAX / any.automaton_bytes;
+        assert!(any.matches(&b"a".repeat(longest)));
+        assert!(!any.matches(&b"a".repeat(longest + 1)));
     }
 }

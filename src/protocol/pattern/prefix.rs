@@ -2,14 +2,13 @@
 
 use super::{Components, SEPARATOR, segments};
 
-/// The prefix of matching addresses, and how much of it is a prefix of matching URLs too.
-pub(super) fn of(program: &[u8]) -> (String, usize) {
+/// What every matching URL starts with once user and password are left out.
+pub(super) fn of(program: &[u8]) -> String {
     let components: Vec<Leading<'_>> = program.split(|&b| b == SEPARATOR).map(Leading::of).collect();
     let (protocol, host) = (&components[Components::PROTOCOL], &components[Components::HOST]);
     let mut prefix = protocol.text.to_owned();
     if !protocol.whole {
-        let length = prefix.len();
-        return (prefix, length);
+        return prefix;
     }
     prefix.push(':');
     let special = matches!(protocol.text, "http" | "https" | "ws" | "wss" | "ftp" | "file");
@@ -19,15 +18,11 @@ pub(super) fn of(program: &[u8]) -> (String, usize) {
             let path = components[Components::PATH].text;
             prefix.push_str(if path.starts_with('/') { "/" } else { path });
         }
-        let length = prefix.len();
-        return (prefix, length);
+        return prefix;
     }
     prefix.push_str("//");
-    let before_user = prefix.len();
     push_from_host(&mut prefix, &components);
-    let anonymous = [Components::USER, Components::PASSWORD].iter().all(|&place| components[place].is_empty());
-    let length = if anonymous { prefix.len() } else { before_user };
-    (prefix, length)
+    prefix
 }
 
 fn push_from_host(prefix: &mut String, components: &[Leading<'_>]) {

@@ -125,6 +125,9 @@ async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, Res
         true => try_later(503, &error.to_string(), 5),
         false => refusal(400, &error.to_string()),
     })?;
+    if !context.has_room(&request.matchers) {
+        return Err(try_later(503, "the hub holds as many different matchers as it may", 5));
+    }
     if context.stopping() {
         return Err(try_later(503, "the hub is stopping", 1));
     }

@@ -20,6 +20,7 @@ use monoio::net::UnixStream;
 use socket2::SockRef;
 
 use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS};
+use crate::protocol::matcher::Matcher;
 use crate::protocol::token::VerdictCache;
 use crate::server::clock::Clock;
 use crate::server::compile::{Compiled, Job};
@@ -197,6 +198,11 @@ impl Context {
         .await;
     }
 
+    /// Whether there is room for what somebody wants to subscribe to.
+    pub(crate) fn has_room(&self, matchers: &[Matcher]) -> bool {
+        self.shard.borrow().has_room(matchers)
+    }
+
     /// Turns a connection into an event stream: its socket is parked in the slab and its task may end.
     pub(crate) fn park(
         &self,
@@ -299,7 +305,7 @@ impl Context {
         let overloaded = shard.overloaded();
         let busy = shard.busy() || !self.messages.is_empty();
         if let Some(deadline_ms) = self.streams_end_ms.get()
-            && (no_requests && !busy || now.mono_ms >= deadline_ms)
+            && (no_requests && self.messages.is_empty() && !shard.owes(now) || now.mono_ms >= deadline_ms)
         {
             // What was acknowledged is written, to everybody who takes it; now the streams end.
             self.streams_end_ms.set(None);

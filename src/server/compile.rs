@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::protocol::subscribe::{Subscribe, SubscribeError};
 use crate::server::inbox::{Inbox, Message, Ticket};
 use crate::server::settings::Settings;
+use crate::server::shared::Shared;
 
 /// Subscriptions that may wait to be compiled; more are answered 503.
 const JOBS_MAX: usize = 256;
@@ -36,9 +37,9 @@ pub(crate) fn may_be_slow(query: &str) -> bool {
     query.contains("urlpattern") && SIGNS.iter().any(|sign| query.contains(sign))
 }
 
-/// Works until every shard has hung up.
-pub(crate) fn run(jobs: &Receiver<Job>, settings: &Arc<Settings>, shards: &[Inbox]) {
-    for Job { shard, ticket, query } in jobs {
+/// Works until every shard has hung up, or nobody waits for answers any more.
+pub(crate) fn run(jobs: &Receiver<Job>, settings: &Arc<Settings>, shared: &Shared, shards: &[Inbox]) {
+    for Job { shard, ticket, query } in jobs.iter().take_while(|_| !shared.ended()) {
         let compiled = Subscribe::from_query(&query, &settings.hub, &settings.subscribe);
         shards[shard].send(Message::Compiled(ticket, compiled));
     }

@@ -5,7 +5,6 @@
 //! requests have theirs.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
-use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
+use crossbeam_channel::{Receiver, Sender as QueueSender};
 use monoio::net::UnixStream;
 use socket2::SockRef;
 
@@ -27,7 +26,7 @@ use crate::server::connection;
 use crate::server::guests::{Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Message};
 use crate::server::peers::Peers;
-use crate::server::recall::Question;
+use crate::server::recall::{Find, Questions, Read};
 use crate::server::replies::Replies;
 use crate::server::sender::Sender;
 use crate::server::sequencer::SequencerHandle;
@@ -74,7 +73,8 @@ pub(crate) struct ShardParts {
     pub(crate) messages: Receiver<Message>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) sequencer: SequencerHandle,
-    pub(crate) questions: QueueSender<Question>,
+    pub(crate) finder: QueueSender<Find>,
+    pub(crate) reader: QueueSender<Read>,
     pub(crate) compiler: QueueSender<Job>,
     pub(crate) driver: Driver,
     pub(crate) connections_max: usize,
@@ -110,9 +110,8 @@ pub(crate) struct Context {
     listener: RefCell<Option<TcpListener>>,
     spare: RefCell<Option<OwnedFd>>,
     peers: RefCell<Peers>,
-    questions: QueueSender<Question>,
-    /// Questions the readers' queue had no room for: one per subscriber at most.
-    unasked: RefCell<VecDeque<Question>>,
+    finds: Questions<Find>,
+    reads: Questions<Read>,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     driver: Driver,
@@ -157,7 +156,7 @@ impl Context {
     /// Asks history what a `Last-Event-ID` names.
     pub(crate) async fn find(&self, id: &str) -> Found {
         let reply = self.found.expect();
-        self.ask(Question::Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
+        self.finds.ask(Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
         reply.await
     }
 
@@ -247,28 +246,6 @@ impl Context {
         .await;
     }
 
-    fn ask(&self, question: Question) {
-        let mut unasked = self.unasked.borrow_mut();
-        if unasked.is_empty() {
-            match self.questions.try_send(question) {
-                Ok(()) => {}
-                Err(TrySendError::Full(question) | TrySendError::Disconnected(question)) => unasked.push_back(question),
-            }
-        } else {
-            unasked.push_back(question);
-        }
-    }
-
-    fn ask_again(&self) {
-        let mut unasked = self.unasked.borrow_mut();
-        while let Some(question) = unasked.pop_front() {
-            if let Err(TrySendError::Full(question)) = self.questions.try_send(question) {
-                unasked.push_front(question);
-                break;
-            }
-        }
-    }
-
     /// One turn: take in what is there, write one slice. Whether there is more to write at once.
     fn turn(self: &Rc<Self>, ready: &mut Vec<Ready>) -> bool {
         let now = self.now();
@@ -348,7 +325,7 @@ impl Context {
             let output = self.shard.borrow_mut().output();
             match output {
                 Some(Output::Read { id, after, from_earliest, filter }) => {
-                    self.ask(Question::Read { shard: self.index, slot: id, after, from_earliest, filter });
+                    self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
                 }
                 Some(Output::Shutdown(sink)) => {
                     let mut sender = self.sender.borrow_mut();
@@ -445,7 +422,8 @@ impl Context {
         if self.stopping() {
             self.guests.borrow_mut().dismiss_idle();
         }
-        self.ask_again();
+        self.finds.ask_again();
+        self.reads.ask_again();
         self.wake_waiters();
     }
 
@@ -493,8 +471,7 @@ fn spare_descriptor() -> Option<OwnedFd> {
 
 /// Runs a shard until it has stopped. To be called on the shard's thread, within its monoio runtime.
 pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
-    let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, questions, driver, .. } =
-        parts;
+    let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, driver, .. } = parts;
     let epoll = Epoll::new(READY_MAX)?;
     let ticker = Ticker::new(TICK_MS)?;
     epoll.add(bell.fd().as_raw_fd(), Watch::Level, BELL)?;
@@ -532,8 +509,8 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         listener: RefCell::new(Some(listener)),
         spare: RefCell::new(spare_descriptor()),
         peers: RefCell::new(Peers::default()),
-        questions,
-        unasked: RefCell::new(VecDeque::new()),
+        finds: Questions::new(parts.finder),
+        reads: Questions::new(parts.reader),
         random: Cell::new(parts.random),
         date: RefCell::new((0, String::new())),
         driver,

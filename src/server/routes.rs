@@ -13,9 +13,11 @@ use crate::http::head::{Head, Method, Version};
 use crate::http::problem::{challenge, problem};
 use crate::http::response::{ResponseHead, reason};
 use crate::hub::{Draft, Found, Registration, Sink, Start};
-use crate::protocol::matcher::Matcher;
+use crate::protocol::grants::GrantsError;
+use crate::protocol::matcher::{Matcher, MatcherError};
+use crate::protocol::pattern::PatternError;
 use crate::protocol::subscribe::Subscribe;
-use crate::protocol::token::{Access, Role};
+use crate::protocol::token::{Access, Role, TokenError};
 use crate::protocol::topic::ParsedTopic;
 use crate::protocol::update::Update;
 use crate::server::compile;
@@ -287,8 +289,15 @@ async fn access(context: &Context, head: &Head<'_>, role: Role) -> Result<(Optio
     let verdict = context.settings.verifier.verify(token, role, now_ms);
     match verdict {
         Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, access)), by_cookie)),
+        Err(error) if may_pass(&error) => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
         Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }
+}
+
+/// Whether the same token may be fine later: the hub is full, the token isn't wrong.
+fn may_pass(error: &TokenError) -> bool {
+    let full = MatcherError::Pattern(PatternError::TooManyRegexes);
+    matches!(error, TokenError::Grants(GrantsError::Matcher { reason, .. }) if *reason == full)
 }
 
 /// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).

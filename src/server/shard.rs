@@ -23,7 +23,7 @@ use crate::protocol::token::VerdictCache;
 use crate::server::clock::Clock;
 use crate::server::compile::{Compiled, Job};
 use crate::server::connection;
-use crate::server::guests::{Guests, PhaseLimits};
+use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Message};
 use crate::server::peers::Peers;
 use crate::server::recall::{Find, Questions, Read};
@@ -78,7 +78,7 @@ pub(crate) struct ShardParts {
     pub(crate) compiler: QueueSender<Job>,
     pub(crate) driver: Driver,
     pub(crate) connections_max: usize,
-    pub(crate) heads_max: usize,
+    pub(crate) guest_limits: GuestLimits,
     pub(crate) random: u64,
 }
 
@@ -380,13 +380,17 @@ impl Context {
                 continue;
             };
             let stream = std::net::TcpStream::from(socket);
-            if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+            let admitted = if self.shared.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max {
+                self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms)
+            } else {
+                None
+            };
+            let Some(guest) = admitted else {
                 self.shared.connections.fetch_sub(1, Ordering::Relaxed);
                 connection::refuse(&stream, &self.date());
                 continue;
-            }
+            };
             self.shared.guests.fetch_add(1, Ordering::Relaxed);
-            let guest = self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms);
             monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
         }
     }
@@ -479,7 +483,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     epoll.add(listener.as_raw_fd(), Watch::Level, LISTENER)?;
     let gate = UnixStream::from_std(epoll.duplicate()?.into())?;
     let always = UnixStream::from_std(OwnedFd::from(EventFd::new(1)?).into())?;
-    let limits = PhaseLimits {
+    let phases = PhaseLimits {
         head_ms: settings.head_timeout_ms,
         body_ms: settings.body_timeout_ms,
         idle_ms: IDLE_TIMEOUT_MS,
@@ -489,7 +493,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         index,
         shard: RefCell::new(Shard::new(settings.shard, settings.hub.clone(), 0)),
         verdicts: RefCell::new(VerdictCache::default()),
-        guests: RefCell::new(Guests::new(limits, parts.heads_max)),
+        guests: RefCell::new(Guests::new(phases, parts.guest_limits)),
         settings,
         shared,
         clock,

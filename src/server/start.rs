@@ -16,6 +16,7 @@ use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::clock::{self, Clock};
 use crate::server::compile;
+use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::recall;
 use crate::server::sender::Sender;
@@ -33,8 +34,12 @@ const CONNECTION_BYTES: u64 = 5 * 1024;
 const OWN_DESCRIPTORS: usize = 64;
 /// Time the threads beside the shards have to end once the shards have, milliseconds.
 const REST_STOP_MS: u64 = 1_000;
-/// Unfinished request heads per shard at most.
+/// Connections that carry requests, not streams, per shard at most.
+const GUESTS_MAX: usize = 16_384;
+/// Unfinished request heads among them at most.
 const HEADS_MAX: usize = 4096;
+/// What either limit is at least, however few descriptors there are.
+const GUESTS_MIN: usize = 16;
 
 /// Why a hub could not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +122,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             compiler: compiler.clone(),
             driver,
             connections_max,
-            heads_max: HEADS_MAX.min(descriptors / 4 / settings.shards).max(16),
+            guest_limits: guest_limits(descriptors, settings.shards),
             random: random[index],
         };
         let core = cores[index % cores.len()];
@@ -257,6 +262,12 @@ fn connections_max(settings: &Settings, driver: Driver, descriptors: usize) -> u
         Driver::Epoll => descriptors.saturating_sub(OWN_DESCRIPTORS),
     };
     settings.connections_max.unwrap_or(by_memory).min(by_descriptors).max(1)
+}
+
+/// How many requests a shard carries at a time: all shards together must not use up the descriptors.
+fn guest_limits(descriptors: usize, shards: usize) -> GuestLimits {
+    let share = descriptors.saturating_sub(OWN_DESCRIPTORS) / shards;
+    GuestLimits { guests_max: share.clamp(GUESTS_MIN, GUESTS_MAX), heads_max: (share / 4).clamp(GUESTS_MIN, HEADS_MAX) }
 }
 
 /// The machine's memory.

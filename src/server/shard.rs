@@ -49,6 +49,8 @@ const TRIM_TICKS: u64 = 20;
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
 const ANSWER_TIMEOUT_MS: u64 = 30_000;
+/// How often the log is told that connections are turned away, at most.
+const SHORTAGE_SAID_EVERY_MS: u64 = 1_000;
 /// How long a stop waits for requests and for what is owed to streams, at most.
 const FINISH_MS: u64 = 3_000;
 /// Words of the epoll events that aren't parked sockets. A slot number never gets this high.
@@ -108,7 +110,12 @@ pub(crate) struct Context {
     epoll: RefCell<Epoll>,
     scratch: RefCell<Scratch>,
     listener: RefCell<Option<TcpListener>>,
+    /// The listener is not watched until the next tick.
+    listener_rests: Cell<bool>,
+    /// A descriptor kept for when there is no other.
     spare: RefCell<Option<OwnedFd>>,
+    /// When the log was last told that connections are turned away.
+    shortage_said_ms: Cell<Option<u64>>,
     peers: RefCell<Peers>,
     finds: Questions<Find>,
     reads: Questions<Read>,
@@ -372,7 +379,7 @@ impl Context {
             let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    self.accept_failed(listener, &error);
+                    self.accept_failed(listener, &error, now);
                     return;
                 }
             };
@@ -396,18 +403,44 @@ impl Context {
     }
 
     /// Out of descriptors: a spare one is given up to take the next connection and close it, so that the client is not
-    /// left hanging and the listener not left readable.
-    fn accept_failed(&self, listener: &TcpListener, error: &io::Error) {
-        if !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+    /// left hanging and the listener not left readable. Where that fails (another shard was faster to take the spare one,
+    /// or memory is short), the listener rests until the next tick: it would wake the loop at once, again and again.
+    fn accept_failed(&self, listener: &TcpListener, error: &io::Error, now: Now) {
+        let shortage = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        if !error.raw_os_error().is_some_and(|code| shortage.contains(&code)) {
             return;
         }
-        tracing::warn!(
-            shard = self.index,
-            "out of file descriptors: a connection was turned away; raise LimitNOFILE or ulimit -n"
-        );
+        if self.shortage_said_ms.get().is_none_or(|said| now.mono_ms >= said + SHORTAGE_SAID_EVERY_MS) {
+            self.shortage_said_ms.set(Some(now.mono_ms));
+            tracing::warn!(
+                shard = self.index,
+                %error,
+                "connections are turned away; if it is for want of file descriptors, raise LimitNOFILE or ulimit -n"
+            );
+        }
         self.spare.borrow_mut().take();
-        drop(SockRef::from(listener).accept4(libc::SOCK_CLOEXEC));
+        let taken = SockRef::from(listener).accept4(libc::SOCK_CLOEXEC);
+        let rest = taken.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+        drop(taken);
         *self.spare.borrow_mut() = spare_descriptor();
+        if rest && self.epoll.borrow().remove(listener.as_raw_fd()).is_ok() {
+            self.listener_rests.set(true);
+        }
+    }
+
+    /// Accepts again, if that had to be given up for a while.
+    fn wake_listener(&self) {
+        if !self.listener_rests.get() {
+            return;
+        }
+        let listener = self.listener.borrow();
+        let Some(listener) = listener.as_ref() else {
+            return;
+        };
+        let mut spare = self.spare.borrow_mut();
+        *spare = spare.take().or_else(spare_descriptor);
+        let added = self.epoll.borrow().add(listener.as_raw_fd(), Watch::Level, LISTENER);
+        self.listener_rests.set(added.is_err());
     }
 
     fn tick(&self, now: Now) {
@@ -426,6 +459,7 @@ impl Context {
         if self.stopping() {
             self.guests.borrow_mut().dismiss_idle();
         }
+        self.wake_listener();
         self.finds.ask_again();
         self.reads.ask_again();
         self.wake_waiters();
@@ -511,7 +545,9 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),
         listener: RefCell::new(Some(listener)),
+        listener_rests: Cell::new(false),
         spare: RefCell::new(spare_descriptor()),
+        shortage_said_ms: Cell::new(None),
         peers: RefCell::new(Peers::default()),
         finds: Questions::new(parts.finder),
         reads: Questions::new(parts.reader),

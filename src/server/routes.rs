@@ -21,7 +21,7 @@ use crate::protocol::token::{Access, Role, TokenError};
 use crate::protocol::topic::ParsedTopic;
 use crate::protocol::update::Update;
 use crate::server::compile;
-use crate::server::connection::{Body, BodyFailure};
+use crate::server::connection::{Body, BodyBytes, BodyFailure, Counted};
 use crate::server::sequencer::QueueFull;
 use crate::server::shard::Context;
 
@@ -209,18 +209,21 @@ async fn publish(
             return Some(Err(refusal(if error.is_too_large() { 413 } else { 400 }, &error.to_string())));
         }
     };
-    drop(body);
+    let BodyBytes { bytes, mut counted } = body;
+    drop(bytes);
     let denied =
         update.topics.iter().find(|topic| !access.grants.may_publish(&ParsedTopic::new(topic.as_str(), &settings.hub)));
     if let Some(topic) = denied {
         let detail = format!("the access token does not grant publishing to the topic {:?}", topic.as_str());
         return Some(Err(insufficient(&detail)));
     }
-    Some(commit(context, Draft::new(update)).await)
+    let draft = Draft::new(update);
+    counted.set(draft.cost_bytes());
+    Some(commit(context, draft, counted).await)
 }
 
-/// Puts an update into the log and waits until it is there.
-async fn commit(context: &Rc<Context>, mut draft: Draft) -> Result<ResponseHead, ResponseHead> {
+/// Puts an update into the log and waits until it is there. Its bytes are counted here until the sequencer counts them.
+async fn commit(context: &Rc<Context>, mut draft: Draft, counted: Counted) -> Result<ResponseHead, ResponseHead> {
     let reply = context.published.expect();
     let waiting = Waiting::begin(context);
     let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
@@ -244,7 +247,7 @@ async fn commit(context: &Rc<Context>, mut draft: Draft) -> Result<ResponseHead,
         }
         context.next_tick().await;
     }
-    drop(waiting);
+    drop((waiting, counted));
     let event = reply.await;
     let id = event.id().to_owned();
     Ok(ResponseHead::new(200)

@@ -97,8 +97,8 @@ pub(crate) struct Context {
     compiler: QueueSender<Job>,
     pub(crate) verdicts: RefCell<VerdictCache>,
     pub(crate) guests: RefCell<Guests>,
-    /// Bytes of request bodies in memory.
-    pub(crate) body_bytes: Cell<usize>,
+    /// Bytes of request bodies in memory, and of updates that wait for the sequencer's queue.
+    pub(crate) body_bytes: Rc<Cell<usize>>,
     /// Publishes that wait for room.
     pub(crate) waiting: Cell<usize>,
     waiters: RefCell<Vec<Waker>>,
@@ -536,7 +536,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         found: Replies::new(),
         compiled: Replies::new(),
         compiler: parts.compiler,
-        body_bytes: Cell::new(0),
+        body_bytes: Rc::new(Cell::new(0)),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),
         signature_checks: Cell::new(0),

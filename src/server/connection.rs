@@ -110,6 +110,14 @@ impl Wire {
         Ok(read)
     }
 
+    /// Gives back what a large request or answer left: a connection that waits keeps small buffers only.
+    fn shrink(&mut self) {
+        self.spare.clear();
+        for buffer in [&mut self.input, &mut self.output, &mut self.spare] {
+            buffer.shrink_to(READ_BYTES);
+        }
+    }
+
     async fn flush(&mut self) -> io::Result<()> {
         if self.output.is_empty() {
             return Ok(());
@@ -200,6 +208,7 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire) -> Result<Vec<u8>, En
         let next = if wire.served && wire.input.is_empty() { Phase::Idle } else { Phase::Head };
         if phase.replace(next) != Some(next) {
             wire.registered.enter(next);
+            wire.shrink();
         }
         if wire.read(READ_BYTES).await? == 0 {
             if wire.registered.timed_out() && !wire.input.is_empty() {

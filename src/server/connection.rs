@@ -87,8 +87,9 @@ impl From<io::Error> for End {
 
 /// The bytes of a connection, in both directions.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    // Before the stream: fields are dropped in this order.
     registered: Registered,
+    stream: TcpStream,
     input: Vec<u8>,
     output: Vec<u8>,
     spare: Vec<u8>,
@@ -138,7 +139,7 @@ pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, pee
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let mut wire = Wire { stream, registered, input: Vec::new(), output: Vec::new(), spare: Vec::new(), served: false };
+    let mut wire = Wire { registered, stream, input: Vec::new(), output: Vec::new(), spare: Vec::new(), served: false };
     loop {
         match exchange(&context, &mut wire).await {
             Ok(Some(answer)) => {
@@ -322,7 +323,7 @@ async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: B
     if wire.flush().await.is_err() {
         return;
     }
-    let Wire { stream: socket, registered, input, .. } = wire;
+    let Wire { registered, stream: socket, input, .. } = wire;
     registered.parked.set(true);
     drop(registered);
     let fd = sys::adopt(socket.into_raw_fd());

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::protocol::subscribe::{Subscribe, SubscribeError};
 use crate::server::inbox::{Inbox, Message, Ticket};
 use crate::server::settings::Settings;
+use crate::server::shared::Shared;
 
 /// Subscriptions that may wait to be compiled; more are answered 503.
 const JOBS_MAX: usize = 256;
@@ -28,17 +29,26 @@ pub(crate) fn channel() -> (Sender<Job>, Receiver<Job>) {
     bounded(JOBS_MAX)
 }
 
-/// Whether a query may hold a pattern that the plain matcher can't do: one with groups, braces or modifiers. A plus sign
-/// is a space unless it is encoded.
+/// Whether a query may hold a pattern that the plain matcher can't do. It is judged as it will be read: decoded.
 pub(crate) fn may_be_slow(query: &str) -> bool {
-    const SIGNS: [&str; 7] = ["(", "{", "?", "%28", "%7b", "%3f", "%2b"];
-    let query = query.to_ascii_lowercase();
-    query.contains("urlpattern") && SIGNS.iter().any(|sign| query.contains(sign))
+    form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name.ends_with("urlpattern") && needs_regex(&value))
 }
 
-/// Works until every shard has hung up.
-pub(crate) fn run(jobs: &Receiver<Job>, settings: &Arc<Settings>, shards: &[Inbox]) {
-    for Job { shard, ticket, query } in jobs {
+/// Whether a pattern has groups, braces or modifiers: never false for one that becomes a regular expression. A star is a
+/// modifier after a name (`:id*`) and after another star; elsewhere it is a plain wildcard.
+fn needs_regex(pattern: &str) -> bool {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$') || !c.is_ascii();
+    pattern.contains(['(', '{', '?', '+'])
+        || pattern.match_indices('*').any(|(at, _)| {
+            let before = &pattern[..at];
+            let name = before.trim_end_matches(in_name);
+            before.ends_with('*') || (name.len() < before.len() && name.ends_with(':'))
+        })
+}
+
+/// Works until every shard has hung up, or nobody waits for answers any more.
+pub(crate) fn run(jobs: &Receiver<Job>, settings: &Arc<Settings>, shared: &Shared, shards: &[Inbox]) {
+    for Job { shard, ticket, query } in jobs.iter().take_while(|_| !shared.ended()) {
         let compiled = Subscribe::from_query(&query, &settings.hub, &settings.subscribe);
         shards[shard].send(Message::Compiled(ticket, compiled));
     }
@@ -46,20 +56,51 @@ pub(crate) fn run(jobs: &Receiver<Job>, settings: &Arc<Settings>, shards: &[Inbo
 
 #[cfg(test)]
 mod tests {
-    use super::may_be_slow;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::pattern::UrlPattern;
+    use crate::protocol::topic::HubUrl;
 
     #[test]
     fn only_patterns_with_groups_braces_or_modifiers_leave_the_loop() {
-        for plain in ["match=(x)", "match_urlpattern=/a/:id", "match_urlpattern=https%3A%2F%2Fe.com%2F*&match=a+b"] {
+        for plain in [
+            "match=(x)",
+            "match=a*b*&match_exact=:id*",
+            "match_urlpattern=/a/:id",
+            "match_urlpattern=/a/*",
+            "match_urlpattern=/a*",
+            "match_urlpattern=https%3A%2F%2Fe.com%2F*&match=a+b",
+        ] {
             assert!(!may_be_slow(plain), "{plain}");
         }
         for slow in [
             "match_urlpattern=/a/(b|c)",
             "match_urlpattern=/a/%28b%7Cc%29",
             "match_urlpattern=/a/%7Bb%7D%3F",
-            "match_URLPATTERN=(x)",
+            "match_urlpattern=/a/:id%2B",
+            "match_urlpattern=/a/:id*",
+            "match_urlpattern=/a/**",
+            "match=a&match_%75rlpattern=(x)",
+            "%6Datch%5Furlpatter%6e=/a/:id%2a",
         ] {
             assert!(may_be_slow(slow), "{slow}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_stays_on_the_loop_compiles_nothing(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec!["/", "a", ":id", ":b", "*", "+", "?", "(x)", "{", "}", "é", "-", ".", ":", "\\", "1"]),
+                0..8,
+            ),
+        ) {
+            let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
+            let text = format!("/{}", pieces.concat());
+            if !needs_regex(&text) && let Ok(pattern) = UrlPattern::parse(&text, &hub) {
+                prop_assert!(!pattern.has_regex(), "{text}");
+            }
         }
     }
 }

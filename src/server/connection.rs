@@ -87,8 +87,9 @@ impl From<io::Error> for End {
 
 /// The bytes of a connection, in both directions.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    // Before the stream: fields are dropped in this order.
     registered: Registered,
+    stream: TcpStream,
     input: Vec<u8>,
     output: Vec<u8>,
     spare: Vec<u8>,
@@ -108,6 +109,14 @@ impl Wire {
         self.input.extend_from_slice(&buffer[..read]);
         self.spare = buffer;
         Ok(read)
+    }
+
+    /// Gives back what a large request or answer left: a connection that waits keeps small buffers only.
+    fn shrink(&mut self) {
+        self.spare.clear();
+        for buffer in [&mut self.input, &mut self.output, &mut self.spare] {
+            buffer.shrink_to(READ_BYTES);
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -130,7 +139,7 @@ pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, pee
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let mut wire = Wire { stream, registered, input: Vec::new(), output: Vec::new(), spare: Vec::new(), served: false };
+    let mut wire = Wire { registered, stream, input: Vec::new(), output: Vec::new(), spare: Vec::new(), served: false };
     loop {
         match exchange(&context, &mut wire).await {
             Ok(Some(answer)) => {
@@ -200,6 +209,7 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire) -> Result<Vec<u8>, En
         let next = if wire.served && wire.input.is_empty() { Phase::Idle } else { Phase::Head };
         if phase.replace(next) != Some(next) {
             wire.registered.enter(next);
+            wire.shrink();
         }
         if wire.read(READ_BYTES).await? == 0 {
             if wire.registered.timed_out() && !wire.input.is_empty() {
@@ -220,23 +230,34 @@ pub(crate) struct Body<'w> {
     wire: &'w mut Wire,
 }
 
-/// A body in memory, counted while it is.
-pub(crate) struct BodyBytes {
-    context: Rc<Context>,
-    pub(crate) bytes: Vec<u8>,
+/// Bytes of a request body, or of what was made of it, that count as memory of the shard while this lives.
+pub(crate) struct Counted {
+    total: Rc<Cell<usize>>,
+    bytes: usize,
 }
 
-impl BodyBytes {
-    fn recount(&self, before: usize) {
-        let counted = &self.context.body_bytes;
-        counted.set(counted.get() - before + self.bytes.len());
+impl Counted {
+    fn new(total: Rc<Cell<usize>>) -> Counted {
+        Counted { total, bytes: 0 }
+    }
+
+    /// From now on it is this many.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        self.total.set(self.total.get() - self.bytes + bytes);
+        self.bytes = bytes;
     }
 }
 
-impl Drop for BodyBytes {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.context.body_bytes.set(self.context.body_bytes.get() - self.bytes.len());
+        self.set(0);
     }
+}
+
+/// A body in memory.
+pub(crate) struct BodyBytes {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) counted: Counted,
 }
 
 /// Why there is no body.
@@ -254,7 +275,8 @@ pub(crate) enum BodyFailure {
 impl Body<'_> {
     /// Reads the whole body.
     pub(crate) async fn read(&mut self) -> Result<BodyBytes, BodyFailure> {
-        let mut body = BodyBytes { context: self.context.clone(), bytes: Vec::new() };
+        let counted = Counted::new(self.context.body_bytes.clone());
+        let mut body = BodyBytes { bytes: Vec::new(), counted };
         self.decode(&mut body)?;
         if !self.decoder.is_done() {
             self.wire.registered.enter(Phase::Body);
@@ -275,9 +297,8 @@ impl Body<'_> {
     }
 
     fn decode(&mut self, body: &mut BodyBytes) -> Result<(), BodyFailure> {
-        let before = body.bytes.len();
         let decoded = self.decoder.decode(&self.wire.input, &mut body.bytes);
-        body.recount(before);
+        body.counted.set(body.bytes.len());
         let (used, _) = decoded.map_err(BodyFailure::Refused)?;
         self.wire.input.drain(..used);
         if self.context.body_bytes.get() > BODIES_BYTES_MAX { Err(BodyFailure::Busy) } else { Ok(()) }
@@ -302,7 +323,7 @@ async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: B
     if wire.flush().await.is_err() {
         return;
     }
-    let Wire { stream: socket, registered, input, .. } = wire;
+    let Wire { registered, stream: socket, input, .. } = wire;
     registered.parked.set(true);
     drop(registered);
     let fd = sys::adopt(socket.into_raw_fd());
@@ -327,5 +348,23 @@ async fn close(context: &Rc<Context>, mut wire: Wire) {
             Ok(0) | Err(_) => return,
             Ok(bytes) => skipped += bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_count_until_nobody_holds_them() {
+        let total = Rc::new(Cell::new(5));
+        let mut counted = Counted::new(total.clone());
+        counted.set(100);
+        assert_eq!(total.get(), 105);
+        counted.set(70);
+        let other = Counted::new(total.clone());
+        assert_eq!(total.get(), 75);
+        drop((counted, other));
+        assert_eq!(total.get(), 5);
     }
 }

@@ -1,9 +1,9 @@
 //! Connections that are requests, not yet streams: bounded in number, each with a deadline for what it is doing.
 //!
-//! There is no timer per connection. Whoever is too slow, or is the oldest unfinished head when there are too many, has
-//! its socket shut down; its task notices and ends.
+//! There is no timer per connection. Whoever is too slow has its socket shut down; its task notices and ends. So does
+//! whoever is dropped to make room: the connection that has been idle for longest, or the oldest unfinished head.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Shutdown;
 use std::os::fd::RawFd;
 
@@ -36,75 +36,108 @@ pub(crate) struct PhaseLimits {
     pub(crate) answer_ms: u64,
 }
 
+/// How many there may be on a shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GuestLimits {
+    /// In all.
+    pub(crate) guests_max: usize,
+    /// Unfinished heads.
+    pub(crate) heads_max: usize,
+}
+
+/// Whether a connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Live,
+    /// Its time is up: the read that now ends meant no end of the client's. There may be an answer to this.
+    TimedOut,
+    /// It made room for another one: whatever its task still does, it ends without an answer.
+    Dropped,
+}
+
 #[derive(Debug)]
 struct Guest {
     fd: RawFd,
     phase: Phase,
     deadline_ms: u64,
-    /// Its time is up: the read that now ends meant no end of the client's.
-    timed_out: bool,
+    state: State,
 }
 
-/// The request connections of a shard, oldest first.
+/// Connections of one phase, which all have the same time: the first to run out of it has been at it for longest.
+type ByAge = BTreeSet<(u64, u64)>;
+
+/// The request connections of a shard.
 #[derive(Debug)]
 pub(crate) struct Guests {
     entries: BTreeMap<u64, Guest>,
     next: u64,
-    limits: PhaseLimits,
-    heads_max: usize,
-    heads: usize,
+    phases: PhaseLimits,
+    limits: GuestLimits,
+    /// Live ones in [`Phase::Head`].
+    heads: ByAge,
+    /// Live ones in [`Phase::Idle`].
+    idles: ByAge,
+    dropped: usize,
 }
 
 impl Guests {
-    pub(crate) fn new(limits: PhaseLimits, heads_max: usize) -> Guests {
-        Guests { entries: BTreeMap::new(), next: 0, limits, heads_max, heads: 0 }
+    pub(crate) fn new(phases: PhaseLimits, limits: GuestLimits) -> Guests {
+        let (heads, idles) = (ByAge::new(), ByAge::new());
+        Guests { entries: BTreeMap::new(), next: 0, phases, limits, heads, idles, dropped: 0 }
     }
 
-    /// A new connection; makes room by dropping the oldest unfinished head if there are too many.
-    pub(crate) fn admit(&mut self, fd: RawFd, now_ms: u64) -> u64 {
-        if self.heads >= self.heads_max
-            && let Some((&oldest, _)) =
-                self.entries.iter().find(|(_, guest)| guest.phase == Phase::Head && !guest.timed_out)
+    /// A new connection; drops another one if there are too many. `None`: all of them are busy, it is one too many.
+    pub(crate) fn admit(&mut self, fd: RawFd, now_ms: u64) -> Option<u64> {
+        if self.entries.len() - self.dropped >= self.limits.guests_max {
+            let &(_, oldest) = self.idles.first().or(self.heads.first())?;
+            self.drop_guest(oldest);
+        }
+        if self.heads.len() >= self.limits.heads_max
+            && let Some(&(_, oldest)) = self.heads.first()
         {
-            self.expire(oldest);
+            self.drop_guest(oldest);
         }
         let id = self.next;
         self.next += 1;
-        self.heads += 1;
-        let deadline_ms = now_ms + self.limits.head_ms;
-        self.entries.insert(id, Guest { fd, phase: Phase::Head, deadline_ms, timed_out: false });
-        id
+        let deadline_ms = now_ms + self.phases.head_ms;
+        self.entries.insert(id, Guest { fd, phase: Phase::Head, deadline_ms, state: State::Live });
+        self.heads.insert((deadline_ms, id));
+        Some(id)
     }
 
     /// The connection goes on to something else, with the time that has.
     pub(crate) fn enter(&mut self, id: u64, phase: Phase, now_ms: u64) {
-        let Some(guest) = self.entries.get_mut(&id) else {
+        self.unlist(id);
+        let Some(guest) = self.entries.get_mut(&id).filter(|guest| guest.state != State::Dropped) else {
             return;
         };
-        self.heads -= usize::from(guest.phase == Phase::Head && !guest.timed_out);
-        guest.phase = phase;
-        guest.timed_out = false;
-        self.heads += usize::from(phase == Phase::Head);
         let limit_ms = match phase {
-            Phase::Head => self.limits.head_ms,
-            Phase::Body => self.limits.body_ms,
-            Phase::Idle => self.limits.idle_ms,
-            Phase::Answer => self.limits.answer_ms,
+            Phase::Head => self.phases.head_ms,
+            Phase::Body => self.phases.body_ms,
+            Phase::Idle => self.phases.idle_ms,
+            Phase::Answer => self.phases.answer_ms,
             Phase::Linger => LINGER_MS,
         };
-        guest.deadline_ms = now_ms + limit_ms;
+        let deadline_ms = now_ms + limit_ms;
+        (guest.phase, guest.deadline_ms, guest.state) = (phase, deadline_ms, State::Live);
+        match phase {
+            Phase::Head => self.heads.insert((deadline_ms, id)),
+            Phase::Idle => self.idles.insert((deadline_ms, id)),
+            _ => true,
+        };
     }
 
     /// The connection ended or became a stream. To be called before its descriptor is given up.
     pub(crate) fn leave(&mut self, id: u64) {
+        self.unlist(id);
         if let Some(guest) = self.entries.remove(&id) {
-            self.heads -= usize::from(guest.phase == Phase::Head && !guest.timed_out);
+            self.dropped -= usize::from(guest.state == State::Dropped);
         }
     }
 
     /// Whether a read ended because the time was up.
     pub(crate) fn timed_out(&self, id: u64) -> bool {
-        self.entries.get(&id).is_some_and(|guest| guest.timed_out)
+        self.entries.get(&id).is_some_and(|guest| guest.state == State::TimedOut)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -113,7 +146,7 @@ impl Guests {
 
     /// Ends whoever has used up its time.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
-        let late = self.entries.iter().filter(|(_, guest)| guest.deadline_ms <= now_ms && !guest.timed_out);
+        let late = self.entries.iter().filter(|(_, guest)| guest.deadline_ms <= now_ms && guest.state == State::Live);
         let late: Vec<u64> = late.map(|(&id, _)| id).collect();
         for id in late {
             self.expire(id);
@@ -130,13 +163,31 @@ impl Guests {
     }
 
     fn expire(&mut self, id: u64) {
-        let Some(guest) = self.entries.get_mut(&id) else {
-            return;
-        };
-        self.heads -= usize::from(guest.phase == Phase::Head && !guest.timed_out);
-        guest.timed_out = true;
-        let direction = if guest.phase == Phase::Answer { Shutdown::Both } else { Shutdown::Read };
-        sys::shutdown(guest.fd, direction);
+        self.unlist(id);
+        if let Some(guest) = self.entries.get_mut(&id) {
+            guest.state = State::TimedOut;
+            sys::shutdown(guest.fd, if guest.phase == Phase::Answer { Shutdown::Both } else { Shutdown::Read });
+        }
+    }
+
+    fn drop_guest(&mut self, id: u64) {
+        self.unlist(id);
+        if let Some(guest) = self.entries.get_mut(&id) {
+            guest.state = State::Dropped;
+            self.dropped += 1;
+            sys::shutdown(guest.fd, Shutdown::Both);
+        }
+    }
+
+    /// Takes it out of the sets of those that may be dropped.
+    fn unlist(&mut self, id: u64) {
+        if let Some(guest) = self.entries.get(&id) {
+            match guest.phase {
+                Phase::Head => self.heads.remove(&(guest.deadline_ms, id)),
+                Phase::Idle => self.idles.remove(&(guest.deadline_ms, id)),
+                _ => false,
+            };
+        }
     }
 }
 
@@ -156,39 +207,95 @@ mod tests {
         (listener.accept().unwrap().0, client)
     }
 
-    #[test]
-    fn one_head_too_many_ends_the_oldest_unfinished_one() {
-        let mut guests = Guests::new(LIMITS, 2);
-        let connections: Vec<_> = (0..3).map(|_| pair()).collect();
-        let ids: Vec<u64> = connections.iter().map(|(server, _)| guests.admit(server.as_raw_fd(), 0)).collect();
-        assert!(guests.timed_out(ids[0]) && !guests.timed_out(ids[1]) && !guests.timed_out(ids[2]));
-        let mut server = &connections[0].0;
-        assert_eq!(server.read(&mut [0; 8]).unwrap(), 0, "its read ends");
+    fn guests(guests_max: usize, heads_max: usize) -> Guests {
+        Guests::new(LIMITS, GuestLimits { guests_max, heads_max })
+    }
+
+    /// A guest's socket, whether it has been shut down, and the client's end that keeps it open.
+    struct Connection(TcpStream, #[allow(dead_code, reason = "kept open")] TcpStream);
+
+    impl Connection {
+        fn new() -> Connection {
+            let (server, client) = pair();
+            server.set_nonblocking(true).unwrap();
+            Connection(server, client)
+        }
+
+        fn admit(&self, guests: &mut Guests, now_ms: u64) -> Option<u64> {
+            guests.admit(self.0.as_raw_fd(), now_ms)
+        }
+
+        fn ended(&self) -> bool {
+            (&self.0).read(&mut [0; 8]).is_ok_and(|read| read == 0)
+        }
+    }
+
+    fn which_ended(connections: &[Connection]) -> Vec<usize> {
+        connections.iter().enumerate().filter(|(_, it)| it.ended()).map(|(at, _)| at).collect()
     }
 
     #[test]
-    fn a_connection_past_its_head_is_not_dropped_for_a_new_one() {
-        let mut guests = Guests::new(LIMITS, 1);
-        let connections: Vec<_> = (0..2).map(|_| pair()).collect();
-        let first = guests.admit(connections[0].0.as_raw_fd(), 0);
+    fn one_head_too_many_ends_the_oldest_unfinished_one() {
+        let mut guests = guests(8, 2);
+        let connections: Vec<_> = (0..3).map(|_| Connection::new()).collect();
+        for connection in &connections {
+            connection.admit(&mut guests, 0).unwrap();
+        }
+        assert_eq!(which_ended(&connections), [0]);
+    }
+
+    #[test]
+    fn a_connection_past_its_head_is_not_dropped_for_a_new_head() {
+        let mut guests = guests(8, 1);
+        let connections: Vec<_> = (0..2).map(|_| Connection::new()).collect();
+        let first = connections[0].admit(&mut guests, 0).unwrap();
         guests.enter(first, Phase::Answer, 0);
-        let second = guests.admit(connections[1].0.as_raw_fd(), 0);
-        assert!(!guests.timed_out(first) && !guests.timed_out(second));
+        connections[1].admit(&mut guests, 0).unwrap();
+        assert!(which_ended(&connections).is_empty());
+    }
+
+    #[test]
+    fn one_guest_too_many_ends_the_longest_idle_one_else_the_oldest_head_else_is_turned_away() {
+        let mut guests = guests(4, 4);
+        let connections: Vec<_> = (0..8).map(|_| Connection::new()).collect();
+        let ids: Vec<u64> = connections[..4].iter().map(|it| it.admit(&mut guests, 0).unwrap()).collect();
+        guests.enter(ids[1], Phase::Answer, 1);
+        guests.enter(ids[1], Phase::Idle, 3);
+        guests.enter(ids[2], Phase::Idle, 2);
+        guests.enter(ids[3], Phase::Body, 2);
+        connections[4].admit(&mut guests, 4).unwrap();
+        assert_eq!(which_ended(&connections), [2], "idle for longest");
+        connections[5].admit(&mut guests, 5).unwrap();
+        assert_eq!(which_ended(&connections), [1, 2], "the other idle one");
+        let six = connections[6].admit(&mut guests, 6).unwrap();
+        assert_eq!(which_ended(&connections), [0, 1, 2], "the oldest head");
+        // Dropped tasks that have not ended yet are no reason to drop more, whatever they still try.
+        guests.enter(ids[0], Phase::Linger, 6);
+        assert_eq!((guests.len(), guests.dropped), (7, 3));
+        for id in [ids[0], ids[1], ids[2]] {
+            guests.leave(id);
+        }
+        assert_eq!((guests.len(), guests.dropped), (4, 0));
+        for id in [ids[3] + 1, ids[3] + 2, six] {
+            guests.enter(id, Phase::Answer, 7);
+        }
+        assert_eq!(connections[7].admit(&mut guests, 8), None, "everybody is busy");
+        assert_eq!(which_ended(&connections), [0, 1, 2]);
     }
 
     #[test]
     fn each_phase_has_its_own_time() {
         for (phase, limit_ms) in [(Phase::Head, 10), (Phase::Body, 20), (Phase::Idle, 30), (Phase::Answer, 40)] {
-            let mut guests = Guests::new(LIMITS, 8);
+            let mut guests = guests(8, 8);
             let (server, _client) = pair();
-            let id = guests.admit(server.as_raw_fd(), 0);
+            let id = guests.admit(server.as_raw_fd(), 0).unwrap();
             guests.enter(id, phase, 100);
             guests.sweep(100 + limit_ms - 1);
             assert!(!guests.timed_out(id), "{phase:?}");
             guests.sweep(100 + limit_ms);
             assert!(guests.timed_out(id), "{phase:?}");
             guests.leave(id);
-            assert_eq!((guests.len(), guests.heads), (0, 0), "{phase:?}");
+            assert_eq!((guests.len(), guests.heads.len(), guests.idles.len()), (0, 0, 0), "{phase:?}");
         }
     }
 }

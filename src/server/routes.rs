@@ -13,13 +13,15 @@ use crate::http::head::{Head, Method, Version};
 use crate::http::problem::{challenge, problem};
 use crate::http::response::{ResponseHead, reason};
 use crate::hub::{Draft, Found, Registration, Sink, Start};
-use crate::protocol::matcher::Matcher;
+use crate::protocol::grants::GrantsError;
+use crate::protocol::matcher::{Matcher, MatcherError};
+use crate::protocol::pattern::PatternError;
 use crate::protocol::subscribe::Subscribe;
-use crate::protocol::token::{Access, Role};
+use crate::protocol::token::{Access, Role, TokenError};
 use crate::protocol::topic::ParsedTopic;
 use crate::protocol::update::Update;
 use crate::server::compile;
-use crate::server::connection::{Body, BodyFailure};
+use crate::server::connection::{Body, BodyBytes, BodyFailure, Counted};
 use crate::server::sequencer::QueueFull;
 use crate::server::shard::Context;
 
@@ -210,18 +212,21 @@ async fn publish(
             return Some(Err(refusal(if error.is_too_large() { 413 } else { 400 }, &error.to_string())));
         }
     };
-    drop(body);
+    let BodyBytes { bytes, mut counted } = body;
+    drop(bytes);
     let denied =
         update.topics.iter().find(|topic| !access.grants.may_publish(&ParsedTopic::new(topic.as_str(), &settings.hub)));
     if let Some(topic) = denied {
         let detail = format!("the access token does not grant publishing to the topic {:?}", topic.as_str());
         return Some(Err(insufficient(&detail)));
     }
-    Some(commit(context, Draft::new(update)).await)
+    let draft = Draft::new(update);
+    counted.set(draft.cost_bytes());
+    Some(commit(context, draft, counted).await)
 }
 
-/// Puts an update into the log and waits until it is there.
-async fn commit(context: &Rc<Context>, mut draft: Draft) -> Result<ResponseHead, ResponseHead> {
+/// Puts an update into the log and waits until it is there. Its bytes are counted here until the sequencer counts them.
+async fn commit(context: &Rc<Context>, mut draft: Draft, counted: Counted) -> Result<ResponseHead, ResponseHead> {
     let reply = context.published.expect();
     let waiting = Waiting::begin(context);
     let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
@@ -245,7 +250,7 @@ async fn commit(context: &Rc<Context>, mut draft: Draft) -> Result<ResponseHead,
         }
         context.next_tick().await;
     }
-    drop(waiting);
+    drop((waiting, counted));
     let event = reply.await;
     let id = event.id().to_owned();
     Ok(ResponseHead::new(200)
@@ -290,8 +295,15 @@ async fn access(context: &Context, head: &Head<'_>, role: Role) -> Result<(Optio
     let verdict = context.settings.verifier.verify(token, role, now_ms);
     match verdict {
         Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, access)), by_cookie)),
+        Err(error) if may_pass(&error) => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
         Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }
+}
+
+/// Whether the same token may be fine later: the hub is full, the token isn't wrong.
+fn may_pass(error: &TokenError) -> bool {
+    let full = MatcherError::Pattern(PatternError::TooManyRegexes);
+    matches!(error, TokenError::Grants(GrantsError::Matcher { reason, .. }) if *reason == full)
 }
 
 /// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -69,9 +70,10 @@ impl SequencerHandle {
         let _ = self.queue.try_send(Order::Trim);
     }
 
-    /// Ends the sequencer once everything queued before is committed.
-    pub(crate) fn stop(&self) {
-        let _ = self.queue.send(Order::Stop);
+    /// Ends the sequencer once everything queued before is committed. Waits for room in the queue, not for ever: a
+    /// stuck shard holds the sequencer up.
+    pub(crate) fn stop(&self, patience: Duration) {
+        let _ = self.queue.send_timeout(Order::Stop, patience);
     }
 }
 

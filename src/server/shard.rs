@@ -5,7 +5,6 @@
 //! requests have theirs.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
-use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
+use crossbeam_channel::{Receiver, Sender as QueueSender};
 use monoio::net::UnixStream;
 use socket2::SockRef;
 
@@ -25,10 +24,10 @@ use crate::protocol::token::VerdictCache;
 use crate::server::clock::Clock;
 use crate::server::compile::{Compiled, Job};
 use crate::server::connection;
-use crate::server::guests::{Guests, PhaseLimits};
+use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Message};
 use crate::server::peers::Peers;
-use crate::server::recall::Question;
+use crate::server::recall::{Find, Questions, Read};
 use crate::server::replies::Replies;
 use crate::server::sender::Sender;
 use crate::server::sequencer::SequencerHandle;
@@ -51,6 +50,8 @@ const TRIM_TICKS: u64 = 20;
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
 const ANSWER_TIMEOUT_MS: u64 = 30_000;
+/// How often the log is told that connections are turned away, at most.
+const SHORTAGE_SAID_EVERY_MS: u64 = 1_000;
 /// How long a stop waits for requests and for what is owed to streams, at most.
 const FINISH_MS: u64 = 3_000;
 /// Words of the epoll events that aren't parked sockets. A slot number never gets this high.
@@ -75,11 +76,12 @@ pub(crate) struct ShardParts {
     pub(crate) messages: Receiver<Message>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) sequencer: SequencerHandle,
-    pub(crate) questions: QueueSender<Question>,
+    pub(crate) finder: QueueSender<Find>,
+    pub(crate) reader: QueueSender<Read>,
     pub(crate) compiler: QueueSender<Job>,
     pub(crate) driver: Driver,
     pub(crate) connections_max: usize,
-    pub(crate) heads_max: usize,
+    pub(crate) guest_limits: GuestLimits,
     pub(crate) random: u64,
 }
 
@@ -96,8 +98,8 @@ pub(crate) struct Context {
     compiler: QueueSender<Job>,
     pub(crate) verdicts: RefCell<VerdictCache>,
     pub(crate) guests: RefCell<Guests>,
-    /// Bytes of request bodies in memory.
-    pub(crate) body_bytes: Cell<usize>,
+    /// Bytes of request bodies in memory, and of updates that wait for the sequencer's queue.
+    pub(crate) body_bytes: Rc<Cell<usize>>,
     /// Publishes that wait for room.
     pub(crate) waiting: Cell<usize>,
     waiters: RefCell<Vec<Waker>>,
@@ -109,11 +111,15 @@ pub(crate) struct Context {
     epoll: RefCell<Epoll>,
     scratch: RefCell<Scratch>,
     listener: RefCell<Option<TcpListener>>,
+    /// The listener is not watched until the next tick.
+    listener_rests: Cell<bool>,
+    /// A descriptor kept for when there is no other.
     spare: RefCell<Option<OwnedFd>>,
+    /// When the log was last told that connections are turned away.
+    shortage_said_ms: Cell<Option<u64>>,
     peers: RefCell<Peers>,
-    questions: QueueSender<Question>,
-    /// Questions the readers' queue had no room for: one per subscriber at most.
-    unasked: RefCell<VecDeque<Question>>,
+    finds: Questions<Find>,
+    reads: Questions<Read>,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     driver: Driver,
@@ -158,7 +164,7 @@ impl Context {
     /// Asks history what a `Last-Event-ID` names.
     pub(crate) async fn find(&self, id: &str) -> Found {
         let reply = self.found.expect();
-        self.ask(Question::Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
+        self.finds.ask(Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
         reply.await
     }
 
@@ -253,28 +259,6 @@ impl Context {
         .await;
     }
 
-    fn ask(&self, question: Question) {
-        let mut unasked = self.unasked.borrow_mut();
-        if unasked.is_empty() {
-            match self.questions.try_send(question) {
-                Ok(()) => {}
-                Err(TrySendError::Full(question) | TrySendError::Disconnected(question)) => unasked.push_back(question),
-            }
-        } else {
-            unasked.push_back(question);
-        }
-    }
-
-    fn ask_again(&self) {
-        let mut unasked = self.unasked.borrow_mut();
-        while let Some(question) = unasked.pop_front() {
-            if let Err(TrySendError::Full(question)) = self.questions.try_send(question) {
-                unasked.push_front(question);
-                break;
-            }
-        }
-    }
-
     /// One turn: take in what is there, write one slice. Whether there is more to write at once.
     fn turn(self: &Rc<Self>, ready: &mut Vec<Ready>) -> bool {
         let now = self.now();
@@ -354,7 +338,7 @@ impl Context {
             let output = self.shard.borrow_mut().output();
             match output {
                 Some(Output::Read { id, after, from_earliest, filter }) => {
-                    self.ask(Question::Read { shard: self.index, slot: id, after, from_earliest, filter });
+                    self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
                 }
                 Some(Output::Shutdown(sink)) => {
                     let mut sender = self.sender.borrow_mut();
@@ -401,7 +385,7 @@ impl Context {
             let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    self.accept_failed(listener, &error);
+                    self.accept_failed(listener, &error, now);
                     return;
                 }
             };
@@ -409,30 +393,60 @@ impl Context {
                 continue;
             };
             let stream = std::net::TcpStream::from(socket);
-            if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+            let admitted = if self.shared.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max {
+                self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms)
+            } else {
+                None
+            };
+            let Some(guest) = admitted else {
                 self.shared.connections.fetch_sub(1, Ordering::Relaxed);
                 connection::refuse(&stream, &self.date());
                 continue;
-            }
+            };
             self.shared.guests.fetch_add(1, Ordering::Relaxed);
-            let guest = self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms);
             monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
         }
     }
 
     /// Out of descriptors: a spare one is given up to take the next connection and close it, so that the client is not
-    /// left hanging and the listener not left readable.
-    fn accept_failed(&self, listener: &TcpListener, error: &io::Error) {
-        if !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+    /// left hanging and the listener not left readable. Where that fails (another shard was faster to take the spare one,
+    /// or memory is short), the listener rests until the next tick: it would wake the loop at once, again and again.
+    fn accept_failed(&self, listener: &TcpListener, error: &io::Error, now: Now) {
+        let shortage = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        if !error.raw_os_error().is_some_and(|code| shortage.contains(&code)) {
             return;
         }
-        tracing::warn!(
-            shard = self.index,
-            "out of file descriptors: a connection was turned away; raise LimitNOFILE or ulimit -n"
-        );
+        if self.shortage_said_ms.get().is_none_or(|said| now.mono_ms >= said + SHORTAGE_SAID_EVERY_MS) {
+            self.shortage_said_ms.set(Some(now.mono_ms));
+            tracing::warn!(
+                shard = self.index,
+                %error,
+                "connections are turned away; if it is for want of file descriptors, raise LimitNOFILE or ulimit -n"
+            );
+        }
         self.spare.borrow_mut().take();
-        drop(SockRef::from(listener).accept4(libc::SOCK_CLOEXEC));
+        let taken = SockRef::from(listener).accept4(libc::SOCK_CLOEXEC);
+        let rest = taken.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+        drop(taken);
         *self.spare.borrow_mut() = spare_descriptor();
+        if rest && self.epoll.borrow().remove(listener.as_raw_fd()).is_ok() {
+            self.listener_rests.set(true);
+        }
+    }
+
+    /// Accepts again, if that had to be given up for a while.
+    fn wake_listener(&self) {
+        if !self.listener_rests.get() {
+            return;
+        }
+        let listener = self.listener.borrow();
+        let Some(listener) = listener.as_ref() else {
+            return;
+        };
+        let mut spare = self.spare.borrow_mut();
+        *spare = spare.take().or_else(spare_descriptor);
+        let added = self.epoll.borrow().add(listener.as_raw_fd(), Watch::Level, LISTENER);
+        self.listener_rests.set(added.is_err());
     }
 
     fn tick(&self, now: Now) {
@@ -451,7 +465,9 @@ impl Context {
         if self.stopping() {
             self.guests.borrow_mut().dismiss_idle();
         }
-        self.ask_again();
+        self.wake_listener();
+        self.finds.ask_again();
+        self.reads.ask_again();
         self.wake_waiters();
     }
 
@@ -499,8 +515,7 @@ fn spare_descriptor() -> Option<OwnedFd> {
 
 /// Runs a shard until it has stopped. To be called on the shard's thread, within its monoio runtime.
 pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
-    let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, questions, driver, .. } =
-        parts;
+    let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, driver, .. } = parts;
     let epoll = Epoll::new(READY_MAX)?;
     let ticker = Ticker::new(TICK_MS)?;
     epoll.add(bell.fd().as_raw_fd(), Watch::Level, BELL)?;
@@ -508,7 +523,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     epoll.add(listener.as_raw_fd(), Watch::Level, LISTENER)?;
     let gate = UnixStream::from_std(epoll.duplicate()?.into())?;
     let always = UnixStream::from_std(OwnedFd::from(EventFd::new(1)?).into())?;
-    let limits = PhaseLimits {
+    let phases = PhaseLimits {
         head_ms: settings.head_timeout_ms,
         body_ms: settings.body_timeout_ms,
         idle_ms: IDLE_TIMEOUT_MS,
@@ -518,7 +533,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         index,
         shard: RefCell::new(Shard::new(settings.shard, settings.hub.clone(), 0)),
         verdicts: RefCell::new(VerdictCache::default()),
-        guests: RefCell::new(Guests::new(limits, parts.heads_max)),
+        guests: RefCell::new(Guests::new(phases, parts.guest_limits)),
         settings,
         shared,
         clock,
@@ -527,7 +542,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         found: Replies::new(),
         compiled: Replies::new(),
         compiler: parts.compiler,
-        body_bytes: Cell::new(0),
+        body_bytes: Rc::new(Cell::new(0)),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),
         signature_checks: Cell::new(0),
@@ -536,10 +551,12 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),
         listener: RefCell::new(Some(listener)),
+        listener_rests: Cell::new(false),
         spare: RefCell::new(spare_descriptor()),
+        shortage_said_ms: Cell::new(None),
         peers: RefCell::new(Peers::default()),
-        questions,
-        unasked: RefCell::new(VecDeque::new()),
+        finds: Questions::new(parts.finder),
+        reads: Questions::new(parts.reader),
         random: Cell::new(parts.random),
         date: RefCell::new((0, String::new())),
         driver,

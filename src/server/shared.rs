@@ -11,6 +11,8 @@ pub(crate) struct Shared {
     pub(crate) guests: AtomicUsize,
     /// The hub is stopping.
     pub(crate) stopping: AtomicBool,
+    /// The shards have stopped, or had the time to: nobody waits for answers of other threads any more.
+    ended: AtomicBool,
     /// For each shard whether its dispatch lags by more than half its tail: publishers wait.
     overloaded: Box<[AtomicBool]>,
 }
@@ -22,8 +24,18 @@ impl Shared {
             connections: AtomicUsize::new(0),
             guests: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             overloaded,
         }
+    }
+
+    /// The shards are gone, or given up.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_overloaded(&self, shard: usize, overloaded: bool) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::thread;
+use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -15,6 +16,7 @@ use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::clock::{self, Clock};
 use crate::server::compile;
+use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::recall;
 use crate::server::sender::Sender;
@@ -30,8 +32,14 @@ const LOOP_RING_ENTRIES: u32 = 1024;
 const CONNECTION_BYTES: u64 = 5 * 1024;
 /// Descriptors the hub needs for itself.
 const OWN_DESCRIPTORS: usize = 64;
-/// Unfinished request heads per shard at most.
+/// Time the threads beside the shards have to end once the shards have, milliseconds.
+const REST_STOP_MS: u64 = 1_000;
+/// Connections that carry requests, not streams, per shard at most.
+const GUESTS_MAX: usize = 16_384;
+/// Unfinished request heads among them at most.
 const HEADS_MAX: usize = 4096;
+/// What either limit is at least, however few descriptors there are.
+const GUESTS_MIN: usize = 16;
 
 /// Why a hub could not start.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +95,8 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let log = Log::new(epoch, 0, IdCipher::new(settings.id_key));
     let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
     let (sequencer, sequencer_handle, sequencer_counters) = Sequencer::new(log, history.clone());
-    let (questions, asked) = recall::channel();
+    let (finder, finds) = recall::channel();
+    let (reader, reads) = recall::channel();
     let (compiler, jobs) = compile::channel();
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared::new(settings.shards));
@@ -108,32 +117,41 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             messages,
             bell,
             sequencer: sequencer_handle.clone(),
-            questions: questions.clone(),
+            finder: finder.clone(),
+            reader: reader.clone(),
             compiler: compiler.clone(),
             driver,
             connections_max,
-            heads_max: HEADS_MAX.min(descriptors / 4 / settings.shards).max(16),
+            guest_limits: guest_limits(descriptors, settings.shards),
             random: random[index],
         };
         let core = cores[index % cores.len()];
         let spawned = spawn(format!("shard {index}"), move || shard_thread(parts, core, descriptors));
         shards.push(spawned.map_err(system("can't start a thread"))?);
     }
-    drop((questions, compiler));
+    drop((finder, reader, compiler));
+    let mut others = Vec::new();
+    let mut spawn_other = |name: &str, body: Box<dyn FnOnce() + Send>| {
+        others.push(spawn(name.into(), body).map_err(system("can't start a thread"))?);
+        Ok(())
+    };
     {
-        let (settings, inboxes) = (settings.clone(), inboxes.clone());
-        spawn("pattern compiler".into(), move || compile::run(&jobs, &settings, &inboxes))
-            .map_err(system("can't start a thread"))?;
+        let (settings, shared, inboxes) = (settings.clone(), shared.clone(), inboxes.clone());
+        spawn_other("pattern compiler", Box::new(move || compile::run(&jobs, &settings, &shared, &inboxes)))?;
     }
-    let reader = {
-        let (history, url, inboxes) = (history.clone(), settings.hub.clone(), inboxes.clone());
-        spawn("history reader".into(), move || recall::run(&asked, &history, &url, &inboxes))
-            .map_err(system("can't start a thread"))?
-    };
-    let writer = {
+    {
+        let (history, shared, inboxes) = (history.clone(), shared.clone(), inboxes.clone());
+        spawn_other("history finder", Box::new(move || recall::find(&finds, &history, &shared, &inboxes)))?;
+    }
+    {
+        let (settings, shared, inboxes) = (settings.clone(), shared.clone(), inboxes.clone());
+        let body = move || recall::read(&reads, &history, &settings.hub, &shared, &inboxes);
+        spawn_other("history reader", Box::new(body))?;
+    }
+    {
         let inboxes = inboxes.clone();
-        spawn("sequencer".into(), move || sequencer.run(&inboxes)).map_err(system("can't start a thread"))?
-    };
+        spawn_other("sequencer", Box::new(move || sequencer.run(&inboxes)))?;
+    }
     tracing::info!(
         shards = settings.shards,
         io = match driver {
@@ -151,19 +169,14 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     for inbox in &inboxes {
         inbox.send(Message::Stop);
     }
-    let deadline_ms = clock.now().mono_ms + settings.stop_ms;
-    while !shards.iter().all(thread::JoinHandle::is_finished) && clock.now().mono_ms < deadline_ms {
-        thread::sleep(std::time::Duration::from_millis(5));
-    }
-    let late = shards.iter().filter(|shard| !shard.is_finished()).count();
+    let late = wait_for_end(&shards, &clock, settings.stop_ms);
     if late > 0 {
         tracing::warn!(shards = late, "some connections did not end in time and are cut");
     }
-    sequencer_handle.stop();
-    let _ = writer.join();
-    if late == 0 {
-        let _ = reader.join();
-    }
+    shared.end();
+    sequencer_handle.stop(Duration::from_millis(REST_STOP_MS));
+    // Whoever is left works for nobody: a queue full of costly questions doesn't hold the stop up.
+    wait_for_end(&others, &clock, REST_STOP_MS);
     let (events, commits) = sequencer_counters.totals();
     tracing::info!(events, commits, "stopped");
     Ok(())
@@ -171,6 +184,18 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name(name).spawn(body)
+}
+
+/// Waits until all of these threads have ended, or the time is up: how many have not.
+fn wait_for_end(threads: &[thread::JoinHandle<()>], clock: &Clock, patience_ms: u64) -> usize {
+    let deadline_ms = clock.now().mono_ms + patience_ms;
+    loop {
+        let left = threads.iter().filter(|thread| !thread.is_finished()).count();
+        if left == 0 || clock.now().mono_ms >= deadline_ms {
+            return left;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Blocks until the hub is to stop.
@@ -237,6 +262,12 @@ fn connections_max(settings: &Settings, driver: Driver, descriptors: usize) -> u
         Driver::Epoll => descriptors.saturating_sub(OWN_DESCRIPTORS),
     };
     settings.connections_max.unwrap_or(by_memory).min(by_descriptors).max(1)
+}
+
+/// How many requests a shard carries at a time: all shards together must not use up the descriptors.
+fn guest_limits(descriptors: usize, shards: usize) -> GuestLimits {
+    let share = descriptors.saturating_sub(OWN_DESCRIPTORS) / shards;
+    GuestLimits { guests_max: share.clamp(GUESTS_MIN, GUESTS_MAX), heads_max: (share / 4).clamp(GUESTS_MIN, HEADS_MAX) }
 }
 
 /// The machine's memory.

@@ -180,6 +180,38 @@ fn connections_beyond_the_maximum_are_not_served_and_those_within_are() {
     }
 }
 
+/// Seen: a line in the log for each, and a loop that spun when two shards fought for the spare descriptor.
+#[test]
+fn without_descriptors_connections_are_turned_away_quietly_and_served_again_later() {
+    let hub = Hub::anonymous();
+    let mut early = hub.subscribe(&[("match", "urn:a")]);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", hub.pid())).expect("Linux").count();
+    let soft_limit = |limit: usize| {
+        let pid = hub.pid().to_string();
+        let changed =
+            std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:")]).status();
+        changed.is_ok_and(|status| status.success())
+    };
+    if !soft_limit(open + 4) {
+        return;
+    }
+    let start = std::time::Instant::now();
+    let crowd: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(hub.address()).expect("a backlog")).collect();
+    eventually("the log says why", || hub.log().contains("connections are turned away"));
+    drop(crowd);
+    assert!(soft_limit(1024));
+    eventually("new connections are served", || {
+        let mut client = hub.connect();
+        let request = format!("HEAD {HUB}?match=urn:a HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.try_send(request.as_bytes()).is_ok() && client.head().is_some_and(|head| head.status == 200)
+    });
+    let said = hub.log().lines().filter(|line| line.contains("connections are turned away")).count();
+    let most = 2 * (start.elapsed().as_secs() as usize + 1);
+    assert!(said <= most, "two shards said it {said} times, at most {most} are due:\n{}", hub.log());
+    hub.say("urn:a", "x");
+    assert_eq!(early.data(), "x");
+}
+
 fn assert_says(said: &str, words: &[&str]) {
     let lower = said.to_lowercase();
     for word in words {

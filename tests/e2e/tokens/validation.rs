@@ -46,6 +46,37 @@ fn bad_tokens_are_401_for_both_roles_and_nothing_tells_why() {
     assert_eq!(answers.len(), 1, "answers to invalid tokens differ: {answers:#?}");
 }
 
+/// Seen: 401 invalid_token, and a client that threw its good token away.
+#[test]
+fn a_token_whose_patterns_find_no_room_is_not_called_invalid() {
+    let hub = Hub::start(&["--anonymous"]);
+    let mut held = Vec::new();
+    let full = (0..20).any(|stream| {
+        let patterns: Vec<String> = (0..100).map(|n| format!("/p/(x{stream}|y{n})")).collect();
+        let matchers: Vec<(&str, &str)> = patterns.iter().map(|pattern| ("match_urlpattern", &**pattern)).collect();
+        match hub.try_subscribe(&matchers, &[]) {
+            Ok(stream) => held.push(stream),
+            Err(refusal) => return refusal.status == 503,
+        }
+        false
+    });
+    assert!(full, "{} streams with a hundred regular expressions each", held.len());
+    // What room is left for a few is taken, too.
+    while hub.subscribe_status(&[("match_urlpattern", "/p/(one|more)")], &[]) == 200 {
+        let pattern = format!("/p/(z{})", "z".repeat(held.len()));
+        held.extend(hub.try_subscribe(&[("match_urlpattern", &pattern)], &[]).ok());
+    }
+    let topics = json!([{"match": "/t/(a|b)", "match_type": "urlpattern"}]);
+    let detail =
+        json!([{"type": "https://mercure.rocks/authorization-detail", "actions": ["publish"], "topics": topics}]);
+    let token = Token::with_details(detail).sign(PUBLISHER_KEY);
+    let answer = hub.post(&token, &[("topic", "/t/a")]);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.header("retry-after").is_some() && answer.header("www-authenticate").is_none(), "{answer:?}");
+    drop(held);
+    eventually("there is room again", || hub.post(&token, &[("topic", "/t/a")]).status == 200);
+}
+
 #[test]
 fn the_log_has_the_rule_under_the_reference_of_the_answer() {
     let hub = Hub::start(&[]);

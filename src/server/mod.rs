@@ -21,5 +21,6 @@ mod shared;
 mod start;
 mod sys;
 mod turns;
+mod turnstile;
 
 pub use start::{StartError, run};

@@ -34,9 +34,10 @@ use crate::server::settings::Settings;
 use crate::server::shared::Shared;
 use crate::server::sys::{self, Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
 use crate::server::turns::Turns;
+use crate::server::turnstile::Turnstile;
 
 /// Fresh signature checks per turn: about a millisecond of the slowest kind.
-const SIGNATURE_CHECKS_MAX: u32 = 8;
+const SIGNATURE_CHECKS_MAX: usize = 8;
 /// Readiness events taken per turn.
 const READY_MAX: usize = 64;
 /// Connections accepted per turn.
@@ -102,9 +103,8 @@ pub(crate) struct Context {
     /// Publishes that wait for room.
     pub(crate) waiting: Cell<usize>,
     waiters: RefCell<Vec<Waker>>,
-    /// Fresh signature checks in this turn, and who waits for the next.
-    signature_checks: Cell<u32>,
-    turn_waiters: RefCell<Vec<Waker>>,
+    /// Fresh signature checks: so many per turn that a storm of new tokens doesn't stall the streams.
+    pub(crate) signature_checks: Turnstile,
     shard: RefCell<Shard>,
     sender: RefCell<Sender>,
     epoll: RefCell<Epoll>,
@@ -238,30 +238,12 @@ impl Context {
         }
     }
 
-    /// Waits for its turn to check a signature: a bounded number per turn of the loop, so that a storm of new tokens
-    /// doesn't stall the streams.
-    pub(crate) async fn signature_check(&self) {
-        poll_fn(|cx| {
-            if self.signature_checks.get() < SIGNATURE_CHECKS_MAX {
-                self.signature_checks.set(self.signature_checks.get() + 1);
-                return Poll::Ready(());
-            }
-            self.turn_waiters.borrow_mut().push(cx.waker().clone());
-            self.bell.ring();
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// One turn: take in what is there, write one slice. Whether there is more to write at once.
     fn turn(self: &Rc<Self>, ready: &mut Vec<Ready>) -> bool {
         let now = self.now();
         // Read before the inbox: when no request is left, all that was acknowledged lies there or in the tail.
         let no_requests = self.shared.guests.load(Ordering::Acquire) == 0;
-        self.signature_checks.set(0);
-        for waiter in std::mem::take(&mut *self.turn_waiters.borrow_mut()) {
-            waiter.wake();
-        }
+        self.signature_checks.turn();
         if let Err(error) = self.epoll.borrow_mut().poll(ready) {
             tracing::error!(shard = self.index, %error, "polling for readiness failed");
         }
@@ -296,7 +278,7 @@ impl Context {
         if !overloaded && self.waiting.get() > 0 {
             self.wake_waiters();
         }
-        busy
+        busy || self.signature_checks.is_waited_at()
     }
 
     fn take_in_messages(&self, now: Now) {
@@ -539,8 +521,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         body_bytes: Rc::new(Cell::new(0)),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),
-        signature_checks: Cell::new(0),
-        turn_waiters: RefCell::new(Vec::new()),
+        signature_checks: Turnstile::new(SIGNATURE_CHECKS_MAX),
         sender: RefCell::new(sender),
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),

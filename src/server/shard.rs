@@ -211,8 +211,9 @@ impl Context {
         unread: usize,
         make: impl FnOnce(Sink, u32) -> Registration,
     ) -> io::Result<()> {
-        // What was committed before this request was answered must be behind it in the log.
-        self.take_in_messages(self.now());
+        // What was acknowledged before must be behind this stream in the log: all that lies in the inbox, whose length is
+        // bounded, and not only as much as one turn takes.
+        self.take_in_messages(self.messages.len(), self.now());
         let mut shard = self.shard.borrow_mut();
         let id = shard.reserve();
         let parked = self.sender.borrow_mut().park(&self.epoll.borrow(), fd, id);
@@ -255,7 +256,7 @@ impl Context {
                 word => self.socket_ready(SlotId::from_bits(word), event, now),
             }
         }
-        self.take_in_messages(now);
+        self.take_in_messages(MESSAGES_MAX, now);
         self.carry_out();
         let mut shard = self.shard.borrow_mut();
         if let Some(mut batch) = shard.slice() {
@@ -281,8 +282,8 @@ impl Context {
         busy || self.signature_checks.is_waited_at()
     }
 
-    fn take_in_messages(&self, now: Now) {
-        for message in self.messages.try_iter().take(MESSAGES_MAX) {
+    fn take_in_messages(&self, messages_max: usize, now: Now) {
+        for message in self.messages.try_iter().take(messages_max) {
             self.take_in(message, now);
         }
     }

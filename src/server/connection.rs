@@ -174,8 +174,7 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
     let answer = routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?;
     let whole = body.skip();
     match answer {
-        Answer::Stream(stream) if whole => Ok(Some(stream)),
-        Answer::Stream(_) => Err(End::Close),
+        Answer::Stream(stream) => Ok(Some(stream)),
         Answer::Response(response) => {
             let keep_alive = head.keep_alive && whole && !context.stopping();
             let head_only = head.method == head::Method::Head;

@@ -44,6 +44,8 @@ const READY_MAX: usize = 64;
 const ACCEPTS_MAX: usize = 16;
 /// Messages taken per turn.
 const MESSAGES_MAX: usize = 1024;
+/// Ticks made up for after a long turn: what sweeps all subscribers once.
+const TICKS_MAX: u64 = 20;
 /// How often history is told to drop what has aged, ticks.
 const TRIM_TICKS: u64 = 20;
 /// How long a kept-alive connection may be idle.
@@ -431,13 +433,14 @@ impl Context {
         if fired == 0 {
             return;
         }
-        self.ticks.set(self.ticks.get() + 1);
-        let mut shard = self.shard.borrow_mut();
-        shard.handle(Input::Tick, now);
-        if self.index == 0 && self.ticks.get().is_multiple_of(TRIM_TICKS) {
+        let before = self.ticks.get();
+        self.ticks.set(before + fired);
+        for _ in 0..fired.min(TICKS_MAX) {
+            self.shard.borrow_mut().handle(Input::Tick, now);
+        }
+        if self.index == 0 && self.ticks.get() / TRIM_TICKS > before / TRIM_TICKS {
             self.sequencer.trim();
         }
-        drop(shard);
         self.guests.borrow_mut().sweep(now.mono_ms);
         if self.stopping() {
             self.guests.borrow_mut().dismiss_idle();

@@ -9,6 +9,7 @@ mod connection;
 mod guests;
 mod inbox;
 mod listen;
+mod memory;
 mod peers;
 mod recall;
 mod replies;

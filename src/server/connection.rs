@@ -14,7 +14,7 @@ use monoio::net::TcpStream;
 use crate::http::body::{BodyDecoder, BodyError};
 use crate::http::head::{self, HeadStatus, Version};
 use crate::http::problem::problem;
-use crate::http::response::reason;
+use crate::http::response::{CONTINUE, reason};
 use crate::server::guests::Phase;
 use crate::server::routes::{self, Answer};
 use crate::server::shard::Context;
@@ -280,7 +280,7 @@ impl Body<'_> {
         if !self.decoder.is_done() {
             self.wire.registered.enter(Phase::Body);
             if std::mem::take(&mut self.expect_continue) {
-                self.wire.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.wire.output.extend_from_slice(CONTINUE);
             }
             self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
         }

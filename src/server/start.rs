@@ -48,12 +48,12 @@ const GUESTS_MIN: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address can't be listened on.
-    #[error("can't listen on {address}: {source}{}", if source.kind() == io::ErrorKind::AddrInUse { "; another program has it, maybe another hub: choose another with --listen" } else { "" })]
+    #[error("can't listen on {address}: {error}{}", if error.kind() == io::ErrorKind::AddrInUse { "; another program has it, maybe another hub: choose another with --listen" } else { "" })]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. No source, because the sentence holds it: shown with its sources it would come twice.
+        error: io::Error,
     },
     /// An origin in the configuration isn't one.
     #[error(transparent)]
@@ -62,17 +62,17 @@ pub enum StartError {
     #[error("io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll")]
     Uring(io::Error),
     /// Something every system has is missing.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     System {
         /// What was tried.
         what: &'static str,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
-    move |source| StartError::System { what, source }
+    move |error| StartError::System { what, error }
 }
 
 /// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the configuration
@@ -85,7 +85,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let signals = sys::Signals::block().map_err(system("can't block signals"))?;
     let descriptors = sys::raise_descriptor_limit().map_err(system("can't read the descriptor limit"))?;
     let listeners = listen::open(config.listen, config.shards, config.write_timeout)
-        .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        .map_err(|error| StartError::Listen { address: config.listen, error })?;
     let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
     config.set_bound(address);
     let settings = Settings::new(&config).map_err(StartError::Origin)?;

@@ -311,26 +311,27 @@ impl Context {
         }
     }
 
-    /// Does what the shard wants done.
+    /// Does what the shard wants done: all shutdowns at once, then what is to be closed, which may be the same sockets.
     fn carry_out(&self) {
-        loop {
-            let output = self.shard.borrow_mut().output();
+        let (mut shutdowns, mut closes) = (Vec::new(), Vec::new());
+        while let Some(output) = self.shard.borrow_mut().output() {
             match output {
-                Some(Output::Read { id, after, from_earliest, filter }) => {
+                Output::Read { id, after, from_earliest, filter } => {
                     self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
                 }
-                Some(Output::Shutdown(sink)) => {
-                    let mut sender = self.sender.borrow_mut();
-                    sender.drain(sink, &mut self.scratch.borrow_mut());
-                    sender.shutdown(sink);
-                }
-                Some(Output::Close { sink, address }) => {
-                    self.sender.borrow_mut().close(sink);
-                    self.peers.borrow_mut().release(address);
-                    self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                }
-                None => return,
+                Output::Shutdown(sink) => shutdowns.push(sink),
+                Output::Close { sink, address } => closes.push((sink, address)),
             }
+        }
+        let mut sender = self.sender.borrow_mut();
+        for &sink in &shutdowns {
+            sender.drain(sink, &mut self.scratch.borrow_mut());
+        }
+        sender.shutdown(&shutdowns);
+        for (sink, address) in closes {
+            sender.close(sink);
+            self.peers.borrow_mut().release(address);
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -14,7 +14,7 @@ use monoio::net::TcpStream;
 use crate::http::body::{BodyDecoder, BodyError};
 use crate::http::head::{self, HeadStatus, Version};
 use crate::http::problem::problem;
-use crate::http::response::reason;
+use crate::http::response::{CONTINUE, reason};
 use crate::server::guests::Phase;
 use crate::server::routes::{self, Answer};
 use crate::server::shard::Context;
@@ -174,8 +174,7 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
     let answer = routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?;
     let whole = body.skip();
     match answer {
-        Answer::Stream(stream) if whole => Ok(Some(stream)),
-        Answer::Stream(_) => Err(End::Close),
+        Answer::Stream(stream) => Ok(Some(stream)),
         Answer::Response(response) => {
             let keep_alive = head.keep_alive && whole && !context.stopping();
             let head_only = head.method == head::Method::Head;
@@ -281,7 +280,7 @@ impl Body<'_> {
         if !self.decoder.is_done() {
             self.wire.registered.enter(Phase::Body);
             if std::mem::take(&mut self.expect_continue) {
-                self.wire.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.wire.output.extend_from_slice(CONTINUE);
             }
             self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
         }

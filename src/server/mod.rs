@@ -9,6 +9,7 @@ mod connection;
 mod guests;
 mod inbox;
 mod listen;
+mod memory;
 mod peers;
 mod recall;
 mod replies;
@@ -21,5 +22,6 @@ mod shared;
 mod start;
 mod sys;
 mod turns;
+mod turnstile;
 
 pub use start::{StartError, run};

@@ -9,7 +9,7 @@ use crate::http::authority;
 use crate::http::cors::{cors_fields, preflight_fields};
 use crate::http::credentials::{Credentials, CredentialsError, origin_for_cookie_publish};
 use crate::http::form;
-use crate::http::head::{Head, Method, Version};
+use crate::http::head::{BodyFraming, Head, Method, Version};
 use crate::http::problem::{challenge, problem};
 use crate::http::response::{ResponseHead, reason};
 use crate::hub::{Draft, Found, Registration, Sink, Start};
@@ -113,6 +113,9 @@ fn options(context: &Context, head: &Head<'_>) -> ResponseHead {
 /// GET and HEAD (protocol §4): token, then matchers, then the cursor.
 async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, ResponseHead> {
     let settings = &context.settings;
+    if !matches!(head.body, BodyFraming::None | BodyFraming::Length(0)) {
+        return Err(refusal(400, "a request for an event stream has no body; the matchers go into the query"));
+    }
     let (access, _) = access(context, head, Role::Subscriber).await?;
     if access.is_none() && !settings.anonymous {
         return Err(token_needed("an access token is needed to subscribe: this hub has no anonymous subscribers"));
@@ -290,7 +293,7 @@ async fn access(context: &Context, head: &Head<'_>, role: Role) -> Result<(Optio
     if let Some(access) = known {
         return Ok((Some(access), by_cookie));
     }
-    context.signature_check().await;
+    context.signature_checks.pass().await;
     let now_ms = context.now().wall_ms;
     let verdict = context.settings.verifier.verify(token, role, now_ms);
     match verdict {

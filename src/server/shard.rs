@@ -35,15 +35,18 @@ use crate::server::settings::Settings;
 use crate::server::shared::Shared;
 use crate::server::sys::{self, Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
 use crate::server::turns::Turns;
+use crate::server::turnstile::Turnstile;
 
 /// Fresh signature checks per turn: about a millisecond of the slowest kind.
-const SIGNATURE_CHECKS_MAX: u32 = 8;
+const SIGNATURE_CHECKS_MAX: usize = 8;
 /// Readiness events taken per turn.
 const READY_MAX: usize = 64;
 /// Connections accepted per turn.
 const ACCEPTS_MAX: usize = 16;
 /// Messages taken per turn.
 const MESSAGES_MAX: usize = 1024;
+/// Ticks made up for after a long turn: what sweeps all subscribers once.
+const TICKS_MAX: u64 = 20;
 /// How often history is told to drop what has aged, ticks.
 const TRIM_TICKS: u64 = 20;
 /// How long a kept-alive connection may be idle.
@@ -103,9 +106,8 @@ pub(crate) struct Context {
     /// Publishes that wait for room.
     pub(crate) waiting: Cell<usize>,
     waiters: RefCell<Vec<Waker>>,
-    /// Fresh signature checks in this turn, and who waits for the next.
-    signature_checks: Cell<u32>,
-    turn_waiters: RefCell<Vec<Waker>>,
+    /// Fresh signature checks: so many per turn that a storm of new tokens doesn't stall the streams.
+    pub(crate) signature_checks: Turnstile,
     shard: RefCell<Shard>,
     sender: RefCell<Sender>,
     epoll: RefCell<Epoll>,
@@ -217,8 +219,9 @@ impl Context {
         unread: usize,
         make: impl FnOnce(Sink, u32) -> Registration,
     ) -> io::Result<()> {
-        // What was committed before this request was answered must be behind it in the log.
-        self.take_in_messages(self.now());
+        // What was acknowledged before must be behind this stream in the log: all that lies in the inbox, whose length is
+        // bounded, and not only as much as one turn takes.
+        self.take_in_messages(self.messages.len(), self.now());
         let mut shard = self.shard.borrow_mut();
         let id = shard.reserve();
         let parked = self.sender.borrow_mut().park(&self.epoll.borrow(), fd, id);
@@ -244,30 +247,12 @@ impl Context {
         }
     }
 
-    /// Waits for its turn to check a signature: a bounded number per turn of the loop, so that a storm of new tokens
-    /// doesn't stall the streams.
-    pub(crate) async fn signature_check(&self) {
-        poll_fn(|cx| {
-            if self.signature_checks.get() < SIGNATURE_CHECKS_MAX {
-                self.signature_checks.set(self.signature_checks.get() + 1);
-                return Poll::Ready(());
-            }
-            self.turn_waiters.borrow_mut().push(cx.waker().clone());
-            self.bell.ring();
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// One turn: take in what is there, write one slice. Whether there is more to write at once.
     fn turn(self: &Rc<Self>, ready: &mut Vec<Ready>) -> bool {
         let now = self.now();
         // Read before the inbox: when no request is left, all that was acknowledged lies there or in the tail.
         let no_requests = self.shared.guests.load(Ordering::Acquire) == 0;
-        self.signature_checks.set(0);
-        for waiter in std::mem::take(&mut *self.turn_waiters.borrow_mut()) {
-            waiter.wake();
-        }
+        self.signature_checks.turn();
         if let Err(error) = self.epoll.borrow_mut().poll(ready) {
             tracing::error!(shard = self.index, %error, "polling for readiness failed");
         }
@@ -279,7 +264,7 @@ impl Context {
                 word => self.socket_ready(SlotId::from_bits(word), event, now),
             }
         }
-        self.take_in_messages(now);
+        self.take_in_messages(MESSAGES_MAX, now);
         self.carry_out();
         let mut shard = self.shard.borrow_mut();
         if let Some(mut batch) = shard.slice() {
@@ -302,11 +287,11 @@ impl Context {
         if !overloaded && self.waiting.get() > 0 {
             self.wake_waiters();
         }
-        busy
+        busy || self.signature_checks.is_waited_at()
     }
 
-    fn take_in_messages(&self, now: Now) {
-        for message in self.messages.try_iter().take(MESSAGES_MAX) {
+    fn take_in_messages(&self, messages_max: usize, now: Now) {
+        for message in self.messages.try_iter().take(messages_max) {
             self.take_in(message, now);
         }
     }
@@ -332,26 +317,27 @@ impl Context {
         }
     }
 
-    /// Does what the shard wants done.
+    /// Does what the shard wants done: all shutdowns at once, then what is to be closed, which may be the same sockets.
     fn carry_out(&self) {
-        loop {
-            let output = self.shard.borrow_mut().output();
+        let (mut shutdowns, mut closes) = (Vec::new(), Vec::new());
+        while let Some(output) = self.shard.borrow_mut().output() {
             match output {
-                Some(Output::Read { id, after, from_earliest, filter }) => {
+                Output::Read { id, after, from_earliest, filter } => {
                     self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
                 }
-                Some(Output::Shutdown(sink)) => {
-                    let mut sender = self.sender.borrow_mut();
-                    sender.drain(sink, &mut self.scratch.borrow_mut());
-                    sender.shutdown(sink);
-                }
-                Some(Output::Close { sink, address }) => {
-                    self.sender.borrow_mut().close(sink);
-                    self.peers.borrow_mut().release(address);
-                    self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                }
-                None => return,
+                Output::Shutdown(sink) => shutdowns.push(sink),
+                Output::Close { sink, address } => closes.push((sink, address)),
             }
+        }
+        let mut sender = self.sender.borrow_mut();
+        for &sink in &shutdowns {
+            sender.drain(sink, &mut self.scratch.borrow_mut());
+        }
+        sender.shutdown(&shutdowns);
+        for (sink, address) in closes {
+            sender.close(sink);
+            self.peers.borrow_mut().release(address);
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -454,13 +440,14 @@ impl Context {
         if fired == 0 {
             return;
         }
-        self.ticks.set(self.ticks.get() + 1);
-        let mut shard = self.shard.borrow_mut();
-        shard.handle(Input::Tick, now);
-        if self.index == 0 && self.ticks.get().is_multiple_of(TRIM_TICKS) {
+        let before = self.ticks.get();
+        self.ticks.set(before + fired);
+        for _ in 0..fired.min(TICKS_MAX) {
+            self.shard.borrow_mut().handle(Input::Tick, now);
+        }
+        if self.index == 0 && self.ticks.get() / TRIM_TICKS > before / TRIM_TICKS {
             self.sequencer.trim();
         }
-        drop(shard);
         self.guests.borrow_mut().sweep(now.mono_ms);
         if self.stopping() {
             self.guests.borrow_mut().dismiss_idle();
@@ -545,8 +532,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         body_bytes: Rc::new(Cell::new(0)),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),
-        signature_checks: Cell::new(0),
-        turn_waiters: RefCell::new(Vec::new()),
+        signature_checks: Turnstile::new(SIGNATURE_CHECKS_MAX),
         sender: RefCell::new(sender),
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),

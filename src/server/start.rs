@@ -18,6 +18,7 @@ use crate::server::clock::{self, Clock};
 use crate::server::compile;
 use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
+use crate::server::memory::memory_bytes;
 use crate::server::recall;
 use crate::server::sender::Sender;
 use crate::server::sequencer::Sequencer;
@@ -30,8 +31,10 @@ use crate::server::{listen, sys};
 const LOOP_RING_ENTRIES: u32 = 1024;
 /// Kernel and user memory a connection may take, as the default limit by memory assumes.
 const CONNECTION_BYTES: u64 = 5 * 1024;
-/// Descriptors the hub needs for itself.
+/// Descriptors the hub needs for itself, without its shards.
 const OWN_DESCRIPTORS: usize = 64;
+/// Descriptors a shard needs for itself: listener, wake-ups, rings; about nine.
+const SHARD_DESCRIPTORS: usize = 16;
 /// Time the threads beside the shards have to end once the shards have, milliseconds.
 const REST_STOP_MS: u64 = 1_000;
 /// Connections that carry requests, not streams, per shard at most.
@@ -45,12 +48,12 @@ const GUESTS_MIN: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address can't be listened on.
-    #[error("can't listen on {address}: {source}{}", if source.kind() == io::ErrorKind::AddrInUse { "; another program has it, maybe another hub: choose another with --listen" } else { "" })]
+    #[error("can't listen on {address}: {error}{}", if error.kind() == io::ErrorKind::AddrInUse { "; another program has it, maybe another hub: choose another with --listen" } else { "" })]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. No source, because the sentence holds it: shown with its sources it would come twice.
+        error: io::Error,
     },
     /// An origin in the configuration isn't one.
     #[error(transparent)]
@@ -59,17 +62,17 @@ pub enum StartError {
     #[error("io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll")]
     Uring(io::Error),
     /// Something every system has is missing.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     System {
         /// What was tried.
         what: &'static str,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
-    move |source| StartError::System { what, source }
+    move |error| StartError::System { what, error }
 }
 
 /// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the configuration
@@ -82,7 +85,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let signals = sys::Signals::block().map_err(system("can't block signals"))?;
     let descriptors = sys::raise_descriptor_limit().map_err(system("can't read the descriptor limit"))?;
     let listeners = listen::open(config.listen, config.shards, config.write_timeout)
-        .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        .map_err(|error| StartError::Listen { address: config.listen, error })?;
     let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
     config.set_bound(address);
     let settings = Settings::new(&config).map_err(StartError::Origin)?;
@@ -259,22 +262,20 @@ fn connections_max(settings: &Settings, driver: Driver, descriptors: usize) -> u
     let by_memory = memory_bytes().map_or(usize::MAX, |bytes| (bytes / 10 * 8 / CONNECTION_BYTES) as usize);
     let by_descriptors = match driver {
         Driver::Uring => usize::MAX,
-        Driver::Epoll => descriptors.saturating_sub(OWN_DESCRIPTORS),
+        Driver::Epoll => free_descriptors(descriptors, settings.shards),
     };
     settings.connections_max.unwrap_or(by_memory).min(by_descriptors).max(1)
 }
 
-/// How many requests a shard carries at a time: all shards together must not use up the descriptors.
-fn guest_limits(descriptors: usize, shards: usize) -> GuestLimits {
-    let share = descriptors.saturating_sub(OWN_DESCRIPTORS) / shards;
-    GuestLimits { guests_max: share.clamp(GUESTS_MIN, GUESTS_MAX), heads_max: (share / 4).clamp(GUESTS_MIN, HEADS_MAX) }
+/// The descriptors left for connections.
+fn free_descriptors(descriptors: usize, shards: usize) -> usize {
+    descriptors.saturating_sub(OWN_DESCRIPTORS + SHARD_DESCRIPTORS * shards)
 }
 
-/// The machine's memory.
-fn memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+/// How many requests a shard carries at a time: all shards together must not use up the descriptors.
+fn guest_limits(descriptors: usize, shards: usize) -> GuestLimits {
+    let share = free_descriptors(descriptors, shards) / shards;
+    GuestLimits { guests_max: share.clamp(GUESTS_MIN, GUESTS_MAX), heads_max: (share / 4).clamp(GUESTS_MIN, HEADS_MAX) }
 }
 
 #[allow(clippy::disallowed_methods, reason = "the start of the server is a room that draws randomness")]
@@ -287,4 +288,19 @@ fn random_words(count: usize) -> io::Result<Vec<u64>> {
             Ok(u64::from_ne_bytes(bytes) ^ clock::wall_ms())
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_of_all_shards_fit_into_the_descriptors() {
+        for (descriptors, shards) in [(1024, 1), (1024, 8), (20_000, 2), (1 << 20, 64)] {
+            let limits = guest_limits(descriptors, shards);
+            assert!(limits.heads_max <= limits.guests_max && limits.guests_max <= GUESTS_MAX);
+            assert!(limits.guests_max * shards + 9 * shards + 64 <= descriptors, "{descriptors}, {shards}");
+        }
+        assert_eq!(guest_limits(64, 4).guests_max, GUESTS_MIN, "too few for anything: still some");
+    }
 }

@@ -195,6 +195,24 @@ fn a_body_that_is_cut_publishes_nothing() {
     assert_eq!(stream.data(), "whole");
 }
 
+/// Seen: without an answer if the body came a moment later.
+#[test]
+fn a_body_in_a_request_for_a_stream_is_refused_whenever_it_comes() {
+    let hub = Hub::anonymous();
+    let framed = |fields: &str| format!("GET {HUB}?match=urn:a HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n");
+    for (fields, body) in [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")] {
+        let mut client = hub.connect();
+        client.send((framed(fields) + body).as_bytes());
+        assert_eq!(client.response("GET").status, 400, "{fields}, with the head");
+        let mut client = hub.connect();
+        client.send(framed(fields).as_bytes());
+        assert_eq!(client.response("GET").status, 400, "{fields}, before the body");
+    }
+    let mut client = hub.connect();
+    client.send(framed("Content-Length: 0").as_bytes());
+    assert!(client.stream().is_ok(), "no body is no body");
+}
+
 #[test]
 fn heads_that_are_too_large_are_431() {
     let hub = Hub::anonymous();

@@ -180,6 +180,14 @@ fn connections_beyond_the_maximum_are_not_served_and_those_within_are() {
     }
 }
 
+#[test]
+fn a_taken_port_is_refused_with_the_system_s_words_once() {
+    let hub = Hub::anonymous();
+    let said = Launch::keyed().args(&["--listen", &hub.address().to_string()]).refused();
+    assert_says(&said, &["can't listen on", "--listen"]);
+    assert_eq!(said.matches("Address already in use").count(), 1, "{said}");
+}
+
 /// Seen: a line in the log for each, and a loop that spun when two shards fought for the spare descriptor.
 #[test]
 fn without_descriptors_connections_are_turned_away_quietly_and_served_again_later() {

@@ -40,8 +40,10 @@ impl CallSender {
         sys::receive(raw(socket), scratch)
     }
 
-    pub(crate) fn shutdown(&mut self, socket: SocketId, how: Shutdown) {
-        sys::shutdown(raw(socket), how);
+    pub(crate) fn shutdown(&mut self, sinks: &[Sink]) {
+        for &Sink::Socket(socket) in sinks {
+            sys::shutdown(raw(socket), Shutdown::Write);
+        }
     }
 
     pub(crate) fn close(&mut self, socket: SocketId) {

@@ -10,7 +10,6 @@ mod ring;
 mod tests;
 
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 
 use crate::hub::{Batch, Shard, Sink, SlotId, SocketId};
@@ -73,12 +72,11 @@ impl Sender {
         Drained::Bytes(bytes)
     }
 
-    /// Ends the sending direction.
-    pub(crate) fn shutdown(&mut self, sink: Sink) {
-        let Sink::Socket(socket) = sink;
+    /// Ends the sending direction of all of these.
+    pub(crate) fn shutdown(&mut self, sinks: &[Sink]) {
         match self {
-            Sender::Ring(ring) => ring.shutdown(socket, Shutdown::Write),
-            Sender::Calls(calls) => calls.shutdown(socket, Shutdown::Write),
+            Sender::Ring(ring) => ring.shutdown(sinks),
+            Sender::Calls(calls) => calls.shutdown(sinks),
         }
     }
 

@@ -1,12 +1,11 @@
 //! The io_uring back end: sockets as registered files, a batch of sends per system call.
 //!
 //! A ring's file table holds at most as many files as the descriptor limit, so there is a ring for each table full.
-//! Every operation is non-blocking and completes before the call that submits it returns: the buffers are only
-//! borrowed for that call. On a parked socket nothing but ring operations works; its descriptor is closed.
+//! Every operation completes before the call that submits it returns: the buffers are only borrowed for that call. Sends
+//! and receives never wait; shutdowns are short, but done by a worker of the kernel's. On a parked socket nothing but ring operations works; its descriptor is closed.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
@@ -33,7 +32,7 @@ pub(crate) struct RingSender {
     table_slots: usize,
     iovecs: Vec<libc::iovec>,
     messages: Vec<libc::msghdr>,
-    /// Indices of the writes of one table.
+    /// Indices of the writes of one table, or the slots to be shut down in it.
     chosen: Vec<u32>,
 }
 
@@ -130,27 +129,49 @@ impl RingSender {
         usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
     }
 
-    pub(crate) fn shutdown(&mut self, socket: SocketId, how: Shutdown) {
-        let (table, slot) = place(socket);
-        let how = match how {
-            Shutdown::Read => libc::SHUT_RD,
-            Shutdown::Write => libc::SHUT_WR,
-            Shutdown::Both => libc::SHUT_RDWR,
-        };
-        self.one(table, &opcode::Shutdown::new(types::Fixed(u32::from(slot)), how).build());
+    /// Ends the sending direction of all of these. A shutdown is the one operation that the kernel hands to a worker
+    /// thread of its own, so many are submitted and waited for at once.
+    pub(crate) fn shutdown(&mut self, sinks: &[Sink]) {
+        for (table, Table { ring, .. }) in self.tables.iter_mut().enumerate() {
+            self.chosen.clear();
+            let places = sinks.iter().map(|&sink| place(socket(sink)));
+            self.chosen.extend(places.filter(|place| place.0 == table).map(|(_, slot)| u32::from(slot)));
+            for run in self.chosen.chunks(RING_ENTRIES as usize) {
+                for &slot in run {
+                    // SAFETY: the operation points to nothing.
+                    unsafe { push(ring, &opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build()) };
+                }
+                // Failure means that the peer was faster.
+                complete(ring, run.len(), |_| {});
+            }
+        }
     }
 
     pub(crate) fn close(&mut self, socket: SocketId) {
         let (table, slot) = place(socket);
         let table = &mut self.tables[table];
         // An empty entry in place of the file: its last reference goes, and with it the readiness events.
-        if table.ring.submitter().register_files_update(u32::from(slot), &[-1]).is_ok() {
-            table.free.push(slot);
-            table.used -= 1;
+        match table.ring.submitter().register_files_update(u32::from(slot), &[-1]) {
+            Ok(_) => {
+                table.free.push(slot);
+                table.used -= 1;
+            }
+            // The slot is not used again; the socket stays open until its client goes.
+            Err(error) => tracing::error!(%error, slot, "a socket could not be taken out of its ring's file table"),
         }
-        while self.tables.len() > 1 && self.tables.last().is_some_and(|table| table.used == 0) {
+        // One empty table is kept: where the others are full, connections that come and go would build a ring each time.
+        while let [.., before, last] = &self.tables[..]
+            && before.used == 0
+            && last.used == 0
+        {
             self.tables.pop();
         }
+    }
+
+    /// How many file tables there are.
+    #[cfg(test)]
+    pub(super) fn tables(&self) -> usize {
+        self.tables.len()
     }
 
     /// Submits one operation and returns its result, negative error numbers included.
@@ -217,7 +238,7 @@ unsafe fn push(ring: &mut IoUring, entry: &squeue::Entry) {
     pushed.expect("no more than RING_ENTRIES operations are queued between submissions");
 }
 
-/// Submits what is queued and sees all `count` completions. Everything is non-blocking, so they are there at once.
+/// Submits what is queued and sees all `count` completions, which are there at once but for shutdowns.
 fn complete(ring: &mut IoUring, count: usize, mut each: impl FnMut(&cqueue::Entry)) {
     let mut seen = 0;
     while seen < count {

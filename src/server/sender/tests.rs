@@ -182,6 +182,40 @@ fn what_a_client_says_is_thrown_away_and_its_end_is_seen() {
 }
 
 #[test]
+fn many_streams_are_shut_down_at_once_and_only_those() {
+    for (name, sender) in senders() {
+        let mut stage = Stage::new(sender);
+        let mut clients: Vec<_> = (0..20).map(|_| stage.subscribe()).collect();
+        stage.slices();
+        let ended: Vec<Sink> = clients[..15].iter().map(|&(_, sink, _)| sink).collect();
+        stage.sender.shutdown(&ended);
+        stage.sender.shutdown(&[]);
+        for (at, (_, _, client)) in clients.iter_mut().enumerate() {
+            read_exactly(client, 8);
+            client.set_nonblocking(true).unwrap();
+            let end = client.read(&mut [0; 8]).is_ok_and(|read| read == 0);
+            assert_eq!(end, at < 15, "{name}: stream {at}");
+        }
+    }
+}
+
+#[test]
+fn one_empty_file_table_is_kept_so_that_coming_and_going_builds_no_rings() {
+    let Ok(sender) = Sender::ring(2) else { return };
+    let mut stage = Stage::new(sender);
+    let tables = |stage: &Stage| match &stage.sender {
+        Sender::Ring(ring) => ring.tables(),
+        Sender::Calls(_) => unreachable!("made a line above"),
+    };
+    let streams: Vec<_> = (0..7).map(|_| stage.subscribe()).collect();
+    assert_eq!(tables(&stage), 4);
+    for (closed, kept) in [(6, 4), (5, 4), (4, 3), (3, 3), (2, 2), (1, 2), (0, 1)] {
+        stage.sender.close(streams[closed].1);
+        assert_eq!(tables(&stage), kept, "after the close of {closed}");
+    }
+}
+
+#[test]
 fn a_ring_takes_another_table_when_one_is_full() {
     let Ok(sender) = Sender::ring(4) else { return };
     let mut stage = Stage::new(sender);

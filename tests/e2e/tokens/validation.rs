@@ -66,15 +66,22 @@ fn a_token_whose_patterns_find_no_room_is_not_called_invalid() {
         let pattern = format!("/p/(z{})", "z".repeat(held.len()));
         held.extend(hub.try_subscribe(&[("match_urlpattern", &pattern)], &[]).ok());
     }
-    let topics = json!([{"match": "/t/(a|b)", "match_type": "urlpattern"}]);
-    let detail =
-        json!([{"type": "https://mercure.rocks/authorization-detail", "actions": ["publish"], "topics": topics}]);
-    let token = Token::with_details(detail).sign(PUBLISHER_KEY);
-    let answer = hub.post(&token, &[("topic", "/t/a")]);
+    let post = |number: usize| {
+        let topics: Vec<Value> =
+            (0..100).map(|n| json!({"match": format!("/t/(a{number}|b{n})"), "match_type": "urlpattern"})).collect();
+        let detail =
+            json!([{"type": "https://mercure.rocks/authorization-detail", "actions": ["publish"], "topics": topics}]);
+        let token = Token::with_details(detail).sign(PUBLISHER_KEY);
+        hub.post(&token, &[("topic", &format!("/t/a{number}"))])
+    };
+    // Tokens have room of their own, which is bounded too.
+    assert_eq!(post(0).status, 200);
+    let answer =
+        (1..10).map(post).find(|answer| answer.status != 200).expect("a thousand regular expressions of tokens");
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.header("retry-after").is_some() && answer.header("www-authenticate").is_none(), "{answer:?}");
     drop(held);
-    eventually("there is room again", || hub.post(&token, &[("topic", "/t/a")]).status == 200);
+    eventually("there is room again", || post(20).status == 200);
 }
 
 #[test]

@@ -103,6 +103,9 @@ pub(crate) struct Context {
     /// Fresh signature checks in this turn, and who waits for the next.
     signature_checks: Cell<u32>,
     turn_waiters: RefCell<Vec<Waker>>,
+    /// Turns of the loop, and tasks that let it have one before they go on.
+    turns: Cell<u64>,
+    yielding: RefCell<Vec<Waker>>,
     shard: RefCell<Shard>,
     sender: RefCell<Sender>,
     epoll: RefCell<Epoll>,
@@ -247,6 +250,20 @@ impl Context {
         .await;
     }
 
+    /// Lets the loop have a turn: for a task that could go on without ever waiting.
+    pub(crate) async fn next_turn(&self) {
+        let turn = self.turns.get();
+        poll_fn(|cx| {
+            if self.turns.get() != turn {
+                return Poll::Ready(());
+            }
+            self.yielding.borrow_mut().push(cx.waker().clone());
+            self.bell.ring();
+            Poll::Pending
+        })
+        .await;
+    }
+
     fn ask(&self, question: Question) {
         let mut unasked = self.unasked.borrow_mut();
         if unasked.is_empty() {
@@ -274,6 +291,10 @@ impl Context {
         let now = self.now();
         // Read before the inbox: when no request is left, all that was acknowledged lies there or in the tail.
         let no_requests = self.shared.guests.load(Ordering::Acquire) == 0;
+        self.turns.set(self.turns.get() + 1);
+        for waiter in std::mem::take(&mut *self.yielding.borrow_mut()) {
+            waiter.wake();
+        }
         self.signature_checks.set(0);
         for waiter in std::mem::take(&mut *self.turn_waiters.borrow_mut()) {
             waiter.wake();
@@ -526,6 +547,8 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         waiters: RefCell::new(Vec::new()),
         signature_checks: Cell::new(0),
         turn_waiters: RefCell::new(Vec::new()),
+        turns: Cell::new(0),
+        yielding: RefCell::new(Vec::new()),
         sender: RefCell::new(sender),
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),

@@ -223,6 +223,10 @@ async fn commit(context: &Rc<Context>, mut draft: Draft) -> Result<ResponseHead,
     let waiting = Waiting::begin(context);
     let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
     loop {
+        if context.shared.commits_ended(context.now().mono_ms) {
+            // The streams end, and with them history in memory: nobody would get it.
+            return Err(try_later(503, "the hub is stopping", 1));
+        }
         if context.shared.overloaded() {
             if context.waiting.get() > WAITING_PUBLISHES_MAX || !context.room(deadline_ms).await {
                 return Err(try_later(

@@ -50,8 +50,6 @@ const TRIM_TICKS: u64 = 20;
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
 const ANSWER_TIMEOUT_MS: u64 = 30_000;
-/// How long a stop waits for requests and for what is owed to streams, at most.
-const FINISH_MS: u64 = 3_000;
 /// Words of the epoll events that aren't parked sockets. A slot number never gets this high.
 const BELL: u64 = u64::MAX;
 const TICK: u64 = u64::MAX - 1;
@@ -290,7 +288,8 @@ impl Context {
     fn turn(self: &Rc<Self>, ready: &mut Vec<Ready>) -> bool {
         let now = self.now();
         // Read before the inbox: when no request is left, all that was acknowledged lies there or in the tail.
-        let no_requests = self.shared.guests.load(Ordering::Acquire) == 0;
+        let no_requests =
+            self.shared.listening.load(Ordering::Acquire) == 0 && self.shared.guests.load(Ordering::Acquire) == 0;
         self.turns.set(self.turns.get() + 1);
         for waiter in std::mem::take(&mut *self.yielding.borrow_mut()) {
             waiter.wake();
@@ -356,9 +355,10 @@ impl Context {
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
                     let _ = self.epoll.borrow().remove(listener.as_raw_fd());
+                    self.shared.listening.fetch_sub(1, Ordering::Release);
                 }
                 self.guests.borrow_mut().dismiss_idle();
-                self.streams_end_ms.set(Some(now.mono_ms + (self.settings.stop_ms / 2).min(FINISH_MS)));
+                self.streams_end_ms.set(Some(self.shared.streams_end_ms()));
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::thread;
 
@@ -30,6 +29,8 @@ const LOOP_RING_ENTRIES: u32 = 1024;
 const CONNECTION_BYTES: u64 = 5 * 1024;
 /// Descriptors the hub needs for itself.
 const OWN_DESCRIPTORS: usize = 64;
+/// How long a stop waits for requests and for what is owed to streams, at most.
+const FINISH_MS: u64 = 3_000;
 /// Unfinished request heads per shard at most.
 const HEADS_MAX: usize = 4096;
 
@@ -147,7 +148,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
 
     wait_for_stop(&signals);
     tracing::info!("stopping: no new connections, streams are being ended");
-    shared.stopping.store(true, Ordering::Relaxed);
+    shared.stop(clock.now().mono_ms + (settings.stop_ms / 2).min(FINISH_MS));
     for inbox in &inboxes {
         inbox.send(Message::Stop);
     }

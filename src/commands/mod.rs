@@ -9,6 +9,7 @@ mod credentials;
 mod fake_hub;
 mod flags;
 mod hub_client;
+mod log;
 mod outside;
 mod publish;
 mod serve;

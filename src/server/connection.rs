@@ -338,8 +338,10 @@ async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: B
     let fd = sys::adopt(socket.into_raw_fd());
     let spread = context.random() as u16;
     let parked = context.park(fd, peer, input.len(), |sink, address| stream.registration(sink, address, spread));
-    if let Err(error) = parked {
-        tracing::warn!(shard = context.index, %error, "a stream could not be parked");
+    if let Err(error) = parked
+        && let Some(left_out) = context.unparked.take(context.now().mono_ms)
+    {
+        tracing::warn!(shard = context.index, %error, left_out, "a stream could not be parked");
     }
 }
 

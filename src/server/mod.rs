@@ -10,6 +10,7 @@ mod guests;
 mod inbox;
 mod listen;
 mod peers;
+mod ration;
 mod recall;
 mod replies;
 mod routes;
@@ -22,4 +23,4 @@ mod start;
 mod sys;
 mod turns;
 
-pub use start::{StartError, run};
+pub use start::{StartError, block_signals, run};

@@ -298,7 +298,9 @@ async fn access(context: &Context, head: &Head<'_>, role: Role) -> Result<(Optio
 /// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).
 fn invalid_token(context: &Context, role: Role, rule: &str) -> ResponseHead {
     let reference = format!("{:016x}", context.random());
-    tracing::info!(%reference, ?role, rule, "an access token was refused");
+    if let Some(left_out) = context.refused_tokens.take(context.now().mono_ms) {
+        tracing::info!(%reference, ?role, rule, left_out, "an access token was refused");
+    }
     let mut extra = vec![("reference", Value::from(reference))];
     if context.settings.dev {
         extra.push(("rule", Value::from(rule)));

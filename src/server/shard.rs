@@ -27,6 +27,7 @@ use crate::server::connection;
 use crate::server::guests::{Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Message};
 use crate::server::peers::Peers;
+use crate::server::ration::Ration;
 use crate::server::recall::Question;
 use crate::server::replies::Replies;
 use crate::server::sender::Sender;
@@ -114,6 +115,10 @@ pub(crate) struct Context {
     questions: QueueSender<Question>,
     /// Questions the readers' queue had no room for: one per subscriber at most.
     unasked: RefCell<VecDeque<Question>>,
+    /// Lines that clients can cause, however often they do.
+    pub(crate) refused_tokens: Ration,
+    pub(crate) unparked: Ration,
+    turned_away: Ration,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     driver: Driver,
@@ -441,10 +446,13 @@ impl Context {
         if !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
             return;
         }
-        tracing::warn!(
-            shard = self.index,
-            "out of file descriptors: a connection was turned away; raise LimitNOFILE or ulimit -n"
-        );
+        if let Some(left_out) = self.turned_away.take(self.now().mono_ms) {
+            tracing::warn!(
+                shard = self.index,
+                left_out,
+                "out of file descriptors: a connection was turned away; raise LimitNOFILE or ulimit -n"
+            );
+        }
         self.spare.borrow_mut().take();
         drop(SockRef::from(listener).accept4(libc::SOCK_CLOEXEC));
         *self.spare.borrow_mut() = spare_descriptor();
@@ -557,6 +565,9 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         peers: RefCell::new(Peers::default()),
         questions,
         unasked: RefCell::new(VecDeque::new()),
+        refused_tokens: Ration::default(),
+        unparked: Ration::default(),
+        turned_away: Ration::default(),
         random: Cell::new(parts.random),
         date: RefCell::new((0, String::new())),
         driver,

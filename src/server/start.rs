@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 use std::thread;
+use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -31,6 +32,8 @@ const CONNECTION_BYTES: u64 = 5 * 1024;
 const OWN_DESCRIPTORS: usize = 64;
 /// How long a stop waits for requests and for what is owed to streams, at most.
 const FINISH_MS: u64 = 3_000;
+/// What a hub that gives up leaves the log to be written.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Unfinished request heads per shard at most.
 const HEADS_MAX: usize = 4096;
 
@@ -63,6 +66,14 @@ pub enum StartError {
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::System { what, source }
+}
+
+/// Keeps signals for [`run`], which waits for them: to be called before any thread is started.
+///
+/// # Errors
+/// What the system says.
+pub fn block_signals() -> io::Result<()> {
+    sys::Signals::block().map(drop)
 }
 
 /// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the configuration
@@ -154,7 +165,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     }
     let deadline_ms = clock.now().mono_ms + settings.stop_ms;
     while !shards.iter().all(thread::JoinHandle::is_finished) && clock.now().mono_ms < deadline_ms {
-        thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     let late = shards.iter().filter(|shard| !shard.is_finished()).count();
     if late > 0 {
@@ -201,6 +212,8 @@ fn shard_thread(parts: ShardParts, core: usize, descriptors: usize) {
     if let Err(error) = outcome {
         // A hub without one of its shards would lose a share of its clients silently.
         tracing::error!(%error, "a shard's event loop failed");
+        // The log is written by another thread.
+        thread::sleep(LAST_WORDS);
         std::process::exit(1);
     }
 }

@@ -18,6 +18,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Bytes of a publish's body at most: as an event it can be seven times as long, and frames count in 32 bits.
+const BODY_BYTES_MAX: usize = 256 << 20;
+
 /// More event loops than this are a slip.
 const SHARDS_MAX: usize = 1024;
 
@@ -213,6 +216,10 @@ impl Reader<'_> {
         let publish_origins = self.publish_origins();
         let history = self.history();
         let max_body_bytes = self.more_than_zero("max-body-bytes", amount::parse_size, "nothing could be published");
+        if max_body_bytes > BODY_BYTES_MAX {
+            let why = format!("is more than {} MiB, the most a publish can have", BODY_BYTES_MAX >> 20);
+            self.refuse_said("max-body-bytes", &why);
+        }
         let tail_bytes =
             self.more_than_zero("tail-bytes", amount::parse_size, "an event must be somewhere while it is sent");
         if tail_bytes < max_body_bytes {
@@ -277,6 +284,12 @@ impl Reader<'_> {
     fn refuse(&mut self, name: &'static str, value: &str, why: &dyn Display) {
         let place = self.resolved.place(name);
         self.refusals.push(Refusal::Value { place, value: value.to_owned(), why: why.to_string() });
+    }
+
+    /// Refuses a value that could be read.
+    fn refuse_said(&mut self, name: &'static str, why: &dyn Display) {
+        let word = self.resolved.word(name).unwrap_or_default().to_owned();
+        self.refuse(name, &word, why);
     }
 
     fn switch(&mut self, name: &'static str) -> bool {

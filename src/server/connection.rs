@@ -30,8 +30,6 @@ const BODY_READ_BYTES: usize = 64 * 1024;
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an unwanted body read before the connection is closed instead.
 const SKIPPED_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of request bodies in memory on one shard at most.
-const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Answers a connection that is one too many, without a task for it.
 pub(crate) fn refuse(mut stream: &std::net::TcpStream, date: &str) {
@@ -310,7 +308,11 @@ impl Body<'_> {
         body.recount(before);
         let (used, _) = decoded.map_err(BodyFailure::Refused)?;
         self.wire.input.drain(..used);
-        if self.context.body_bytes.get() > BODIES_BYTES_MAX { Err(BodyFailure::Busy) } else { Ok(()) }
+        if self.context.body_bytes.get() > self.context.settings.bodies_bytes_max {
+            Err(BodyFailure::Busy)
+        } else {
+            Ok(())
+        }
     }
 
     /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be

@@ -13,6 +13,9 @@ use crate::protocol::token::TokenVerifier;
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::UpdateLimits;
 
+/// Bytes of request bodies in memory on one shard, unless bodies may be so large that there would be no room for two.
+const BODIES_BYTES_MAX: usize = 32 << 20;
+
 /// Everything a hub is started with.
 pub(crate) struct Settings {
     /// Event loops, one thread each.
@@ -41,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) subscribe: SubscribeLimits,
     /// Bytes of a request body.
     pub(crate) body_bytes_max: usize,
+    /// Bytes of request bodies in memory on one shard at most.
+    pub(crate) bodies_bytes_max: usize,
     /// Time to send a head, milliseconds.
     pub(crate) head_timeout_ms: u64,
     /// Time to send a body, milliseconds.
@@ -88,6 +93,7 @@ impl Settings {
             update: UpdateLimits::default(),
             subscribe: SubscribeLimits::default(),
             body_bytes_max: config.max_body_bytes,
+            bodies_bytes_max: bodies_bytes_max(config.max_body_bytes),
             head_timeout_ms: milliseconds(config.head_timeout),
             body_timeout_ms: milliseconds(config.body_timeout),
             connections_max: config.max_connections,
@@ -102,6 +108,22 @@ impl Settings {
     }
 }
 
+fn bodies_bytes_max(body_bytes_max: usize) -> usize {
+    BODIES_BYTES_MAX.max(body_bytes_max.saturating_mul(2))
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen: `--max-body-bytes` of more than the account was accepted, and every such publish answered 503.
+    #[test]
+    fn two_of_the_largest_bodies_fit_into_the_account() {
+        assert_eq!(bodies_bytes_max(1 << 20), BODIES_BYTES_MAX);
+        assert_eq!(bodies_bytes_max(64 << 20), 128 << 20);
+    }
 }

@@ -255,6 +255,15 @@ fn amounts_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_body_larger_than_a_frame_can_be_is_refused() {
+    assert!(safe(&[("max-body-bytes", "256MiB"), ("tail-bytes", "1GiB")]).is_ok());
+    assert_eq!(
+        refused(&[("max-body-bytes", "257MiB")]),
+        "`--max-body-bytes` is `257MiB`, which is more than 256 MiB, the most a publish can have"
+    );
+}
+
+#[test]
 fn zero_switches_off_what_can_be_off() {
     let config =
         safe(&[("heartbeat", "0"), ("max-lifetime", "0"), ("history-max-age", "0"), ("shutdown-timeout", "0")]);

@@ -5,10 +5,10 @@ use super::environment;
 use super::file::{self, IssuerTable};
 use super::issuer;
 use super::layer::{self, Layer, Place, Resolved, Source};
-use super::origin;
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
 use super::value::{as_hub_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of};
+use crate::http::origin::OriginList;
 use crate::protocol::keys::SigningKey;
 use crate::protocol::token::{Issuer, TokenRules};
 use crate::protocol::topic::{HUB_PATH, HubUrl};
@@ -43,10 +43,11 @@ pub struct Config {
     pub anonymous: bool,
     /// Whether subscriptions are announced and listed.
     pub subscriptions: bool,
-    /// Whose pages may use the hub.
-    pub cors_origins: CorsOrigins,
+    /// Whose pages may use the hub; every page without credentials, these with. Development mode allows loopback origins
+    /// besides.
+    pub cors_origins: OriginList,
     /// Whose pages may publish with the cookie.
-    pub publish_origins: Vec<String>,
+    pub publish_origins: OriginList,
     /// Where a token is taken from when there is no `Authorization` header.
     pub cookie_name: String,
     /// Where events are kept.
@@ -84,15 +85,6 @@ pub struct Config {
     /// What development tokens are signed with (`open_data_folder`).
     pub(super) dev_key: Option<SigningKey>,
     pub(super) resolved: Resolved,
-}
-
-/// Which pages browsers let use the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CorsOrigins {
-    /// Every page, without credentials.
-    Any,
-    /// These, with credentials. Development mode allows loopback origins besides.
-    Listed(Vec<String>),
 }
 
 /// Where events are kept for those who come back.
@@ -351,38 +343,41 @@ impl Reader<'_> {
         }
     }
 
-    fn origins(&mut self, name: &'static str) -> Vec<String> {
+    fn origins(&mut self, name: &'static str) -> OriginList {
         let words = self.resolved.said(name).words.clone();
-        for word in words.iter().filter(|word| *word != "*") {
-            if let Err(why) = origin::check(word) {
-                self.refuse(name, word, &why);
+        let refused = self.refusals.len();
+        for word in &words {
+            if let Err(error) = OriginList::parse(std::slice::from_ref(word)) {
+                self.refusals.push(Refusal::Origin { place: self.resolved.place(name), error });
             }
         }
-        words
+        if self.refusals.len() > refused {
+            return OriginList::default();
+        }
+        OriginList::parse(&words).unwrap_or_else(|error| {
+            self.refusals.push(Refusal::Origin { place: self.resolved.place(name), error });
+            OriginList::default()
+        })
     }
 
-    fn cors_origins(&mut self) -> CorsOrigins {
+    fn cors_origins(&mut self) -> OriginList {
         let origins = self.origins("cors-origin");
-        if !origins.iter().any(|origin| origin == "*") {
-            return CorsOrigins::Listed(origins);
-        }
-        let cors = self.resolved.place("cors-origin");
-        if origins.iter().any(|origin| origin != "*") {
-            self.refusals.push(Refusal::EveryOriginAmongOthers { place: cors.clone() });
-        }
         let credential: Option<Place> = ["publish-origin", "cookie-name"]
             .into_iter()
             .find(|name| self.resolved.is_set(name))
             .map(|name| self.resolved.place(name));
-        if let Some(credential) = credential {
-            self.refusals.push(Refusal::EveryOriginWithCredentials { cors, credential });
+        if let Some(credential) = credential
+            && origins.allows_any()
+        {
+            self.refusals
+                .push(Refusal::EveryOriginWithCredentials { cors: self.resolved.place("cors-origin"), credential });
         }
-        CorsOrigins::Any
+        origins
     }
 
-    fn publish_origins(&mut self) -> Vec<String> {
+    fn publish_origins(&mut self) -> OriginList {
         let origins = self.origins("publish-origin");
-        if origins.iter().any(|origin| origin == "*") {
+        if origins.allows_any() {
             self.refusals.push(Refusal::EveryOriginPublishes { place: self.resolved.place("publish-origin") });
         }
         origins

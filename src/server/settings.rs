@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::config::data_folder::random_key;
-use crate::config::{Config, CorsOrigins, History};
+use crate::config::{Config, History};
 use crate::history::Retention;
 use crate::http::head::HeadLimits;
-use crate::http::origin::{OriginError, OriginList};
+use crate::http::origin::OriginList;
 use crate::hub::ShardLimits;
 use crate::protocol::subscribe::SubscribeLimits;
 use crate::protocol::token::TokenVerifier;
@@ -63,25 +63,18 @@ pub(crate) struct Settings {
 impl Settings {
     /// Works out what the configuration means for the server. The address it listens on must be known by now: in
     /// development mode URLs and the issuer follow from it.
-    ///
-    /// # Errors
-    /// An origin that isn't one; a loaded configuration has none.
-    pub(crate) fn new(config: &Config) -> Result<Settings, OriginError> {
-        let cors = match &config.cors_origins {
-            CorsOrigins::Any => OriginList::parse(&["*".to_owned()])?,
-            CorsOrigins::Listed(origins) => OriginList::parse(origins)?,
-        };
-        let publish_origins = OriginList::parse(&config.publish_origins)?;
+    pub(crate) fn new(config: &Config) -> Settings {
+        let cors = config.cors_origins.clone();
         let loopback_too = |origins: OriginList| if config.dev { origins.and_loopback() } else { origins };
         let History::Memory { max_events, max_bytes, max_age } = config.history;
-        Ok(Settings {
+        Settings {
             shards: config.shards,
             hub: config.hub_url.clone(),
             verifier: TokenVerifier::new(config.token_rules()),
             anonymous: config.anonymous,
             dev: config.dev,
             cors: if cors.allows_any() { cors } else { loopback_too(cors) },
-            publish_origins: loopback_too(publish_origins),
+            publish_origins: loopback_too(config.publish_origins.clone()),
             cookie_name: config.cookie_name.clone(),
             shard: ShardLimits {
                 tail_bytes_max: config.tail_bytes,
@@ -104,7 +97,7 @@ impl Settings {
             },
             id_key: config.id_key.map_or_else(random_key, |key| key.0),
             stop_ms: milliseconds(config.shutdown_timeout),
-        })
+        }
     }
 }
 

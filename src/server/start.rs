@@ -10,7 +10,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::{Config, IoChoice};
 use crate::history::MemoryHistory;
-use crate::http::origin::OriginError;
 use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::clock::{self, Clock};
@@ -48,9 +47,6 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// An origin in the configuration isn't one.
-    #[error(transparent)]
-    Origin(OriginError),
     /// io_uring was asked for by name and isn't to be had.
     #[error("io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll")]
     Uring(io::Error),
@@ -89,7 +85,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         .map_err(|source| StartError::Listen { address: config.listen, source })?;
     let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
     config.set_bound(address);
-    let settings = Settings::new(&config).map_err(StartError::Origin)?;
+    let settings = Settings::new(&config);
     sys::grow_descriptor_table(&listeners[0], descriptors);
     let driver = choose_driver(config.io, descriptors)?;
     let connections_max = connections_max(&settings, driver, descriptors);

@@ -7,7 +7,9 @@ use super::issuer;
 use super::layer::{self, Layer, Place, Resolved, Source};
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
-use super::value::{as_hub_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of};
+use super::value::{
+    local_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of, without_credentials,
+};
 use crate::http::origin::OriginList;
 use crate::protocol::keys::SigningKey;
 use crate::protocol::token::{Issuer, TokenRules};
@@ -35,7 +37,8 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// What tokens must name in `aud`.
     pub resource: String,
-    /// The base of relative topics and patterns: `resource` where that is the hub's URL.
+    /// The hub's public URL, which is `resource` as a URL: the path it answers at, and the base of relative topics and
+    /// patterns.
     pub hub_url: HubUrl,
     /// Who may issue tokens; development mode adds its own (`open_data_folder`).
     pub issuers: Vec<Issuer>,
@@ -151,9 +154,9 @@ impl Config {
         let issuer = self.dev_issuer();
         self.listen.set_port(bound.port());
         if !self.resolved.is_set("resource") {
-            self.resource = url_of(self.listen).as_str().to_owned();
+            self.hub_url = url_of(self.listen);
+            self.resource = self.hub_url.as_str().to_owned();
         }
-        self.hub_url = as_hub_url(&self.resource).unwrap_or_else(|| url_of(self.listen));
         let renamed = self.dev_issuer();
         if self.dev
             && let Some(config) = self.issuers.iter_mut().find(|config| config.id == issuer)
@@ -164,7 +167,7 @@ impl Config {
 
     /// The URL clients on this machine reach the hub under, whatever it is called in public.
     pub fn local_url(&self) -> HubUrl {
-        url_of(self.listen)
+        local_url(self.listen, &self.hub_url)
     }
 
     /// Whose tokens are accepted, and for what.
@@ -198,8 +201,7 @@ impl Reader<'_> {
             let (place, value) = (self.resolved.place("listen"), listen.to_string());
             self.refusals.push(Refusal::DevelopmentBeyondLoopback { place, value });
         }
-        let resource = self.resource(listen, dev);
-        let hub_url = as_hub_url(&resource).unwrap_or_else(|| url_of(listen));
+        let (resource, hub_url) = self.resource(listen, dev);
         let issuers = issuer::build(self.resolved, tables, &mut self.refusals);
         let anonymous = self.switch("anonymous");
         self.nobody(dev, anonymous, &issuers, !tables.is_empty());
@@ -305,23 +307,32 @@ impl Reader<'_> {
         value.unwrap_or_default()
     }
 
-    fn resource(&mut self, listen: SocketAddr, dev: bool) -> String {
+    /// What tokens name, as it was written, since it is compared byte by byte; and the hub's URL, which it is.
+    fn resource(&mut self, listen: SocketAddr, dev: bool) -> (String, HubUrl) {
+        let local = || (url_of(listen).as_str().to_owned(), url_of(listen));
         if !self.resolved.is_set("resource") {
             if !dev {
                 let file = self.resolved.word("config").map(PathBuf::from);
                 let example = format!("https://hub.example{HUB_PATH}");
                 self.refusals.push(Refusal::ResourceMissing { example, file });
             }
-            return url_of(listen).as_str().to_owned();
+            return local();
         }
-        let resource = self.one("resource", parse_resource).unwrap_or_default();
-        if !resource.is_empty() && as_hub_url(&resource).is_none() {
-            self.warnings.push(format!(
-                "the resource {resource} isn't an http(s) URL that ends in {HUB_PATH}, so relative topics and patterns are \
-                 resolved against {} instead", url_of(listen).as_str()
-            ));
+        let word = self.resolved.word("resource").unwrap_or_default().to_owned();
+        match parse_resource(&word) {
+            Ok(url) => {
+                if url.path() == "/" {
+                    self.warnings.push(format!(
+                        "the resource {word} has no path, so the hub answers at `/`: clients usually expect {HUB_PATH}"
+                    ));
+                }
+                (word, url)
+            }
+            Err(why) => {
+                self.refuse("resource", &without_credentials(&word), &why);
+                local()
+            }
         }
-        resource
     }
 
     fn nobody(&mut self, dev: bool, anonymous: bool, issuers: &[Issuer], tables: bool) {

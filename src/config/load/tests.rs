@@ -302,13 +302,39 @@ fn words_of_a_fixed_choice_are_refused_otherwise() {
 }
 
 #[test]
-fn the_resource_stays_as_it_was_written() {
-    assert!(sentence(load(&[("anonymous", "true"), ("resource", "hub.example")])).contains("which isn't a URL"));
-    assert!(sentence(load(&[("anonymous", "true"), ("resource", "https://h/#f")])).contains("has a fragment"));
+fn the_resource_is_the_url_of_the_hub_and_stays_as_it_was_written() {
+    for (resource, path) in [
+        ("https://hub.example/live", "/live"),
+        ("https://Hub.example:443/.well-known/mercure/", "/.well-known/mercure/"),
+        ("http://hub.example/app/.well-known/mercure", "/app/.well-known/mercure"),
+    ] {
+        let config = load(&[("anonymous", "true"), ("resource", resource)]).unwrap();
+        assert_eq!((config.resource.as_str(), config.hub_url.path()), (resource, path));
+        assert_eq!(config.hub_url.url().host_str(), Some("hub.example"));
+        assert_eq!(config.local_url().as_str(), format!("http://localhost:3000{path}"));
+        assert_eq!(config.warnings, ["nobody can publish, as no issuer has a publisher key"]);
+    }
     let config = load(&[("anonymous", "true"), ("resource", "https://hub.example")]).unwrap();
-    assert_eq!(config.resource, "https://hub.example");
-    assert_eq!(config.hub_url.as_str(), "http://localhost:3000/.well-known/mercure");
-    assert!(config.warnings.iter().any(|warning| warning.contains("relative topics")), "{:?}", config.warnings);
+    assert_eq!(config.hub_url.path(), "/");
+    assert!(config.warnings[0].contains("the hub answers at `/`"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_resource_no_hub_can_be_at_is_refused() {
+    for (resource, why) in [
+        ("hub.example", "isn't a URL"),
+        ("urn:hub", "begins with https://"),
+        ("https://h/#f", "has a query or a fragment"),
+        ("https://h/?q", "has a query or a fragment"),
+    ] {
+        let sentence = sentence(load(&[("anonymous", "true"), ("resource", resource)]));
+        assert!(sentence.starts_with(&format!("`--resource` is `{resource}`, which ")), "{sentence}");
+        assert!(sentence.contains(why), "{sentence}");
+    }
+    for resource in ["https://user:hunter2@h/x", "https://hunter2@h:x/", "user:hunter2@h"] {
+        let sentence = sentence(load(&[("anonymous", "true"), ("resource", resource)]));
+        assert!(!sentence.contains("hunter2"), "{sentence}");
+    }
 }
 
 #[test]

@@ -133,8 +133,11 @@ async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, Res
         .field("Cache-Control", "no-store, no-transform")
         .field("X-Accel-Buffering", "no");
     let mut start = Start::Live;
-    if let Some(id) = cursor(head, request.last_event_id) {
-        let found = context.find(&id).await;
+    if let Some(cursor) = cursor(head, request.last_event_id) {
+        let (found, id) = match cursor {
+            Cursor::Id(id) => (context.find(&id).await, id),
+            Cursor::Unusable => (Found::Unknown, String::new()),
+        };
         let before = match found {
             Found::At(offset) => {
                 start = Start::After(offset);
@@ -158,13 +161,23 @@ async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, Res
     Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers: request.matchers, access })))
 }
 
-/// The cursor a request presents: the field, unless it is empty, else the parameter (protocol §8).
-fn cursor(head: &Head<'_>, parameter: Option<String>) -> Option<String> {
-    // One that isn't UTF-8, or there several times, is a cursor all the same: an unknown one.
-    let field = head.get("last-event-id").map(|_| head.get_str("last-event-id").unwrap_or_default());
+/// The cursor a request presents.
+#[derive(Debug, PartialEq, Eq)]
+enum Cursor {
+    Id(String),
+    /// A field that isn't UTF-8, or is there several times: an id nobody has seen.
+    Unusable,
+}
+
+/// The field, unless it is empty, else the parameter (protocol §8).
+fn cursor(head: &Head<'_>, parameter: Option<String>) -> Option<Cursor> {
+    let field = match (head.get("last-event-id"), head.get_str("last-event-id")) {
+        (Some(_), None) => return Some(Cursor::Unusable),
+        (_, field) => field,
+    };
     match field {
-        Some("") | None => parameter.or(field.map(str::to_owned)),
-        Some(id) => Some(id.to_owned()),
+        Some("") | None => parameter.or(field.map(str::to_owned)).map(Cursor::Id),
+        Some(id) => Some(Cursor::Id(id.to_owned())),
     }
 }
 

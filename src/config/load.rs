@@ -336,7 +336,10 @@ impl Reader<'_> {
     }
 
     fn nobody(&mut self, dev: bool, anonymous: bool, issuers: &[Issuer], tables: bool) {
-        let said = tables || self.resolved.is_set("issuer");
+        let issuer = self.resolved.said("issuer");
+        // An empty list is set, and names nobody.
+        let said = issuer.words.iter().any(|word| !word.trim().is_empty())
+            || tables && matches!(issuer.source, Source::File(_));
         if !dev
             && !said
             && !anonymous

@@ -182,6 +182,20 @@ fn a_hub_nobody_could_use_is_refused() {
     assert_eq!(config.warnings, ["nobody can publish, as no issuer has a publisher key"]);
 }
 
+/// Seen: an empty list of issuers counted as one.
+#[test]
+fn a_list_of_no_issuers_is_nobody() {
+    let text = format!("resource = '{RESOURCE}'\nissuer = []");
+    assert!(sentence(from_file(&text)).starts_with("nobody could use this hub"));
+    assert!(sentence(load(&[("resource", RESOURCE), ("issuer", " ")])).starts_with("nobody could use this hub"));
+    let variables = [("CINNABAR_ISSUER".into(), " ".into()), ("CINNABAR_RESOURCE".into(), RESOURCE.into())];
+    assert!(sentence(Config::load(Layer::new(), variables)).starts_with("nobody could use this hub"));
+    assert!(from_file(&format!("{text}\nanonymous = true")).is_ok());
+    let file =
+        TomlFile::new(&format!("resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ key = '{SECRET}' }}"));
+    assert!(sentence(load(&[("config", file.path()), ("issuer", "")])).starts_with("nobody could use this hub"));
+}
+
 #[test]
 fn every_origin_and_credentials_do_not_go_together() {
     assert_eq!(

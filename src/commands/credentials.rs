@@ -42,7 +42,7 @@ pub(super) struct Signing {
     /// Whom the token is for: `aud`, the hub's --resource [default: --url]
     #[arg(long, value_name = "URL")]
     audience: Option<String>,
-    /// The data folder of a hub in development mode, whose secret signs when no key is given
+    /// The data folder of a hub in development mode (`--data` of `serve`), whose secret signs when no key is given
     #[arg(
         long,
         value_name = "FOLDER",

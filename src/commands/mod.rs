@@ -9,14 +9,16 @@ mod credentials;
 mod fake_hub;
 mod flags;
 mod hub_client;
+mod log;
 mod outside;
 mod publish;
 mod serve;
 mod subscribe;
 mod token;
 
-use clap::{Parser, Subcommand};
-use std::ffi::OsString;
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 /// A Mercure hub: applications publish updates over HTTP, browsers receive them as Server-Sent Events.
@@ -53,7 +55,9 @@ enum Command {
 
 /// Runs the command line.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(with_default_command(args.into_iter().collect())) {
+    let command = without_empty_variables(Cli::command());
+    let parsed = command.try_get_matches_from(with_default_command(args.into_iter().collect()));
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         // Help goes to standard output with code 0, misuse to standard error with code 2.
         Err(error) => error.exit(),
@@ -73,6 +77,14 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// An empty variable counts as unset, as `NAME=` in a compose file means.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// No command means a hub to try things out with; so do bare flags, such as `cinnabar --data ./here`.
@@ -96,7 +108,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn defaulted(args: &[&str]) -> Vec<String> {
         let args = args.iter().map(OsString::from).collect();

@@ -1,7 +1,8 @@
 //! `cinnabar serve`: load the configuration, say what should be said, run the hub.
 
 use super::flags::SettingFlags;
-use super::outside::{now, say};
+use super::log::Log;
+use super::outside::now;
 use anyhow::{Context, Result};
 use cinnabar::config::Config;
 use clap::Args;
@@ -38,7 +39,9 @@ impl Serve {
         let Some(mut config) = self.flags.load_or_say() else {
             return Ok(ExitCode::FAILURE);
         };
-        start_log(&config)?;
+        // Before the log's thread: signals are for the one that waits for them.
+        cinnabar::server::block_signals().context("signals can't be blocked")?;
+        let log = start_log(&config)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
@@ -46,12 +49,12 @@ impl Serve {
             tracing::warn!("--subscriptions is accepted, but subscriptions are neither announced nor listed yet");
         }
         config.open_data_folder()?;
-        hub(config)
+        hub(config, &log)
     }
 }
 
 /// Runs the hub until it is told to stop.
-fn hub(config: Config) -> Result<ExitCode> {
+fn hub(config: Config, log: &Log) -> Result<ExitCode> {
     cinnabar::server::run(config, |config, address| {
         match config.dev_banner(now()) {
             Ok(Some(banner)) => print!("{banner}"),
@@ -59,18 +62,21 @@ fn hub(config: Config) -> Result<ExitCode> {
             Err(error) => tracing::warn!(%error, "no ready-made tokens"),
         }
         // Scripts wait for this line, whatever the log's filter is.
-        say(&format!("listening on http://{address}"));
+        log.say(&format!("listening on http://{address}"));
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Lines on standard error, in colour on a terminal only.
-fn start_log(config: &Config) -> Result<()> {
+fn start_log(config: &Config) -> Result<Log> {
     let filter = EnvFilter::try_new(&config.log).context("the log filter")?;
+    let log = Log::stderr().context("the log can't be started")?;
+    let lines = log.lines();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || lines.clone())
         .with_ansi(std::io::stderr().is_terminal())
         .try_init()
-        .map_err(|why| anyhow::anyhow!("the log can't be started: {why}"))
+        .map_err(|why| anyhow::anyhow!("the log can't be started: {why}"))?;
+    Ok(log)
 }

@@ -24,6 +24,9 @@ const RETRY_DEFAULT: Duration = Duration::from_secs(1);
 /// However often it failed, the wait grows no further.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// While it fails, the wait grows from here at least, whatever the hub named.
+const RETRY_FAILING_MIN: Duration = Duration::from_millis(100);
+
 const READ_BYTES: usize = 64 << 10;
 
 const EXAMPLES: &str = "\
@@ -160,7 +163,10 @@ impl Follower<'_> {
             429 | 500..=599 => {
                 let wait =
                     response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-                again(refusal(&self.url, response, token.is_some()).to_string(), wait.map(Duration::from_secs))
+                again(
+                    refusal(&self.url, response, token.is_some()).to_string(),
+                    wait.map(|seconds| Duration::from_secs(seconds).max(RETRY_FAILING_MIN)),
+                )
             }
             _ => Err(refusal(&self.url, response, token.is_some())),
         }
@@ -183,16 +189,19 @@ impl Follower<'_> {
         let mut reader = response.into_body().into_reader();
         let mut decoder = Decoder::new(EVENT_BYTES_MAX);
         let mut buffer = vec![0; READ_BYTES];
+        // One that ends before anything came has failed as well.
+        let mut opened = false;
         loop {
             let read = match reader.read(&mut buffer) {
                 Ok(0) => {
-                    return Ok(End::Again { why: "the stream ended".to_owned(), opened: true, wait: None });
+                    return Ok(End::Again { why: "the stream ended".to_owned(), opened, wait: None });
                 }
                 Ok(read) => read,
                 Err(why) => {
-                    return Ok(End::Again { why: format!("the stream broke off: {why}"), opened: true, wait: None });
+                    return Ok(End::Again { why: format!("the stream broke off: {why}"), opened, wait: None });
                 }
             };
+            opened = true;
             let mut events = Vec::new();
             decoder.push(&buffer[..read], &mut |event| events.push(event))?;
             self.print(events, &decoder)?;
@@ -224,7 +233,8 @@ impl Follower<'_> {
 /// The wait before the next try: doubled with each failure up to a limit, and spread over its upper half, so that
 /// clients that were cut off together don't come back together.
 fn backoff(retry: Duration, failures: u32, chance: f64) -> Duration {
-    let grown = retry.saturating_mul(1 << failures.min(16)).clamp(Duration::ZERO, RETRY_MAX.max(retry));
+    let first = if failures > 0 { retry.max(RETRY_FAILING_MIN) } else { retry };
+    let grown = first.saturating_mul(1 << failures.min(16)).min(RETRY_MAX.max(first));
     Duration::from_millis(grown.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0).as_millis().try_into().unwrap_or(u64::MAX))
 }
 
@@ -256,9 +266,17 @@ mod tests {
         assert_eq!(backoff(second, 0, 0.0), second / 2);
         assert_eq!(backoff(second, 3, 1.0), second * 8);
         assert_eq!(backoff(second, 40, 1.0), RETRY_MAX);
-        assert_eq!(backoff(Duration::ZERO, 5, 1.0), Duration::ZERO);
+        assert_eq!(backoff(Duration::ZERO, 0, 1.0), Duration::ZERO);
         assert_eq!(backoff(second * 60, 1, 1.0), second * 60, "a hub that asks for more gets more");
         assert!(backoff(Duration::from_millis(u64::MAX), 40, 1.0) > RETRY_MAX);
+    }
+
+    /// Seen: after an event with `retry: 0` and the end of the hub, thousands of attempts a second.
+    #[test]
+    fn a_hub_that_is_away_is_not_asked_without_a_pause() {
+        assert_eq!(backoff(Duration::ZERO, 1, 0.0), RETRY_FAILING_MIN);
+        assert_eq!(backoff(Duration::ZERO, 5, 1.0), RETRY_FAILING_MIN * 32);
+        assert_eq!(backoff(Duration::ZERO, 40, 1.0), RETRY_MAX);
     }
 
     fn printed(print: fn(&mut dyn Write, &Event, Paint) -> std::io::Result<()>, event_type: Option<&str>) -> String {

@@ -198,7 +198,7 @@ fn judge(flags: SettingFlags) -> Result<Config> {
         let named = [Some(setting.env().as_str()), setting.mercure_env]
             .into_iter()
             .flatten()
-            .any(|name| std::env::var_os(name).is_some());
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
         named || flags.layer.contains_key(name)
     };
     let mut layer = flags.layer.clone();

@@ -6,10 +6,10 @@ use super::load::{Config, IdKey};
 use crate::protocol::keys::{SigningKey, VerificationKey};
 use crate::protocol::matcher::MatchType;
 use crate::protocol::token::{Issuer, Mint, MintError, mint};
-use crate::protocol::topic::HUB_PATH;
 use jsonwebtoken::Algorithm;
 use std::path::Path;
 use std::time::Duration;
+use url::Url;
 
 /// The file of the secret that development tokens are signed with.
 pub const SECRET_FILE: &str = "dev-secret";
@@ -134,7 +134,7 @@ impl Config {
 
 /// The issuer a hub in development mode trusts, by its URL: its origin.
 pub fn dev_issuer(hub_url: &str) -> String {
-    hub_url.strip_suffix(HUB_PATH).unwrap_or(hub_url).to_owned()
+    Url::parse(hub_url).map_or_else(|_| hub_url.to_owned(), |url| url.origin().ascii_serialization())
 }
 
 /// What development mode prints at start.
@@ -260,6 +260,18 @@ mod tests {
         assert!(config.id_key.is_some());
         assert!(config.issuers.is_empty());
         assert!(!path.join(SECRET_FILE).exists());
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn the_banner_has_the_path_of_the_resource() {
+        let path = scratch("path");
+        let mut config = dev(&[("data", path.to_str().unwrap()), ("resource", "https://hub.example/live/")]);
+        config.open_data_folder().unwrap();
+        assert_eq!(config.issuers[0].id, "http://localhost:3000");
+        let text = config.dev_banner(Duration::from_secs(1_800_000_000)).unwrap().unwrap();
+        assert!(text.contains("curl -N 'http://localhost:3000/live/?match=*'"), "{text}");
+        assert!(text.contains("-d data=hello 'http://localhost:3000/live/'"), "{text}");
         fs::remove_dir_all(&path).unwrap();
     }
 

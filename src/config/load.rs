@@ -5,10 +5,12 @@ use super::environment;
 use super::file::{self, IssuerTable};
 use super::issuer;
 use super::layer::{self, Layer, Place, Resolved, Source};
-use super::origin;
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
-use super::value::{as_hub_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of};
+use super::value::{
+    local_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of, without_credentials,
+};
+use crate::http::origin::OriginList;
 use crate::protocol::keys::SigningKey;
 use crate::protocol::token::{Issuer, TokenRules};
 use crate::protocol::topic::{HUB_PATH, HubUrl};
@@ -17,6 +19,9 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Bytes of a publish's body at most: as an event it can be seven times as long, and frames count in 32 bits.
+const BODY_BYTES_MAX: usize = 256 << 20;
 
 /// More event loops than this are a slip.
 const SHARDS_MAX: usize = 1024;
@@ -32,7 +37,8 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// What tokens must name in `aud`.
     pub resource: String,
-    /// The base of relative topics and patterns: `resource` where that is the hub's URL.
+    /// The hub's public URL, which is `resource` as a URL: the path it answers at, and the base of relative topics and
+    /// patterns.
     pub hub_url: HubUrl,
     /// Who may issue tokens; development mode adds its own (`open_data_folder`).
     pub issuers: Vec<Issuer>,
@@ -40,10 +46,11 @@ pub struct Config {
     pub anonymous: bool,
     /// Whether subscriptions are announced and listed.
     pub subscriptions: bool,
-    /// Whose pages may use the hub.
-    pub cors_origins: CorsOrigins,
+    /// Whose pages may use the hub; every page without credentials, these with. Development mode allows loopback origins
+    /// besides.
+    pub cors_origins: OriginList,
     /// Whose pages may publish with the cookie.
-    pub publish_origins: Vec<String>,
+    pub publish_origins: OriginList,
     /// Where a token is taken from when there is no `Authorization` header.
     pub cookie_name: String,
     /// Where events are kept.
@@ -81,15 +88,6 @@ pub struct Config {
     /// What development tokens are signed with (`open_data_folder`).
     pub(super) dev_key: Option<SigningKey>,
     pub(super) resolved: Resolved,
-}
-
-/// Which pages browsers let use the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CorsOrigins {
-    /// Every page, without credentials.
-    Any,
-    /// These, with credentials. Development mode allows loopback origins besides.
-    Listed(Vec<String>),
 }
 
 /// Where events are kept for those who come back.
@@ -156,9 +154,9 @@ impl Config {
         let issuer = self.dev_issuer();
         self.listen.set_port(bound.port());
         if !self.resolved.is_set("resource") {
-            self.resource = url_of(self.listen).as_str().to_owned();
+            self.hub_url = url_of(self.listen);
+            self.resource = self.hub_url.as_str().to_owned();
         }
-        self.hub_url = as_hub_url(&self.resource).unwrap_or_else(|| url_of(self.listen));
         let renamed = self.dev_issuer();
         if self.dev
             && let Some(config) = self.issuers.iter_mut().find(|config| config.id == issuer)
@@ -169,7 +167,7 @@ impl Config {
 
     /// The URL clients on this machine reach the hub under, whatever it is called in public.
     pub fn local_url(&self) -> HubUrl {
-        url_of(self.listen)
+        local_url(self.listen, &self.hub_url)
     }
 
     /// Whose tokens are accepted, and for what.
@@ -203,8 +201,7 @@ impl Reader<'_> {
             let (place, value) = (self.resolved.place("listen"), listen.to_string());
             self.refusals.push(Refusal::DevelopmentBeyondLoopback { place, value });
         }
-        let resource = self.resource(listen, dev);
-        let hub_url = as_hub_url(&resource).unwrap_or_else(|| url_of(listen));
+        let (resource, hub_url) = self.resource(listen, dev);
         let issuers = issuer::build(self.resolved, tables, &mut self.refusals);
         let anonymous = self.switch("anonymous");
         self.nobody(dev, anonymous, &issuers, !tables.is_empty());
@@ -213,6 +210,10 @@ impl Reader<'_> {
         let publish_origins = self.publish_origins();
         let history = self.history();
         let max_body_bytes = self.more_than_zero("max-body-bytes", amount::parse_size, "nothing could be published");
+        if max_body_bytes > BODY_BYTES_MAX {
+            let why = format!("is more than {} MiB, the most a publish can have", BODY_BYTES_MAX >> 20);
+            self.refuse_said("max-body-bytes", &why);
+        }
         let tail_bytes =
             self.more_than_zero("tail-bytes", amount::parse_size, "an event must be somewhere while it is sent");
         if tail_bytes < max_body_bytes {
@@ -279,6 +280,12 @@ impl Reader<'_> {
         self.refusals.push(Refusal::Value { place, value: value.to_owned(), why: why.to_string() });
     }
 
+    /// Refuses a value that could be read.
+    fn refuse_said(&mut self, name: &'static str, why: &dyn Display) {
+        let word = self.resolved.word(name).unwrap_or_default().to_owned();
+        self.refuse(name, &word, why);
+    }
+
     fn switch(&mut self, name: &'static str) -> bool {
         self.one(name, |word| layer::parse_switch(word).ok_or("is neither true nor false")).unwrap_or_default()
     }
@@ -300,27 +307,39 @@ impl Reader<'_> {
         value.unwrap_or_default()
     }
 
-    fn resource(&mut self, listen: SocketAddr, dev: bool) -> String {
+    /// What tokens name, as it was written, since it is compared byte by byte; and the hub's URL, which it is.
+    fn resource(&mut self, listen: SocketAddr, dev: bool) -> (String, HubUrl) {
+        let local = || (url_of(listen).as_str().to_owned(), url_of(listen));
         if !self.resolved.is_set("resource") {
             if !dev {
                 let file = self.resolved.word("config").map(PathBuf::from);
                 let example = format!("https://hub.example{HUB_PATH}");
                 self.refusals.push(Refusal::ResourceMissing { example, file });
             }
-            return url_of(listen).as_str().to_owned();
+            return local();
         }
-        let resource = self.one("resource", parse_resource).unwrap_or_default();
-        if !resource.is_empty() && as_hub_url(&resource).is_none() {
-            self.warnings.push(format!(
-                "the resource {resource} isn't an http(s) URL that ends in {HUB_PATH}, so relative topics and patterns are \
-                 resolved against {} instead", url_of(listen).as_str()
-            ));
+        let word = self.resolved.word("resource").unwrap_or_default().to_owned();
+        match parse_resource(&word) {
+            Ok(url) => {
+                if url.path() == "/" {
+                    self.warnings.push(format!(
+                        "the resource {word} has no path, so the hub answers at `/`: clients usually expect {HUB_PATH}"
+                    ));
+                }
+                (word, url)
+            }
+            Err(why) => {
+                self.refuse("resource", &without_credentials(&word), &why);
+                local()
+            }
         }
-        resource
     }
 
     fn nobody(&mut self, dev: bool, anonymous: bool, issuers: &[Issuer], tables: bool) {
-        let said = tables || self.resolved.is_set("issuer");
+        let issuer = self.resolved.said("issuer");
+        // An empty list is set, and names nobody.
+        let said = issuer.words.iter().any(|word| !word.trim().is_empty())
+            || tables && matches!(issuer.source, Source::File(_));
         if !dev
             && !said
             && !anonymous
@@ -338,38 +357,41 @@ impl Reader<'_> {
         }
     }
 
-    fn origins(&mut self, name: &'static str) -> Vec<String> {
+    fn origins(&mut self, name: &'static str) -> OriginList {
         let words = self.resolved.said(name).words.clone();
-        for word in words.iter().filter(|word| *word != "*") {
-            if let Err(why) = origin::check(word) {
-                self.refuse(name, word, &why);
+        let refused = self.refusals.len();
+        for word in &words {
+            if let Err(error) = OriginList::parse(std::slice::from_ref(word)) {
+                self.refusals.push(Refusal::Origin { place: self.resolved.place(name), error });
             }
         }
-        words
+        if self.refusals.len() > refused {
+            return OriginList::default();
+        }
+        OriginList::parse(&words).unwrap_or_else(|error| {
+            self.refusals.push(Refusal::Origin { place: self.resolved.place(name), error });
+            OriginList::default()
+        })
     }
 
-    fn cors_origins(&mut self) -> CorsOrigins {
+    fn cors_origins(&mut self) -> OriginList {
         let origins = self.origins("cors-origin");
-        if !origins.iter().any(|origin| origin == "*") {
-            return CorsOrigins::Listed(origins);
-        }
-        let cors = self.resolved.place("cors-origin");
-        if origins.iter().any(|origin| origin != "*") {
-            self.refusals.push(Refusal::EveryOriginAmongOthers { place: cors.clone() });
-        }
         let credential: Option<Place> = ["publish-origin", "cookie-name"]
             .into_iter()
             .find(|name| self.resolved.is_set(name))
             .map(|name| self.resolved.place(name));
-        if let Some(credential) = credential {
-            self.refusals.push(Refusal::EveryOriginWithCredentials { cors, credential });
+        if let Some(credential) = credential
+            && origins.allows_any()
+        {
+            self.refusals
+                .push(Refusal::EveryOriginWithCredentials { cors: self.resolved.place("cors-origin"), credential });
         }
-        CorsOrigins::Any
+        origins
     }
 
-    fn publish_origins(&mut self) -> Vec<String> {
+    fn publish_origins(&mut self) -> OriginList {
         let origins = self.origins("publish-origin");
-        if origins.iter().any(|origin| origin == "*") {
+        if origins.allows_any() {
             self.refusals.push(Refusal::EveryOriginPublishes { place: self.resolved.place("publish-origin") });
         }
         origins

@@ -18,12 +18,11 @@ mod issuer;
 mod layer;
 mod load;
 mod nearest;
-mod origin;
 mod refusal;
 mod value;
 
 pub use amount::{AmountError, format_duration, parse_count, parse_duration, parse_size};
 pub use issuer::Secret;
 pub use layer::{Layer, Place, Said, Source, flags};
-pub use load::{Config, CorsOrigins, History, IdKey, IoChoice};
+pub use load::{Config, History, IdKey, IoChoice};
 pub use refusal::{Refusal, Refusals};

@@ -1,6 +1,7 @@
 //! Why the hub doesn't start: each refusal is a sentence that names what was said, where, and what to change.
 
 use super::layer::Place;
+use crate::http::origin::OriginError;
 use crate::protocol::token::Role;
 use std::fmt;
 use std::path::PathBuf;
@@ -66,10 +67,8 @@ pub enum Refusal {
          cookie: list the origins instead of `*`"
     )]
     EveryOriginWithCredentials { cors: Place, credential: Place },
-    #[error(
-        "{place} has `*` beside other origins: leave `*` alone (every page, without cookies) or list the origins only"
-    )]
-    EveryOriginAmongOthers { place: Place },
+    #[error("{place} has what can't be in a list of origins: {error}")]
+    Origin { place: Place, error: OriginError },
     #[error("{place} is `*`, which would let every page publish with a user's cookie: list the origins")]
     EveryOriginPublishes { place: Place },
     #[error(

@@ -161,8 +161,9 @@ pub const SETTINGS: &[Setting] = &[
             "URL",
             One,
             Without("required outside development"),
-            "The hub's public URL, e.g. `https://hub.example/.well-known/mercure`: what tokens must name in `aud`, and \
-             what relative topics and patterns are resolved against.",
+            "The hub's public URL, e.g. `https://hub.example/.well-known/mercure`: what tokens must name in `aud`, byte by \
+             byte, and what relative topics and patterns are resolved against. The hub answers at its path, whatever that \
+             is; behind a proxy the path must arrive as it stands here.",
         )
     },
     Setting {

@@ -1,9 +1,8 @@
 //! Words that aren't amounts, read as what they mean. Each refusal completes the sentence "…, which …".
 
 use super::load::IoChoice;
-use crate::protocol::topic::{HUB_PATH, HubUrl};
+use crate::protocol::topic::{HUB_PATH, HubUrl, HubUrlError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use url::Url;
 
 /// `http://localhost:3000/.well-known/mercure` for 127.0.0.1:3000, as a browser would write it.
 pub(super) fn url_of(listen: SocketAddr) -> HubUrl {
@@ -16,10 +15,21 @@ pub(super) fn url_of(listen: SocketAddr) -> HubUrl {
     HubUrl::parse(&url).expect("an address and a path make a URL")
 }
 
-/// A resource identifier as the URL of a hub, where it is one and relative topics can be resolved against it. A proxy
-/// may have put something before the path.
-pub(super) fn as_hub_url(resource: &str) -> Option<HubUrl> {
-    HubUrl::parse(resource).ok().filter(|url| url.path().ends_with(HUB_PATH))
+/// Where clients on this machine reach a hub that is called so in public: its path, on this address.
+pub(super) fn local_url(listen: SocketAddr, hub: &HubUrl) -> HubUrl {
+    let mut url = url_of(listen).url().clone();
+    url.set_path(hub.path());
+    HubUrl::parse(url.as_str()).expect("an address and the path of a URL make a URL")
+}
+
+/// The text without the user and the password it may name, to be shown.
+pub(super) fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    match rest.rsplit_once('@') {
+        Some((_, rest)) if scheme.is_empty() => format!("...@{rest}"),
+        Some((_, rest)) => format!("{scheme}://...@{rest}"),
+        None => url.to_owned(),
+    }
 }
 
 pub(super) fn parse_listen(word: &str) -> Result<SocketAddr, String> {
@@ -37,15 +47,22 @@ pub(super) fn parse_listen(word: &str) -> Result<SocketAddr, String> {
     })
 }
 
-pub(super) fn parse_resource(word: &str) -> Result<String, &'static str> {
-    match Url::parse(word) {
-        Ok(url) if url.fragment().is_some() => {
-            Err("has a fragment, which a resource identifier can't have: leave out the `#…`")
+/// The hub's public URL, at whatever path it is.
+pub(super) fn parse_resource(word: &str) -> Result<HubUrl, &'static str> {
+    HubUrl::parse(word).map_err(|why| match why {
+        HubUrlError::Unparsable(_) => {
+            "isn't a URL: write the hub's public one, such as https://hub.example/.well-known/mercure"
         }
-        // Compared byte by byte with `aud`: it must stay as it was written.
-        Ok(_) => Ok(word.to_owned()),
-        Err(_) => Err("isn't a URL: write the hub's public one, such as https://hub.example/.well-known/mercure"),
-    }
+        HubUrlError::Scheme(_) => {
+            "isn't a URL clients can reach a hub under: write one that begins with https:// or http://"
+        }
+        HubUrlError::Credentials => {
+            "names a user or a password, which every relative topic would inherit: leave them out"
+        }
+        HubUrlError::QueryOrFragment => {
+            "has a query or a fragment, which a hub's URL can't have: leave out what begins with ? or #"
+        }
+    })
 }
 
 pub(super) fn parse_io(word: &str) -> Result<IoChoice, &'static str> {
@@ -71,5 +88,22 @@ pub(super) fn parse_log(word: &str) -> Result<String, String> {
     match tracing_subscriber::EnvFilter::try_new(word) {
         Ok(_) => Ok(word.to_owned()),
         Err(why) => Err(format!("isn't a log filter ({why}): write a level such as info or debug")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_url_names_no_password() {
+        for (url, shown) in [
+            ("https://hub.example/x", "https://hub.example/x"),
+            ("https://u:p@hub.example/x", "https://...@hub.example/x"),
+            ("https://u:p@w@hub.example", "https://...@hub.example"),
+            ("u:p@hub.example", "...@hub.example"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
     }
 }

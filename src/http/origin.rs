@@ -27,7 +27,7 @@ pub enum OriginError {
     Wildcard { entry: String },
     #[error("\"null\" is the origin of every sandboxed page and local file of any author: it can't be allowed")]
     Null,
-    #[error("\"*\" stands for all origins: the others beside it say nothing")]
+    #[error("\"*\" stands for every origin, without cookies: leave it alone, or list the origins only")]
     AnyWithOthers,
 }
 

@@ -2,9 +2,11 @@
 //! becomes an event stream, in which case the socket is parked and the task is gone.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -28,8 +30,6 @@ const BODY_READ_BYTES: usize = 64 * 1024;
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an unwanted body read before the connection is closed instead.
 const SKIPPED_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of request bodies in memory on one shard at most.
-const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Answers a connection that is one too many, without a task for it.
 pub(crate) fn refuse(mut stream: &std::net::TcpStream, date: &str) {
@@ -95,16 +95,32 @@ pub(crate) struct Wire {
     spare: Vec<u8>,
     /// A request has been answered on it before.
     served: bool,
+    /// Something was read since the last head: the client was waited for, and the shard's loop had its turn.
+    fresh: bool,
 }
 
 impl Wire {
-    /// Reads more input; 0 at its end.
+    /// Reads more input; 0 at its end. The shard's loop has its turn before the task goes on, even where epoll's driver
+    /// finds the bytes there and would not yield: a client that sends without pause must not keep the loop to itself.
     async fn read(&mut self, bytes: usize) -> io::Result<usize> {
         let mut buffer = std::mem::take(&mut self.spare);
         if buffer.capacity() < bytes {
             buffer = Vec::with_capacity(bytes);
         }
-        let (result, buffer) = self.stream.read(buffer).await;
+        let mut pending = false;
+        let (result, buffer) = {
+            let mut reading = pin!(self.stream.read(buffer));
+            poll_fn(|cx| {
+                let polled = reading.as_mut().poll(cx);
+                pending |= polled.is_pending();
+                polled
+            })
+            .await
+        };
+        if !pending {
+            self.registered.context.next_turn().await;
+        }
+        self.fresh = true;
         let read = result?;
         self.input.extend_from_slice(&buffer[..read]);
         self.spare = buffer;
@@ -139,7 +155,15 @@ pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, pee
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let mut wire = Wire { registered, stream, input: Vec::new(), output: Vec::new(), spare: Vec::new(), served: false };
+    let mut wire = Wire {
+        registered,
+        stream,
+        input: Vec::new(),
+        output: Vec::new(),
+        spare: Vec::new(),
+        served: false,
+        fresh: false,
+    };
     loop {
         match exchange(&context, &mut wire).await {
             Ok(Some(answer)) => {
@@ -159,6 +183,10 @@ pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, pee
 /// One request and its answer. Some(answer): the connection becomes a stream.
 async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<routes::Stream>>, End> {
     let raw = read_head(context, wire).await?;
+    if !std::mem::take(&mut wire.fresh) {
+        // It was in the buffer already: one pipelined request per turn, or a buffer of them is one long turn.
+        context.next_turn().await;
+    }
     let head = match head::parse(&raw, &context.settings.head) {
         Ok(HeadStatus::Complete(head)) => head,
         Ok(HeadStatus::Partial) => return Err(End::Gone),
@@ -300,7 +328,11 @@ impl Body<'_> {
         body.counted.set(body.bytes.len());
         let (used, _) = decoded.map_err(BodyFailure::Refused)?;
         self.wire.input.drain(..used);
-        if self.context.body_bytes.get() > BODIES_BYTES_MAX { Err(BodyFailure::Busy) } else { Ok(()) }
+        if self.context.body_bytes.get() > self.context.settings.bodies_bytes_max {
+            Err(BodyFailure::Busy)
+        } else {
+            Ok(())
+        }
     }
 
     /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be
@@ -328,8 +360,10 @@ async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: B
     let fd = sys::adopt(socket.into_raw_fd());
     let spread = context.random() as u16;
     let parked = context.park(fd, peer, input.len(), |sink, address| stream.registration(sink, address, spread));
-    if let Err(error) = parked {
-        tracing::warn!(shard = context.index, %error, "a stream could not be parked");
+    if let Err(error) = parked
+        && let Some(left_out) = context.unparked.take(context.now().mono_ms)
+    {
+        tracing::warn!(shard = context.index, %error, left_out, "a stream could not be parked");
     }
 }
 

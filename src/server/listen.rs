@@ -13,6 +13,9 @@ const SEND_BUFFER_BYTES: usize = 20 * 1024;
 /// Bytes not yet sent that a socket takes before it counts as full.
 const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 
+/// The longest the kernel takes, which counts milliseconds in an `int`; the hub's own sweep has no such limit.
+const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Opens `count` listeners on one address. With port 0 all get the port the first one gets.
 ///
 /// # Errors
@@ -46,7 +49,7 @@ fn listener(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListe
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     if !write_timeout.is_zero() {
-        socket.set_tcp_user_timeout(Some(write_timeout))?;
+        socket.set_tcp_user_timeout(Some(write_timeout.min(USER_TIMEOUT_MAX)))?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

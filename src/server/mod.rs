@@ -11,6 +11,7 @@ mod inbox;
 mod listen;
 mod memory;
 mod peers;
+mod ration;
 mod recall;
 mod replies;
 mod routes;
@@ -24,4 +25,4 @@ mod sys;
 mod turns;
 mod turnstile;
 
-pub use start::{StartError, run};
+pub use start::{StartError, block_signals, run};

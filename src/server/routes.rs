@@ -141,8 +141,11 @@ async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, Res
         .field("Cache-Control", "no-store, no-transform")
         .field("X-Accel-Buffering", "no");
     let mut start = Start::Live;
-    if let Some(id) = cursor(head, request.last_event_id) {
-        let found = context.find(&id).await;
+    if let Some(cursor) = cursor(head, request.last_event_id) {
+        let (found, id) = match cursor {
+            Cursor::Id(id) => (context.find(&id).await, id),
+            Cursor::Unusable => (Found::Unknown, String::new()),
+        };
         let before = match found {
             Found::At(offset) => {
                 start = Start::After(offset);
@@ -166,13 +169,23 @@ async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, Res
     Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers: request.matchers, access })))
 }
 
-/// The cursor a request presents: the field, unless it is empty, else the parameter (protocol §8).
-fn cursor(head: &Head<'_>, parameter: Option<String>) -> Option<String> {
-    // One that isn't UTF-8, or there several times, is a cursor all the same: an unknown one.
-    let field = head.get("last-event-id").map(|_| head.get_str("last-event-id").unwrap_or_default());
+/// The cursor a request presents.
+#[derive(Debug, PartialEq, Eq)]
+enum Cursor {
+    Id(String),
+    /// A field that isn't UTF-8, or is there several times: an id nobody has seen.
+    Unusable,
+}
+
+/// The field, unless it is empty, else the parameter (protocol §8).
+fn cursor(head: &Head<'_>, parameter: Option<String>) -> Option<Cursor> {
+    let field = match (head.get("last-event-id"), head.get_str("last-event-id")) {
+        (Some(_), None) => return Some(Cursor::Unusable),
+        (_, field) => field,
+    };
     match field {
-        Some("") | None => parameter.or(field.map(str::to_owned)),
-        Some(id) => Some(id.to_owned()),
+        Some("") | None => parameter.or(field.map(str::to_owned)).map(Cursor::Id),
+        Some(id) => Some(Cursor::Id(id.to_owned())),
     }
 }
 
@@ -234,6 +247,10 @@ async fn commit(context: &Rc<Context>, mut draft: Draft, counted: Counted) -> Re
     let waiting = Waiting::begin(context);
     let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
     loop {
+        if context.shared.commits_ended(context.now().mono_ms) {
+            // The streams end, and with them history in memory: nobody would get it.
+            return Err(try_later(503, "the hub is stopping", 1));
+        }
         if context.shared.overloaded() {
             if context.waiting.get() > WAITING_PUBLISHES_MAX || !context.room(deadline_ms).await {
                 return Err(try_later(
@@ -312,7 +329,9 @@ fn may_pass(error: &TokenError) -> bool {
 /// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).
 fn invalid_token(context: &Context, role: Role, rule: &str) -> ResponseHead {
     let reference = format!("{:016x}", context.random());
-    tracing::info!(%reference, ?role, rule, "an access token was refused");
+    if let Some(left_out) = context.refused_tokens.take(context.now().mono_ms) {
+        tracing::info!(%reference, ?role, rule, left_out, "an access token was refused");
+    }
     let mut extra = vec![("reference", Value::from(reference))];
     if context.settings.dev {
         extra.push(("rule", Value::from(rule)));

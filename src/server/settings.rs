@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use crate::config::data_folder::random_key;
-use crate::config::{Config, CorsOrigins, History};
+use crate::config::{Config, History};
 use crate::history::Retention;
 use crate::http::head::HeadLimits;
-use crate::http::origin::{OriginError, OriginList};
+use crate::http::origin::OriginList;
 use crate::hub::ShardLimits;
 use crate::protocol::subscribe::SubscribeLimits;
 use crate::protocol::token::TokenVerifier;
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::UpdateLimits;
+
+/// Bytes of request bodies in memory on one shard, unless bodies may be so large that there would be no room for two.
+const BODIES_BYTES_MAX: usize = 32 << 20;
 
 /// Everything a hub is started with.
 pub(crate) struct Settings {
@@ -41,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) subscribe: SubscribeLimits,
     /// Bytes of a request body.
     pub(crate) body_bytes_max: usize,
+    /// Bytes of request bodies in memory on one shard at most.
+    pub(crate) bodies_bytes_max: usize,
     /// Time to send a head, milliseconds.
     pub(crate) head_timeout_ms: u64,
     /// Time to send a body, milliseconds.
@@ -58,25 +63,18 @@ pub(crate) struct Settings {
 impl Settings {
     /// Works out what the configuration means for the server. The address it listens on must be known by now: in
     /// development mode URLs and the issuer follow from it.
-    ///
-    /// # Errors
-    /// An origin that isn't one; a loaded configuration has none.
-    pub(crate) fn new(config: &Config) -> Result<Settings, OriginError> {
-        let cors = match &config.cors_origins {
-            CorsOrigins::Any => OriginList::parse(&["*".to_owned()])?,
-            CorsOrigins::Listed(origins) => OriginList::parse(origins)?,
-        };
-        let publish_origins = OriginList::parse(&config.publish_origins)?;
+    pub(crate) fn new(config: &Config) -> Settings {
+        let cors = config.cors_origins.clone();
         let loopback_too = |origins: OriginList| if config.dev { origins.and_loopback() } else { origins };
         let History::Memory { max_events, max_bytes, max_age } = config.history;
-        Ok(Settings {
+        Settings {
             shards: config.shards,
             hub: config.hub_url.clone(),
             verifier: TokenVerifier::new(config.token_rules()),
             anonymous: config.anonymous,
             dev: config.dev,
             cors: if cors.allows_any() { cors } else { loopback_too(cors) },
-            publish_origins: loopback_too(publish_origins),
+            publish_origins: loopback_too(config.publish_origins.clone()),
             cookie_name: config.cookie_name.clone(),
             shard: ShardLimits {
                 tail_bytes_max: config.tail_bytes,
@@ -89,6 +87,7 @@ impl Settings {
             update: UpdateLimits::default(),
             subscribe: SubscribeLimits::default(),
             body_bytes_max: config.max_body_bytes,
+            bodies_bytes_max: bodies_bytes_max(config.max_body_bytes),
             head_timeout_ms: milliseconds(config.head_timeout),
             body_timeout_ms: milliseconds(config.body_timeout),
             connections_max: config.max_connections,
@@ -99,10 +98,26 @@ impl Settings {
             },
             id_key: config.id_key.map_or_else(random_key, |key| key.0),
             stop_ms: milliseconds(config.shutdown_timeout),
-        })
+        }
     }
+}
+
+fn bodies_bytes_max(body_bytes_max: usize) -> usize {
+    BODIES_BYTES_MAX.max(body_bytes_max.saturating_mul(2))
 }
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen: `--max-body-bytes` of more than the account was accepted, and every such publish answered 503.
+    #[test]
+    fn two_of_the_largest_bodies_fit_into_the_account() {
+        assert_eq!(bodies_bytes_max(1 << 20), BODIES_BYTES_MAX);
+        assert_eq!(bodies_bytes_max(64 << 20), 128 << 20);
+    }
 }

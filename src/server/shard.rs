@@ -27,6 +27,7 @@ use crate::server::connection;
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Message};
 use crate::server::peers::Peers;
+use crate::server::ration::Ration;
 use crate::server::recall::{Find, Questions, Read};
 use crate::server::replies::Replies;
 use crate::server::sender::Sender;
@@ -53,10 +54,6 @@ const TRIM_TICKS: u64 = 20;
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
 const ANSWER_TIMEOUT_MS: u64 = 30_000;
-/// How often the log is told that connections are turned away, at most.
-const SHORTAGE_SAID_EVERY_MS: u64 = 1_000;
-/// How long a stop waits for requests and for what is owed to streams, at most.
-const FINISH_MS: u64 = 3_000;
 /// Words of the epoll events that aren't parked sockets. A slot number never gets this high.
 const BELL: u64 = u64::MAX;
 const TICK: u64 = u64::MAX - 1;
@@ -108,6 +105,9 @@ pub(crate) struct Context {
     waiters: RefCell<Vec<Waker>>,
     /// Fresh signature checks: so many per turn that a storm of new tokens doesn't stall the streams.
     pub(crate) signature_checks: Turnstile,
+    /// Turns of the loop, and tasks that let it have one before they go on.
+    turns: Cell<u64>,
+    yielding: RefCell<Vec<Waker>>,
     shard: RefCell<Shard>,
     sender: RefCell<Sender>,
     epoll: RefCell<Epoll>,
@@ -117,11 +117,13 @@ pub(crate) struct Context {
     listener_rests: Cell<bool>,
     /// A descriptor kept for when there is no other.
     spare: RefCell<Option<OwnedFd>>,
-    /// When the log was last told that connections are turned away.
-    shortage_said_ms: Cell<Option<u64>>,
     peers: RefCell<Peers>,
     finds: Questions<Find>,
     reads: Questions<Read>,
+    /// Lines that clients can cause, however often they do.
+    pub(crate) refused_tokens: Ration,
+    pub(crate) unparked: Ration,
+    turned_away: Ration,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     driver: Driver,
@@ -247,11 +249,30 @@ impl Context {
         }
     }
 
+    /// Lets the loop have a turn: for a task that could go on without ever waiting.
+    pub(crate) async fn next_turn(&self) {
+        let turn = self.turns.get();
+        poll_fn(|cx| {
+            if self.turns.get() != turn {
+                return Poll::Ready(());
+            }
+            self.yielding.borrow_mut().push(cx.waker().clone());
+            self.bell.ring();
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// One turn: take in what is there, write one slice. Whether there is more to write at once.
     fn turn(self: &Rc<Self>, ready: &mut Vec<Ready>) -> bool {
         let now = self.now();
         // Read before the inbox: when no request is left, all that was acknowledged lies there or in the tail.
-        let no_requests = self.shared.guests.load(Ordering::Acquire) == 0;
+        let no_requests =
+            self.shared.listening.load(Ordering::Acquire) == 0 && self.shared.guests.load(Ordering::Acquire) == 0;
+        self.turns.set(self.turns.get() + 1);
+        for waiter in std::mem::take(&mut *self.yielding.borrow_mut()) {
+            waiter.wake();
+        }
         self.signature_checks.turn();
         if let Err(error) = self.epoll.borrow_mut().poll(ready) {
             tracing::error!(shard = self.index, %error, "polling for readiness failed");
@@ -310,9 +331,10 @@ impl Context {
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
                     let _ = self.epoll.borrow().remove(listener.as_raw_fd());
+                    self.shared.listening.fetch_sub(1, Ordering::Release);
                 }
                 self.guests.borrow_mut().dismiss_idle();
-                self.streams_end_ms.set(Some(now.mono_ms + (self.settings.stop_ms / 2).min(FINISH_MS)));
+                self.streams_end_ms.set(Some(self.shared.streams_end_ms()));
             }
         }
     }
@@ -402,11 +424,11 @@ impl Context {
         if !error.raw_os_error().is_some_and(|code| shortage.contains(&code)) {
             return;
         }
-        if self.shortage_said_ms.get().is_none_or(|said| now.mono_ms >= said + SHORTAGE_SAID_EVERY_MS) {
-            self.shortage_said_ms.set(Some(now.mono_ms));
+        if let Some(left_out) = self.turned_away.take(now.mono_ms) {
             tracing::warn!(
                 shard = self.index,
                 %error,
+                left_out,
                 "connections are turned away; if it is for want of file descriptors, raise LimitNOFILE or ulimit -n"
             );
         }
@@ -533,16 +555,20 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),
         signature_checks: Turnstile::new(SIGNATURE_CHECKS_MAX),
+        turns: Cell::new(0),
+        yielding: RefCell::new(Vec::new()),
         sender: RefCell::new(sender),
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),
         listener: RefCell::new(Some(listener)),
         listener_rests: Cell::new(false),
         spare: RefCell::new(spare_descriptor()),
-        shortage_said_ms: Cell::new(None),
         peers: RefCell::new(Peers::default()),
         finds: Questions::new(parts.finder),
         reads: Questions::new(parts.reader),
+        refused_tokens: Ration::default(),
+        unparked: Ration::default(),
+        turned_away: Ration::default(),
         random: Cell::new(parts.random),
         date: RefCell::new((0, String::new())),
         driver,

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::{Config, IoChoice};
 use crate::history::MemoryHistory;
-use crate::http::origin::OriginError;
 use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::clock::{self, Clock};
@@ -31,8 +29,14 @@ use crate::server::{listen, sys};
 const LOOP_RING_ENTRIES: u32 = 1024;
 /// Kernel and user memory a connection may take, as the default limit by memory assumes.
 const CONNECTION_BYTES: u64 = 5 * 1024;
+/// What all that subscribers ask for may take of the memory: one part of so many.
+const SELECTORS_SHARE: u64 = 10;
 /// Descriptors the hub needs for itself, without its shards.
 const OWN_DESCRIPTORS: usize = 64;
+/// How long a stop waits for requests and for what is owed to streams, at most.
+const FINISH_MS: u64 = 3_000;
+/// What a hub that gives up leaves the log to be written.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Descriptors a shard needs for itself: listener, wake-ups, rings; about nine.
 const SHARD_DESCRIPTORS: usize = 16;
 /// Time the threads beside the shards have to end once the shards have, milliseconds.
@@ -55,9 +59,6 @@ pub enum StartError {
         /// What the system said. No source, because the sentence holds it: shown with its sources it would come twice.
         error: io::Error,
     },
-    /// An origin in the configuration isn't one.
-    #[error(transparent)]
-    Origin(OriginError),
     /// io_uring was asked for by name and isn't to be had.
     #[error("io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll")]
     Uring(io::Error),
@@ -75,6 +76,14 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::System { what, error }
 }
 
+/// Keeps signals for [`run`], which waits for them: to be called before any thread is started.
+///
+/// # Errors
+/// What the system says.
+pub fn block_signals() -> io::Result<()> {
+    sys::Signals::block().map(drop)
+}
+
 /// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the configuration
 /// as it is now that the port is known, and the address.
 ///
@@ -88,7 +97,10 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         .map_err(|error| StartError::Listen { address: config.listen, error })?;
     let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
     config.set_bound(address);
-    let settings = Settings::new(&config).map_err(StartError::Origin)?;
+    let mut settings = Settings::new(&config);
+    if let Some(bytes) = memory_bytes() {
+        settings.shard.selectors_bytes_max = (bytes / SELECTORS_SHARE) as usize / settings.shards;
+    }
     sys::grow_descriptor_table(&listeners[0], descriptors);
     let driver = choose_driver(config.io, descriptors)?;
     let connections_max = connections_max(&settings, driver, descriptors);
@@ -168,7 +180,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
 
     wait_for_stop(&signals);
     tracing::info!("stopping: no new connections, streams are being ended");
-    shared.stopping.store(true, Ordering::Relaxed);
+    shared.stop(clock.now().mono_ms + (settings.stop_ms / 2).min(FINISH_MS));
     for inbox in &inboxes {
         inbox.send(Message::Stop);
     }
@@ -228,6 +240,8 @@ fn shard_thread(parts: ShardParts, core: usize, descriptors: usize) {
     if let Err(error) = outcome {
         // A hub without one of its shards would lose a share of its clients silently.
         tracing::error!(%error, "a shard's event loop failed");
+        // The log is written by another thread.
+        thread::sleep(LAST_WORDS);
         std::process::exit(1);
     }
 }

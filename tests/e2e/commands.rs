@@ -305,3 +305,22 @@ fn config_print_shows_each_value_with_its_source_and_no_secret() {
     }
     assert!(!said.contains(PUBLISHER_KEY) && !said.contains(SUBSCRIBER_KEY), "{said}");
 }
+
+/// Seen: `CINNABAR_URL=` was refused as no URL, and `CINNABAR_DATA=` was the current folder.
+#[test]
+fn empty_variables_of_the_client_commands_count_as_unset() {
+    let empty = |launch: Launch| {
+        ["CINNABAR_URL", "CINNABAR_DATA", "CINNABAR_ISSUER"].iter().fold(launch, |launch, name| launch.env(name, ""))
+    };
+    let minted =
+        empty(Launch::bare()).args(&["token", "mint", "--key", PUBLISHER_KEY, "--publish", "urn:a"]).output("");
+    assert!(minted.status.success(), "{minted:?}");
+    let token = String::from_utf8(minted.stdout).expect("a token");
+    let explained = empty(Launch::bare()).args(&["token", "explain", token.trim()]).output("");
+    let text = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(text.contains("http://localhost:"), "judged as a hub in development mode: {explained:?}");
+
+    let unsigned = empty(Launch::bare()).args(&["token", "mint", "--publish", "urn:a"]).output("");
+    let said = String::from_utf8_lossy(&unsigned.stderr).into_owned();
+    assert!(said.contains("no key to sign with"), "{said}");
+}

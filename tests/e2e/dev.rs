@@ -124,3 +124,32 @@ fn the_answer_to_an_invalid_token_says_what_is_wrong() {
     assert!(response.text().len() > short.len(), "{} / {short}", response.text());
     response.problem();
 }
+
+/// Seen: with a resource at another path a hub answered at the usual one all the same, and relative topics were
+/// resolved against localhost.
+#[test]
+fn a_hub_answers_at_the_path_of_its_resource() {
+    let hub = Launch::serve().args(&["--dev", "--resource", "https://hub.example/live/events"]).start();
+    let lines = curl_lines(&hub);
+    assert!(lines.iter().all(|line| line.contains("/live/events")), "{lines:?}");
+    assert_eq!(hub.request("GET", &query(&[("match", "urn:a")]), &[("Host", "localhost")]).status, 404);
+    let publish = lines.iter().find(|line| line.contains("-d topic=")).expect("a line that publishes");
+    let token = publish.split("Bearer ").nth(1).and_then(|rest| rest.split('\'').next()).expect("a token");
+    let mut client = hub.connect();
+    let target = "/live/events?match_urlpattern=https://hub.example/live/books/:id";
+    client.request("GET", target, &[("Host", "localhost")], None);
+    let mut stream = client.stream().expect("a stream");
+    let mut publisher = hub.connect();
+    let post = |client: &mut Client, body: &str| {
+        let headers = [
+            ("Host", "localhost"),
+            ("Authorization", &format!("Bearer {token}")),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ];
+        client.request("POST", "/live/events", &headers, Some(body.as_bytes()));
+        client.response("POST").status
+    };
+    assert_eq!(post(&mut publisher, "topic=books/1&data=relative"), 200);
+    assert_eq!(stream.data(), "relative");
+    assert_eq!(post(&mut publisher, "topic=https://hub.example/live/events/x"), 400, "the hub's own namespace");
+}

@@ -68,6 +68,30 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(last.data(), "live");
 }
 
+/// Seen: a client that pipelined without pause had all that lay in the hub's buffer answered in one turn of the loop, and
+/// forty of them delayed everybody's updates by a second.
+#[test]
+fn a_pipeline_takes_a_turn_of_the_loop_for_each_of_its_requests() {
+    const REQUESTS: usize = 2000;
+    let mut hub = Hub::anonymous();
+    let mut client = hub.connect();
+    client.send("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n".repeat(REQUESTS).as_bytes());
+    for _ in 0..REQUESTS {
+        assert_eq!(client.response("OPTIONS").status, 204);
+    }
+    hub.stop();
+    let stopped = || hub.log().lines().filter(|line| line.contains("shard stopped")).count();
+    eventually("both shards say what they did", || stopped() == 2);
+    let log = hub.log();
+    let turns: usize = log
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("turns="))
+        .map(|turns| turns.parse::<usize>().expect("a number"))
+        .sum();
+    // The first request after a read has its turn's worth of waiting in that read.
+    assert!(turns >= REQUESTS / 2, "{turns} turns for {REQUESTS} requests");
+}
+
 #[test]
 fn requests_may_arrive_byte_by_byte() {
     let hub = Hub::anonymous();

@@ -62,6 +62,34 @@ fn sigterm_finishes_publishes_under_way() {
     assert_eq!(hub.exit_status().code(), Some(0));
 }
 
+/// Seen: a publish whose body ended after the streams had been ended was answered 200 and reached nobody.
+#[test]
+fn a_publish_that_ends_after_the_streams_is_refused() {
+    let mut hub = Hub::anonymous();
+    let mut stream = hub.subscribe(&[("match", "urn:a")]);
+    let body = form(&[("topic", "urn:a"), ("data", "x")]);
+    let (first, second) = body.split_at(10);
+    let mut client = hub.connect();
+    client.send(
+        format!(
+            "POST {HUB} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+            publisher(),
+            body.len()
+        )
+        .as_bytes(),
+    );
+    assert_eq!(client.response("POST").status, 100);
+    client.send(first.as_bytes());
+    signal(hub.pid(), "TERM");
+    let (events, end) = stream.rest();
+    assert_eq!((events.len(), end), (0, End::LastChunk));
+    client.send(second.as_bytes());
+    let response = client.response("POST");
+    assert_eq!(response.status, 503, "{response:?}");
+    assert!(response.header("retry-after").is_some(), "{response:?}");
+    assert_eq!(hub.exit_status().code(), Some(0));
+}
+
 #[test]
 fn sigterm_does_not_wait_for_idle_connections_or_unfinished_requests() {
     let mut hub = Hub::anonymous();

@@ -340,3 +340,11 @@ fn post_raw(hub: &Hub, body: &[u8]) -> Response {
     client.post(&[("Authorization", &format!("Bearer {}", publisher()))], body);
     client.response("POST")
 }
+
+/// Seen: a hub told to take bodies larger than all bodies together may be answered every one of them 503.
+#[test]
+fn a_body_of_the_largest_size_that_was_set_is_taken() {
+    let hub = Hub::start(&["--anonymous", "--max-body-bytes", "40MiB", "--tail-bytes", "128MiB"]);
+    let data = "x".repeat(39 << 20);
+    assert_eq!(hub.post(&publisher(), &[("topic", "urn:a"), ("data", &data)]).status, 200);
+}

@@ -294,3 +294,21 @@ fn dropping_and_coming_back_again_and_again_misses_nothing() {
         }
     });
 }
+
+/// Seen: a field there twice, or not UTF-8, let the parameter decide, as if it were empty.
+#[test]
+fn an_unusable_field_is_an_unknown_cursor_whatever_the_parameter_says() {
+    let hub = Hub::anonymous();
+    let id = hub.say("urn:a", "kept");
+    let fields =
+        [b"Last-Event-ID: \xff\r\n".to_vec(), format!("Last-Event-ID: {id}\r\nLast-Event-ID: {id}\r\n").into()];
+    for field in fields {
+        let mut client = hub.connect();
+        let target = query(&[("match", "urn:a"), ("last_event_id", "earliest")]);
+        client.send(&[format!("GET {target} HTTP/1.1\r\nHost: h\r\n").as_bytes(), &field, b"\r\n"].concat());
+        let mut stream = client.stream().expect("a stream");
+        assert_eq!(stream.last_event_id(), Some("earliest"));
+        hub.say("urn:a", "live");
+        assert_eq!(stream.data(), "live", "nothing is replayed");
+    }
+}

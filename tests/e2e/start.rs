@@ -50,6 +50,18 @@ fn values_that_make_no_sense_are_refused() {
     }
 }
 
+/// Seen: `config check` accepted both, and the hub refused to start.
+#[test]
+fn what_the_check_accepts_starts() {
+    let unusual =
+        ["--write-timeout", "30d", "--cors-origin", "app://local:8000", "--publish-origin", "https://App.Example"];
+    let checked =
+        Launch::bare().args(&["config", "check", "--anonymous", "--resource", RESOURCE]).args(&unusual).output("");
+    assert!(checked.status.success(), "{checked:?}");
+    let hub = Launch::keyed().args(&unusual).start();
+    assert_eq!(hub.request("GET", "/", &[]).status, 200);
+}
+
 #[test]
 fn a_missing_configuration_file_is_refused_by_name() {
     assert_says(&Launch::keyed().args(&["--config", "/nowhere/cinnabar.toml"]).refused(), &["/nowhere/cinnabar.toml"]);

@@ -226,6 +226,26 @@ fn bad_tokens() -> Vec<(&'static str, Make)> {
     ]
 }
 
+/// Seen: some hundred invalid tokens stopped a hub whose log nobody read.
+#[test]
+fn invalid_tokens_do_not_flood_the_log() {
+    const TOKENS: usize = 2000;
+    let mut hub = Hub::anonymous();
+    let mut client = hub.connect();
+    for _ in 0..TOKENS {
+        client.request("GET", &query(&[("match", "urn:a")]), &[("Authorization", "Bearer a.b.c")], None);
+        assert_eq!(client.response("GET").status, 401);
+    }
+    hub.stop();
+    eventually("the log ends", || hub.log().contains("stopped events="));
+    let log = hub.log();
+    let refusals: Vec<&str> = log.lines().filter(|line| line.contains("an access token was refused")).collect();
+    assert!(!refusals.is_empty() && refusals.len() < TOKENS / 2, "{} lines", refusals.len());
+    let left_out = |line: &&str| line.split_once("left_out=").map_or(0, |(_, count)| count.parse().expect("a number"));
+    let counted: usize = refusals.iter().map(left_out).sum();
+    assert!(refusals.len() + counted <= TOKENS, "{counted} left out and {} logged", refusals.len());
+}
+
 /// The text with whatever may be a reference masked: words that hold a digit or are long.
 fn without_reference(text: &str) -> String {
     let mut masked = text.to_owned();

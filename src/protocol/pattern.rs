@@ -163,6 +163,11 @@ impl UrlPattern {
         &self.address_prefix
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_regex(&self) -> bool {
+        !self.regexes.is_empty()
+    }
+
     /// The memory the pattern owns, in bytes, without shared regular expressions.
     pub fn owned_bytes(&self) -> usize {
         size_of::<UrlPattern>()

@@ -216,7 +216,7 @@ fn without_descriptors_connections_are_turned_away_quietly_and_served_again_late
         return;
     }
     let start = std::time::Instant::now();
-    let crowd: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(hub.address()).expect("a backlog")).collect();
+    let crowd: Vec<_> = (0..400).map(|_| std::net::TcpStream::connect(hub.address()).expect("a backlog")).collect();
     eventually("the log says why", || hub.log().contains("connections are turned away"));
     drop(crowd);
     assert!(soft_limit(1024));
@@ -226,8 +226,9 @@ fn without_descriptors_connections_are_turned_away_quietly_and_served_again_late
         client.try_send(request.as_bytes()).is_ok() && client.head().is_some_and(|head| head.status == 200)
     });
     let said = hub.log().lines().filter(|line| line.contains("connections are turned away")).count();
-    let most = 2 * (start.elapsed().as_secs() as usize + 1);
-    assert!(said <= most, "two shards said it {said} times, at most {most} are due:\n{}", hub.log());
+    // Ten a second for each of two shards.
+    let most = 20 * (start.elapsed().as_secs() as usize + 2);
+    assert!(said <= most, "two shards said it {said} times, at most {most} are allowed:\n{}", hub.log());
     hub.say("urn:a", "x");
     assert_eq!(early.data(), "x");
 }

@@ -162,7 +162,9 @@ pub enum HeadError {
     TooLarge { bytes_max: usize },
     #[error("the request has more than {fields_max} header fields")]
     TooManyFields { fields_max: usize },
-    #[error("the request target is longer than {bytes_max} bytes; long lists of matchers fit in the body of QUERY")]
+    #[error(
+        "the request target is longer than {bytes_max} bytes; spread a long list of matchers over several requests"
+    )]
     TargetTooLong { bytes_max: usize },
     #[error("a line of the request head ends in a line feed without a carriage return")]
     BareLineFeed,

@@ -33,6 +33,8 @@ const OWN_DESCRIPTORS: usize = 64;
 const FINISH_MS: u64 = 3_000;
 /// What a hub that gives up leaves the log to be written.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// Room for fewer connections than this is worth a warning.
+const FEW_CONNECTIONS: usize = 64;
 /// Unfinished request heads per shard at most.
 const HEADS_MAX: usize = 4096;
 
@@ -246,7 +248,15 @@ fn connections_max(settings: &Settings, driver: Driver, descriptors: usize) -> u
         Driver::Uring => usize::MAX,
         Driver::Epoll => descriptors.saturating_sub(OWN_DESCRIPTORS),
     };
-    settings.connections_max.unwrap_or(by_memory).min(by_descriptors).max(1)
+    let wanted = settings.connections_max.unwrap_or(by_memory);
+    if by_descriptors < FEW_CONNECTIONS.min(wanted) {
+        tracing::warn!(
+            descriptors,
+            connections = by_descriptors.max(1),
+            "the limit on descriptors leaves room for few connections: raise LimitNOFILE or the hard limit of ulimit -n"
+        );
+    }
+    wanted.min(by_descriptors).max(1)
 }
 
 /// The machine's memory.

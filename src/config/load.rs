@@ -210,18 +210,30 @@ impl Reader<'_> {
         let publish_origins = self.publish_origins();
         let history = self.history();
         let max_body_bytes = self.more_than_zero("max-body-bytes", amount::parse_size, "nothing could be published");
+        self.at_least("max-body-bytes", amount::parse_size, "1KiB", "next to nothing could be published");
         if max_body_bytes > BODY_BYTES_MAX {
             let why = format!("is more than {} MiB, the most a publish can have", BODY_BYTES_MAX >> 20);
             self.refuse_said("max-body-bytes", &why);
         }
         let tail_bytes =
             self.more_than_zero("tail-bytes", amount::parse_size, "an event must be somewhere while it is sent");
+        self.at_least(
+            "tail-bytes",
+            amount::parse_size,
+            "64KiB",
+            "every delay of a subscriber would cost a look into history",
+        );
         if tail_bytes < max_body_bytes {
             self.warnings.push(format!(
                 "the largest publish ({max_body_bytes} bytes) is larger than the tail ({tail_bytes} bytes): \
                  raise --tail-bytes or lower --max-body-bytes"
             ));
         }
+        for name in ["head-timeout", "body-timeout"] {
+            self.at_least(name, amount::parse_duration, "100ms", "clients far away couldn't be that fast");
+        }
+        self.at_least("max-head-bytes", amount::parse_size, "1KiB", "a request with a token wouldn't fit");
+        self.at_least("write-timeout", amount::parse_duration, "1s", "every delay of the network would end streams");
         let config = Config {
             listen,
             dev,
@@ -237,7 +249,7 @@ impl Reader<'_> {
             history,
             tail_bytes,
             heartbeat: self.off_at_zero("heartbeat"),
-            max_lifetime: self.off_at_zero("max-lifetime"),
+            max_lifetime: self.max_lifetime(),
             write_timeout: self.more_than_zero(
                 "write-timeout",
                 amount::parse_duration,
@@ -305,6 +317,26 @@ impl Reader<'_> {
             self.refusals.push(Refusal::Zero { place: self.resolved.place(name), why });
         }
         value.unwrap_or_default()
+    }
+
+    /// Refuses a value that can be read and makes the hub useless; zero has a sentence of its own.
+    fn at_least<T: Default + PartialOrd>(
+        &mut self,
+        name: &'static str,
+        parse: fn(&str) -> Result<T, AmountError>,
+        least: &'static str,
+        why: &'static str,
+    ) {
+        let least_value = parse(least).expect("the least value is written as one");
+        let value = self.resolved.word(name).and_then(|word| parse(word).ok());
+        if value.is_some_and(|value| value != T::default() && value < least_value) {
+            self.refuse_said(name, &format!("is less than {least}: {why}"));
+        }
+    }
+
+    fn max_lifetime(&mut self) -> Option<Duration> {
+        self.at_least("max-lifetime", amount::parse_duration, "1s", "clients would do nothing but come back");
+        self.off_at_zero("max-lifetime")
     }
 
     /// What tokens name, as it was written, since it is compared byte by byte; and the hub's URL, which it is.

@@ -329,7 +329,8 @@ pub const SETTINGS: &[Setting] = &[
         "SIZE",
         One,
         Value("32KiB"),
-        "The largest head of a request: request line and header fields.",
+        "The largest head of a request: request line and header fields. The request target (path and query) has at most \
+         12 KiB whatever this is.",
     ),
     row(
         LIMITS,

@@ -344,6 +344,12 @@ fn invalid_token(context: &Context, role: Role, rule: &str) -> ResponseHead {
 fn check_origin(context: &Context, head: &Head<'_>) -> Result<(), ResponseHead> {
     let detail = match origin_for_cookie_publish(head) {
         Some(origin) if context.settings.publish_origins.allows(&origin) => return Ok(()),
+        // It can't be listed: every sandboxed page and local file has it, whoever wrote it.
+        Some(origin) if origin == "null" => {
+            "a page without an origin of its own (`Origin: null`), such as a sandboxed \
+            frame or a local file, can't publish with a cookie; send the token in an Authorization field"
+                .to_owned()
+        }
         Some(origin) => format!("the origin {origin:?} may not publish with a cookie; list it with --publish-origin"),
         None => "a publish with a cookie needs an Origin or Referer field".to_owned(),
     };

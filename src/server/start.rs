@@ -37,6 +37,8 @@ const OWN_DESCRIPTORS: usize = 64;
 const FINISH_MS: u64 = 3_000;
 /// What a hub that gives up leaves the log to be written.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// Room for fewer connections than this is worth a warning.
+const FEW_CONNECTIONS: usize = 64;
 /// Descriptors a shard needs for itself: listener, wake-ups, rings; about nine.
 const SHARD_DESCRIPTORS: usize = 16;
 /// Time the threads beside the shards have to end once the shards have, milliseconds.
@@ -278,7 +280,15 @@ fn connections_max(settings: &Settings, driver: Driver, descriptors: usize) -> u
         Driver::Uring => usize::MAX,
         Driver::Epoll => free_descriptors(descriptors, settings.shards),
     };
-    settings.connections_max.unwrap_or(by_memory).min(by_descriptors).max(1)
+    let wanted = settings.connections_max.unwrap_or(by_memory);
+    if by_descriptors < FEW_CONNECTIONS.min(wanted) {
+        tracing::warn!(
+            descriptors,
+            connections = by_descriptors.max(1),
+            "the limit on descriptors leaves room for few connections: raise LimitNOFILE or the hard limit of ulimit -n"
+        );
+    }
+    wanted.min(by_descriptors).max(1)
 }
 
 /// The descriptors left for connections.

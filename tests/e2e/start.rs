@@ -63,6 +63,18 @@ fn what_the_check_accepts_starts() {
 }
 
 #[test]
+fn room_for_few_connections_is_said() {
+    let few = Launch::keyed().args(&["--io", "epoll"]).descriptors(100).start();
+    let warned = || few.log().lines().any(|line| line.contains("few connections") && line.contains("LimitNOFILE"));
+    eventually("the limit on descriptors is said", warned);
+    let wanted = Launch::keyed().args(&["--io", "epoll", "--max-connections", "30"]).descriptors(100).start();
+    let many = Launch::keyed().args(&["--io", "epoll"]).start();
+    for hub in [wanted, many] {
+        assert!(!hub.log().contains("few connections"), "{}", hub.log());
+    }
+}
+
+#[test]
 fn a_missing_configuration_file_is_refused_by_name() {
     assert_says(&Launch::keyed().args(&["--config", "/nowhere/cinnabar.toml"]).refused(), &["/nowhere/cinnabar.toml"]);
 }

@@ -283,6 +283,26 @@ fn amounts_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn values_that_make_a_hub_useless_are_refused() {
+    for (name, useless, least) in [
+        ("max-head-bytes", "1023", "1KiB"),
+        ("max-body-bytes", "1", "1KiB"),
+        ("tail-bytes", "1", "64KiB"),
+        ("head-timeout", "1ms", "100ms"),
+        ("body-timeout", "99ms", "100ms"),
+        ("write-timeout", "999ms", "1s"),
+        ("max-lifetime", "1ms", "1s"),
+    ] {
+        let sentence = refused(&[(name, useless)]);
+        assert!(
+            sentence.starts_with(&format!("`--{name}` is `{useless}`, which is less than {least}: ")),
+            "{sentence}"
+        );
+        assert!(safe(&[(name, least)]).is_ok(), "{name}");
+    }
+}
+
+#[test]
 fn a_body_larger_than_a_frame_can_be_is_refused() {
     assert!(safe(&[("max-body-bytes", "256MiB"), ("tail-bytes", "1GiB")]).is_ok());
     assert_eq!(

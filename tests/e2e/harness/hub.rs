@@ -21,12 +21,19 @@ pub(crate) struct Launch {
     env: Vec<(String, String)>,
     folder: Arc<Folder>,
     port: u16,
+    descriptors_max: Option<u32>,
 }
 
 impl Launch {
     /// `cinnabar` with a listening port, an I/O driver and a data folder in the environment, and no other argument.
     pub(crate) fn bare() -> Self {
-        Self { args: Vec::new(), env: Vec::new(), folder: Arc::new(Folder::new()), port: free_port() }
+        Self {
+            args: Vec::new(),
+            env: Vec::new(),
+            folder: Arc::new(Folder::new()),
+            port: free_port(),
+            descriptors_max: None,
+        }
     }
 
     /// `cinnabar serve` and no more.
@@ -58,6 +65,12 @@ impl Launch {
         self
     }
 
+    /// With a limit on descriptors that the hub can't raise.
+    pub(crate) fn descriptors(mut self, max: u32) -> Self {
+        self.descriptors_max = Some(max);
+        self
+    }
+
     /// On the port and with the data folder of an earlier hub, which has to have stopped.
     pub(crate) fn in_place_of(mut self, port: u16, folder: Arc<Folder>) -> Self {
         (self.port, self.folder) = (port, folder);
@@ -74,7 +87,15 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cinnabar"));
+        let binary = env!("CARGO_BIN_EXE_cinnabar");
+        let mut command = match self.descriptors_max {
+            None => Command::new(binary),
+            Some(max) => {
+                let mut command = Command::new("bash");
+                command.args(["-c", &format!("ulimit -n {max}; exec \"$0\" \"$@\""), binary]);
+                command
+            }
+        };
         for (name, _) in std::env::vars() {
             if name.starts_with("CINNABAR_") || name.starts_with("MERCURE_") {
                 command.env_remove(name);

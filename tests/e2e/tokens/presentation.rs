@@ -123,6 +123,17 @@ fn a_cookie_publishes_only_from_a_listed_origin() {
     assert_eq!(status(&[("Origin", APP), ("Referer", "https://evil.example/")]), 200, "Origin beats Referer");
 }
 
+/// Seen: a page without an origin was told to list `null`, which no list takes.
+#[test]
+fn a_page_without_an_origin_is_told_what_else_to_do() {
+    let hub = Hub::start(&["--publish-origin", APP]);
+    let cookie = format!("{COOKIE}={}", publisher());
+    let refusal = hub.post_with(&[("Cookie", &cookie), ("Origin", "null")], &[("topic", "urn:a")]);
+    assert_eq!(refusal.status, 400, "{refusal:?}");
+    let text = refusal.text();
+    assert!(text.contains("Authorization") && !text.contains("--publish-origin"), "{text}");
+}
+
 #[test]
 fn a_header_publishes_from_any_origin() {
     let hub = Hub::start(&["--publish-origin", APP]);

@@ -67,7 +67,7 @@ fn room_for_few_connections_is_said() {
     let few = Launch::keyed().args(&["--io", "epoll"]).descriptors(100).start();
     let warned = || few.log().lines().any(|line| line.contains("few connections") && line.contains("LimitNOFILE"));
     eventually("the limit on descriptors is said", warned);
-    let wanted = Launch::keyed().args(&["--io", "epoll", "--max-connections", "30"]).descriptors(100).start();
+    let wanted = Launch::keyed().args(&["--io", "epoll", "--max-connections", "4"]).descriptors(100).start();
     let many = Launch::keyed().args(&["--io", "epoll"]).start();
     for hub in [wanted, many] {
         assert!(!hub.log().contains("few connections"), "{}", hub.log());

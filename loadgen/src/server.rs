@@ -25,6 +25,35 @@ const LAST_LINES: usize = 20;
 const ISSUER: &str = "https://loadgen.example";
 const SECRET: &str = "a secret that only load tests use, 32 bytes and more";
 
+/// What a hub says of its event loops when asked to (`--log …turns=debug`): turns that used more than 2 ms of CPU time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LongTurns {
+    /// All of them.
+    pub(crate) count: u64,
+    /// Those that met a socket that was full.
+    pub(crate) with_full_sockets: u64,
+}
+
+/// What a server has said so far.
+#[derive(Debug, Default)]
+struct Said {
+    last: VecDeque<String>,
+    long_turns: LongTurns,
+}
+
+impl Said {
+    fn hear(&mut self, line: String) {
+        if line.contains("a long turn") {
+            self.long_turns.count += 1;
+            self.long_turns.with_full_sockets += u64::from(!line.contains("short_sends=0"));
+        }
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+}
+
 /// A running server.
 pub(crate) struct Server {
     child: Option<Child>,
@@ -33,7 +62,7 @@ pub(crate) struct Server {
     pub(crate) target: Target,
     /// A token that may publish.
     pub(crate) token: Option<String>,
-    last_lines: Arc<Mutex<VecDeque<String>>>,
+    said: Arc<Mutex<Said>>,
     data: Option<PathBuf>,
 }
 
@@ -50,14 +79,7 @@ impl Server {
             Self::launch(shell, common.verbose)?
         } else {
             let url = common.url.as_deref().context("say which hub: --hub, --spawn or --url")?;
-            Self {
-                child: None,
-                pid: None,
-                target: Target::parse(url)?,
-                token: None,
-                last_lines: Arc::default(),
-                data: None,
-            }
+            Self { child: None, pid: None, target: Target::parse(url)?, token: None, said: Arc::default(), data: None }
         };
         if let Some(url) = &common.url {
             server.target = Target::parse(url)?;
@@ -91,20 +113,20 @@ impl Server {
         sys::prepare_child(&mut command, *crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&u64::MAX));
         let mut child = command.stderr(Stdio::piped()).spawn().with_context(|| format!("start {command:?}"))?;
         let pid = child.id();
-        let last_lines = Arc::default();
-        let found = child.stderr.take().map(|stderr| watch(stderr, Arc::clone(&last_lines), verbose));
+        let said = Arc::default();
+        let found = child.stderr.take().map(|stderr| watch(stderr, Arc::clone(&said), verbose));
         let url = found.and_then(|found| found.recv_timeout(START_TIMEOUT).ok());
         let mut server = Self {
             child: Some(child),
             pid: Some(pid),
             target: Target { address: ([127, 0, 0, 1], 0).into(), authority: String::new(), path: String::new() },
             token: None,
-            last_lines,
+            said,
             data: None,
         };
         let Some(url) = url else {
-            let said = server.last_words();
-            bail!("the server didn't say `listening on http://…` ({command:?}); it said:\n{said}");
+            let words = server.last_words();
+            bail!("the server didn't say `listening on http://…` ({command:?}); it said:\n{words}");
         };
         server.target = Target::parse(&url)?;
         Ok(server)
@@ -122,8 +144,13 @@ impl Server {
 
     /// The last lines it wrote to standard error.
     pub(crate) fn last_words(&self) -> String {
-        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().fold(String::new(), |all, line| all + "  " + line + "\n")
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.last.iter().fold(String::new(), |all, line| all + "  " + line + "\n")
+    }
+
+    /// The long turns it has told of.
+    pub(crate) fn long_turns(&self) -> LongTurns {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).long_turns
     }
 
     /// Has the started server ended by itself?
@@ -171,7 +198,7 @@ fn mint(issuer: &str, secret: &str, audience: String) -> String {
 }
 
 /// Reads a server's standard error for as long as it lives; hands over the URL once it is said.
-fn watch(stderr: impl Read + Send + 'static, last: Arc<Mutex<VecDeque<String>>>, verbose: bool) -> Receiver<String> {
+fn watch(stderr: impl Read + Send + 'static, said: Arc<Mutex<Said>>, verbose: bool) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
@@ -182,11 +209,7 @@ fn watch(stderr: impl Read + Send + 'static, last: Arc<Mutex<VecDeque<String>>>,
             if let Some(url) = listening_url(&line) {
                 let _ = sender.send(url.to_owned());
             }
-            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.len() == LAST_LINES {
-                last.pop_front();
-            }
-            last.push_back(line);
+            said.lock().unwrap_or_else(PoisonError::into_inner).hear(line);
         }
     });
     receiver
@@ -207,6 +230,15 @@ mod tests {
         let line = "\x1b[2m12:00\x1b[0m INFO listening on http://127.0.0.1:3000/.well-known/mercure\x1b[0m shards=2";
         assert_eq!(listening_url(line), Some("http://127.0.0.1:3000/.well-known/mercure"));
         assert_eq!(listening_url("see http://x, then listen"), None);
+    }
+
+    #[test]
+    fn long_turns_are_counted() {
+        let mut said = Said::default();
+        for line in ["DEBUG a long turn shard=0 sends=9 short_sends=0", "a long turn short_sends=2", "something else"] {
+            said.hear(line.to_owned());
+        }
+        assert_eq!(said.long_turns, LongTurns { count: 2, with_full_sockets: 1 });
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl Log {
     pub(super) fn say(&self, text: &str) {
         let left_out = self.0.left_out.swap(0, Ordering::Relaxed);
         let line = Entry { left_out, bytes: format!("{text}\n").into_bytes(), done: None };
-        let _ = self.0.queue.send_timeout(line, Duration::from_millis(FLUSH_MS));
+        if self.0.queue.send_timeout(line, Duration::from_millis(FLUSH_MS)).is_err() {
+            self.0.left_out.fetch_add(left_out + 1, Ordering::Relaxed);
+        }
     }
 }
 

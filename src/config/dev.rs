@@ -266,12 +266,12 @@ mod tests {
     #[test]
     fn the_banner_has_the_path_of_the_resource() {
         let path = scratch("path");
-        let mut config = dev(&[("data", path.to_str().unwrap()), ("resource", "https://hub.example/live/")]);
+        let mut config = dev(&[("data", path.to_str().unwrap()), ("resource", "https://hub.example/live")]);
         config.open_data_folder().unwrap();
         assert_eq!(config.issuers[0].id, "http://localhost:3000");
         let text = config.dev_banner(Duration::from_secs(1_800_000_000)).unwrap().unwrap();
-        assert!(text.contains("curl -N 'http://localhost:3000/live/?match=*'"), "{text}");
-        assert!(text.contains("-d data=hello 'http://localhost:3000/live/'"), "{text}");
+        assert!(text.contains("curl -N 'http://localhost:3000/live?match=*'"), "{text}");
+        assert!(text.contains("-d data=hello 'http://localhost:3000/live'"), "{text}");
         fs::remove_dir_all(&path).unwrap();
     }
 

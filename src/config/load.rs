@@ -352,14 +352,7 @@ impl Reader<'_> {
         }
         let word = self.resolved.word("resource").unwrap_or_default().to_owned();
         match parse_resource(&word) {
-            Ok(url) => {
-                if url.path() == "/" {
-                    self.warnings.push(format!(
-                        "the resource {word} has no path, so the hub answers at `/`: clients usually expect {HUB_PATH}"
-                    ));
-                }
-                (word, url)
-            }
+            Ok(url) => (word, url),
             Err(why) => {
                 self.refuse("resource", &without_credentials(&word), &why);
                 local()

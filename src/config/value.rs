@@ -62,6 +62,10 @@ pub(super) fn parse_resource(word: &str) -> Result<HubUrl, &'static str> {
         HubUrlError::QueryOrFragment => {
             "has a query or a fragment, which a hub's URL can't have: leave out what begins with ? or #"
         }
+        HubUrlError::TrailingSlash => {
+            "has no path or one that ends in a slash, below which nothing could be kept for the hub: write a path such as \
+             /.well-known/mercure"
+        }
     })
 }
 

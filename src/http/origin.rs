@@ -48,13 +48,7 @@ impl OriginList {
         Ok(Self { origins, ..Self::default() })
     }
 
-    /// `http` and `https` pages served by this machine, on any port: for development.
-    #[must_use]
-    pub fn loopback() -> Self {
-        Self::default().and_loopback()
-    }
-
-    /// The same list, and what [`loopback`](Self::loopback) allows.
+    /// The same list, and `http` and `https` pages served by this machine, on any port: for development.
     #[must_use]
     pub fn and_loopback(mut self) -> Self {
         self.loopback = true;
@@ -206,7 +200,7 @@ mod tests {
 
     #[test]
     fn development_allows_pages_of_this_machine() {
-        let development = OriginList::loopback();
+        let development = OriginList::default().and_loopback();
         for origin in [
             "http://localhost",
             "https://localhost:5173",

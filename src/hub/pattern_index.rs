@@ -17,12 +17,12 @@ pub(crate) const CACHED_TOPICS_MAX: usize = if cfg!(test) { 8 } else { 8 * 1024 
 const CACHE_BYTES_MAX: usize = 4 << 20;
 /// Newly interned patterns that a cached topic can catch up with; older entries are computed afresh.
 pub(crate) const PATTERN_LOG_MAX: usize = if cfg!(test) { 8 } else { 1024 };
-/// What a fresh topic may cost because of patterns that crowd under the same prefixes; more of them are refused.
-const CROWD_NS_MAX: u64 = 10_000_000;
+/// What a fresh topic may cost because of patterns that crowd under the prefixes it may meet; more of them are refused.
+const CROWD_NS_MAX: u64 = 5_000_000;
 /// What patterns under one prefix may cost a topic before they count as a crowd.
-const UNCROWDED_NS: u64 = 10_000;
-/// A topic as long as most, by which patterns are priced before any topic is there.
-const TYPICAL_TOPIC_BYTES: usize = 100;
+const UNCROWDED_NS: u64 = 2_000;
+/// The longest prefix that patterns are told apart by.
+const PREFIX_BYTES_MAX: usize = 256;
 /// Reading a topic as a URL.
 pub(crate) const PARSE_NS: u64 = 1_000;
 /// Looking something up by a keyed hash.
@@ -73,12 +73,45 @@ impl Bucket {
     }
 }
 
+/// The prefixes of one length: a topic meets one of them at most.
+#[derive(Debug, Default)]
+struct Length {
+    patterns: u32,
+    /// What the crowds under them cost, and how many cost the same.
+    crowds: BTreeMap<u64, u32>,
+}
+
+impl Length {
+    /// The costliest crowd.
+    fn worst_ns(&self) -> u64 {
+        self.crowds.last_key_value().map_or(0, |(&ns, _)| ns)
+    }
+
+    fn change(&mut self, before_ns: u64, after_ns: u64) {
+        if let Some(count) = self.crowds.get_mut(&before_ns) {
+            *count -= 1;
+            if *count == 0 {
+                self.crowds.remove(&before_ns);
+            }
+        }
+        if after_ns > 0 {
+            *self.crowds.entry(after_ns).or_default() += 1;
+        }
+    }
+}
+
+/// The prefix a pattern stands under.
+fn prefix_of(pattern: &UrlPattern) -> &str {
+    let prefix = pattern.address_prefix();
+    prefix.get(..PREFIX_BYTES_MAX).unwrap_or(prefix)
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct PatternIndex {
     by_prefix: HashMap<Box<str>, Bucket>,
-    /// How many patterns have a prefix of each length.
-    prefix_lengths: BTreeMap<usize, u32>,
-    crowd_ns: u64,
+    lengths: BTreeMap<usize, Length>,
+    /// What crowds may cost a topic at worst: the costliest one of each length.
+    worst_ns: u64,
     /// Patterns interned since the start, and the newest of them.
     interned: u64,
     newest: VecDeque<Named>,
@@ -94,21 +127,26 @@ impl PatternIndex {
         self.by_prefix.is_empty()
     }
 
-    /// Whether further patterns may be added: those there don't make every fresh topic too costly.
-    pub(crate) fn has_room(&self) -> bool {
-        self.crowd_ns < CROWD_NS_MAX
+    /// Whether a pattern may be added: fresh topics don't become too costly by it.
+    pub(crate) fn has_room(&self, pattern: &UrlPattern) -> bool {
+        let prefix = prefix_of(pattern);
+        let there_ns = self.by_prefix.get(prefix).map_or(0, |bucket| bucket.cost_ns);
+        let crowd_ns = (there_ns + pattern.typical_cost_ns()).saturating_sub(UNCROWDED_NS);
+        let worst_ns = self.lengths.get(&prefix.len()).map_or(0, Length::worst_ns);
+        self.worst_ns + crowd_ns.saturating_sub(worst_ns) <= CROWD_NS_MAX || crowd_ns == 0
     }
 
     /// Adds a pattern. Answers its position under its prefix, which [`PatternIndex::remove`] wants to know.
     pub(crate) fn add(&mut self, selector: u32, generation: u32, pattern: &UrlPattern) -> u32 {
-        let prefix = pattern.address_prefix();
+        let prefix = prefix_of(pattern);
         let bucket = self.by_prefix.entry(prefix.into()).or_default();
-        self.crowd_ns -= bucket.crowd_ns();
-        bucket.cost_ns += pattern.cost_ns(TYPICAL_TOPIC_BYTES);
-        self.crowd_ns += bucket.crowd_ns();
         bucket.selectors.push(selector);
         let position = (bucket.selectors.len() - 1) as u32;
-        *self.prefix_lengths.entry(prefix.len()).or_default() += 1;
+        let before_ns = bucket.crowd_ns();
+        bucket.cost_ns += pattern.typical_cost_ns();
+        let after_ns = bucket.crowd_ns();
+        self.lengths.entry(prefix.len()).or_default().patterns += 1;
+        self.price(prefix.len(), before_ns, after_ns);
         self.interned += 1;
         self.newest.push_back(Named { selector, generation });
         if self.newest.len() > PATTERN_LOG_MAX {
@@ -119,28 +157,37 @@ impl PatternIndex {
 
     /// Removes the pattern at a position under its prefix. `Some(selector)`: the one that stands there now.
     pub(crate) fn remove(&mut self, pattern: &UrlPattern, position: u32) -> Option<u32> {
-        let prefix = pattern.address_prefix();
+        let prefix = prefix_of(pattern);
         let bucket = self.by_prefix.get_mut(prefix).expect("a pattern stands under its prefix");
-        self.crowd_ns -= bucket.crowd_ns();
-        bucket.cost_ns -= pattern.cost_ns(TYPICAL_TOPIC_BYTES);
-        self.crowd_ns += bucket.crowd_ns();
         bucket.selectors.swap_remove(position as usize);
         let moved = bucket.selectors.get(position as usize).copied();
+        let before_ns = bucket.crowd_ns();
+        bucket.cost_ns -= pattern.typical_cost_ns();
+        let after_ns = bucket.crowd_ns();
         if bucket.selectors.is_empty() {
             self.by_prefix.remove(prefix);
         } else if bucket.selectors.capacity() > 64 && bucket.selectors.len() < bucket.selectors.capacity() / 4 {
             bucket.selectors.shrink_to(bucket.selectors.len() * 2);
         }
-        let count = self.prefix_lengths.get_mut(&prefix.len()).expect("a pattern's prefix has a length");
-        *count -= 1;
-        if *count == 0 {
-            self.prefix_lengths.remove(&prefix.len());
+        self.price(prefix.len(), before_ns, after_ns);
+        let length = self.lengths.get_mut(&prefix.len()).expect("a pattern's prefix has a length");
+        length.patterns -= 1;
+        if length.patterns == 0 {
+            self.lengths.remove(&prefix.len());
         }
         if self.by_prefix.is_empty() {
             // Nothing names them any more: the caches would only hold memory.
             *self = PatternIndex { interned: self.interned, ..PatternIndex::default() };
         }
         moved
+    }
+
+    /// The patterns under one prefix cost something else now.
+    fn price(&mut self, length: usize, before_ns: u64, after_ns: u64) {
+        let length = self.lengths.entry(length).or_default();
+        self.worst_ns -= length.worst_ns();
+        length.change(before_ns, after_ns);
+        self.worst_ns += length.worst_ns();
     }
 
     /// Appends the selectors of the patterns that match a topic. False when the budget was spent before all were tried:
@@ -202,8 +249,8 @@ impl PatternIndex {
         let parsed = ParsedTopic::new(topic, hub);
         let mut candidates = Vec::new();
         if let Some(address) = parsed.address() {
-            for &length in self.prefix_lengths.keys() {
-                budget.spend(LOOK_UP_NS);
+            for (&length, _) in self.lengths.range(..=address.len()) {
+                budget.spend(LOOK_UP_NS + length as u64);
                 if let Some(bucket) = address.get(..length).and_then(|prefix| self.by_prefix.get(prefix)) {
                     candidates.extend(bucket.selectors.iter().map(|&selector| Named::of(selector, slots)));
                 }

@@ -160,7 +160,11 @@ impl Selectors {
     pub(crate) fn has_room(&self, matchers: &[Matcher]) -> bool {
         matchers.iter().all(|matcher| {
             self.known(matcher).is_some()
-                || self.bytes < self.bytes_max && (!matcher.reads_urls() || self.index.has_room())
+                || self.bytes < self.bytes_max
+                    && match matcher {
+                        Matcher::Pattern(pattern) => self.index.has_room(pattern),
+                        Matcher::Any | Matcher::Exact(_) => true,
+                    }
         })
     }
 
@@ -447,7 +451,14 @@ mod tests {
         assert!((1_000..100_000).contains(&places.len()), "{}", places.len());
         let known = pattern("https://*/:a/0");
         assert!(selectors.has_room(&[known.clone(), Matcher::Any, Matcher::Exact("urn:x".into())]));
-        assert!(!selectors.has_room(&[known, pattern("urn\\:x\\:*")]));
+        // Those that crowd nobody are welcome; another crowd under a prefix of another length isn't.
+        assert!(selectors.has_room(&[known, pattern("urn\\:x\\:*"), pattern("https://e.com/:a/1")]));
+        let mut crowd = 0;
+        while selectors.has_room(&[pattern(&format!("http*://*/:a/{crowd}"))]) {
+            places.push(selectors.join(&pattern(&format!("http*://*/:a/{crowd}")), crowd));
+            crowd += 1;
+        }
+        assert!(crowd < 20, "{crowd}");
         // Each has its position in the list by prefix until the last has left.
         for place in places {
             selectors.leave(place);

@@ -8,6 +8,9 @@ use super::pattern::{Asker, PatternError, UrlPattern};
 use super::text::{self, TextError};
 use super::topic::{HubUrl, ParsedTopic};
 
+/// Comparing a topic with a text.
+const COMPARISON_NS: u64 = 10;
+
 /// How a matcher's value is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MatchType {
@@ -87,9 +90,16 @@ impl Matcher {
 
     /// What [`Matcher::matches`] may cost, nanoseconds: an upper bound by which work is cut into slices.
     pub fn cost_ns(&self, topic: &ParsedTopic<'_>) -> u64 {
-        const COMPARISON_NS: u64 = 10;
         match (self, &topic.url) {
             (Matcher::Pattern(pattern), Some(url)) => pattern.cost_ns(url.as_str().len()),
+            _ => COMPARISON_NS,
+        }
+    }
+
+    /// The same for a topic as long as most.
+    pub fn typical_cost_ns(&self) -> u64 {
+        match self {
+            Matcher::Pattern(pattern) => pattern.typical_cost_ns(),
             _ => COMPARISON_NS,
         }
     }

@@ -22,11 +22,14 @@ use urlpattern::regexp::RegExp;
 use urlpattern::{RegexSyntax, UrlPatternInit, UrlPatternOptions};
 
 use self::compiled::Compiled;
+use self::segments::Price;
 use super::topic::HubUrl;
 
 /// The longest pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 4096;
 
+/// A topic as long as most.
+const TYPICAL_TOPIC_BYTES: usize = 100;
 /// In a program: the component's regular expression, between a literal before and one after it.
 const REGEX: u8 = 0x84;
 /// In a program: the end of a component.
@@ -41,7 +44,7 @@ pub struct UrlPattern {
     /// One for each [`REGEX`] of the program.
     regexes: Box<[Arc<Compiled>]>,
     address_prefix: Box<str>,
-    cost_ns_per_byte: u32,
+    price: Price,
 }
 
 /// Who asks for a pattern, which decides what of the memory for regular expressions it may use.
@@ -120,14 +123,13 @@ impl UrlPattern {
             translate(matcher, asker, &mut program, &mut regexes)?;
         }
         let address_prefix = prefix::of(&program);
-        let segments = program.split(|&b| b == SEPARATOR).map(segments::cost_ns_per_byte).max().unwrap_or_default();
-        let cost_ns_per_byte = segments + regexes.iter().map(|regex| regex.cost_ns_per_byte()).sum::<u32>();
+        let price = program.split(|&b| b == SEPARATOR).map(Price::of).fold(Price::default(), Price::and);
         Ok(Arc::new(UrlPattern {
             text: text.into(),
             program: program.into(),
             regexes: regexes.into(),
             address_prefix: address_prefix.into(),
-            cost_ns_per_byte,
+            price,
         }))
     }
 
@@ -154,7 +156,13 @@ impl UrlPattern {
     /// What [`UrlPattern::matches`] may cost, nanoseconds: an upper bound by which work is cut into slices.
     pub fn cost_ns(&self, url_bytes: usize) -> u64 {
         const COMPONENTS_NS: u64 = 60;
-        COMPONENTS_NS + u64::from(self.cost_ns_per_byte) * url_bytes as u64
+        let regexes: u64 = self.regexes.iter().map(|regex| regex.cost_ns(url_bytes)).sum();
+        COMPONENTS_NS + self.price.ns(url_bytes) + regexes
+    }
+
+    /// The same for a topic as long as most: by this, patterns are priced before any topic is there.
+    pub fn typical_cost_ns(&self) -> u64 {
+        self.cost_ns(TYPICAL_TOPIC_BYTES)
     }
 
     /// What every matching URL starts with once user and password are left out, as

@@ -9,6 +9,9 @@ use super::matcher::{MatchType, Matcher, MatcherError};
 use super::pattern::{PATTERN_BYTES_MAX, PatternError};
 use super::topic::HubUrl;
 
+/// What the matchers of one subscription may cost a topic, nanoseconds: for a cursor all of them are tried in one go.
+const MATCHERS_NS_MAX: u64 = 2_000_000;
+
 /// What a subscribe request may hold unless configured otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeLimits {
@@ -45,6 +48,11 @@ pub enum SubscribeError {
         /// The limit.
         max: usize,
     },
+    /// Its patterns together would take too long to judge an event by.
+    #[error(
+        "the patterns take too long to match, all together; use fewer regular expressions and wildcards, or several subscriptions"
+    )]
+    TooCostly,
     /// A name that starts like those of matchers and isn't one.
     #[error("the parameter {name:?} is unknown; those for matchers are match, match_exact and match_urlpattern")]
     UnknownMatcher {
@@ -119,6 +127,9 @@ impl Subscribe {
         }
         if matchers.is_empty() {
             return Err(SubscribeError::NoMatcher);
+        }
+        if matchers.iter().map(Matcher::typical_cost_ns).sum::<u64>() > MATCHERS_NS_MAX {
+            return Err(SubscribeError::TooCostly);
         }
         Ok(Subscribe { matchers, last_event_id })
     }

@@ -37,6 +37,9 @@ pub enum HubUrlError {
     /// It has a query or a fragment.
     #[error("the hub's URL has a query or a fragment; please remove everything from the ? or # on")]
     QueryOrFragment,
+    /// Its path ends in a slash: what is below it could not be told from what is beside it.
+    #[error("the hub's URL ends in a slash; name a path without one, such as {HUB_PATH}")]
+    TrailingSlash,
 }
 
 impl HubUrl {
@@ -51,6 +54,9 @@ impl HubUrl {
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(HubUrlError::QueryOrFragment);
+        }
+        if url.path().ends_with('/') {
+            return Err(HubUrlError::TrailingSlash);
         }
         let plain_path = decode_unreserved(url.path()).into_owned();
         Ok(HubUrl(Arc::new(Hub { url, plain_path })))

@@ -249,6 +249,11 @@ impl Context {
         }
     }
 
+    /// Asks for a turn of the loop, which may be asleep.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
     /// Lets the loop have a turn: for a task that could go on without ever waiting.
     pub(crate) async fn next_turn(&self) {
         let turn = self.turns.get();
@@ -584,14 +589,15 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     while !context.finished() {
         let busy = context.turn(&mut ready);
         turns.count(sys::thread_cpu_us(), context.shard.borrow().counters());
-        if !busy {
-            gate.readable(false).await?;
-        } else if driver == Driver::Uring {
+        if driver == Driver::Epoll {
+            // Everything queued runs first, and the driver is polled: a readiness that is there already doesn't yield.
+            monoio::spawn(async {}).await;
+        } else if busy {
             // Goes through the ring, whose completions are otherwise only seen when the loop sleeps.
             always.readable(false).await?;
-        } else {
-            // Everything queued runs first, and the driver is polled; a plain `readable` would not even yield.
-            monoio::spawn(async {}).await;
+        }
+        if !busy {
+            gate.readable(false).await?;
         }
     }
     context.say_what_was_done(&turns);

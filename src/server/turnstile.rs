@@ -1,5 +1,4 @@
-//! A turnstile for work that is short but not nothing: a bounded number may pass per turn of a shard's loop, in the order
-//! they came.
+//! A turnstile for work that is short but not nothing: a bounded number may pass per turn of a shard's loop.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,10 +17,17 @@ impl Turnstile {
         Turnstile { passes_max, passed: Cell::new(0), waiting: RefCell::new(VecDeque::new()) }
     }
 
-    /// Waits for a place in a turn.
-    pub(crate) async fn pass(&self) {
+    /// Waits for a place in a turn, which is asked for if there is none in this one: the loop may be asleep.
+    pub(crate) async fn pass(&self, ask_for_turn: impl Fn()) {
         let mut woken = false;
-        poll_fn(|cx| self.poll_pass(&mut woken, cx)).await;
+        poll_fn(|cx| {
+            let passed = self.poll_pass(&mut woken, cx);
+            if passed.is_pending() {
+                ask_for_turn();
+            }
+            passed
+        })
+        .await;
     }
 
     fn poll_pass(&self, woken: &mut bool, cx: &mut Context<'_>) -> Poll<()> {

@@ -12,6 +12,8 @@ use crate::report::{Report, number};
 use crate::scenario::{settled_bytes, stop};
 use crate::server::Server;
 
+/// Subscribers of the warm-up.
+const WARM_UP_CONNECTIONS: usize = 100;
 /// User memory of an idle subscriber that is asked for.
 const BYTES_PER_CONNECTION_MAX: f64 = 400.0;
 /// Slab caches that take less per connection aren't listed.
@@ -52,6 +54,12 @@ impl Idle {
         let mut progress = Progress::new();
         let longest = Duration::from_secs(self.settle);
         let mut server = Server::start(&self.common, &[])?;
+        progress.part("warm-up");
+        // What a hub allocates once, when it first delivers, is no subscriber's.
+        let mut few = Lane::hub(&self.common, &server, WARM_UP_CONNECTIONS, self.size, &mut progress)?;
+        few.broadcast(self.broadcasts, server.pid(), &mut progress)?;
+        drop(few);
+        progress.wait(Duration::from_secs(2), "letting the server notice");
         progress.part("before");
         let start = settled_bytes(&server, longest, &mut progress);
         let kernel = Kernel::now();

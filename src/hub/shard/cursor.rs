@@ -157,9 +157,8 @@ impl Shard {
                 backlog.through = chunk.through.max(subscriber.offset);
                 backlog.chunk = chunk.events.into();
                 backlog.wait = Wait::Slice;
-                if backlog.chunk.is_empty() {
-                    subscriber.offset = backlog.through;
-                }
+                // What was looked at and doesn't match isn't read again, whatever becomes of the chunk.
+                subscriber.offset = backlog.chunk.front().map_or(backlog.through, |event| event.offset - 1);
                 self.catch_up.push_back(id);
             }
         }

@@ -126,6 +126,11 @@ impl Due {
         self.start
     }
 
+    /// The last event received.
+    pub(super) fn last(&self) -> u64 {
+        self.has
+    }
+
     /// A connection that asked for everything kept gets what follows this offset.
     pub(super) fn starts_after(&mut self, offset: u64) {
         if self.start.is_none() {

@@ -112,7 +112,8 @@ impl World {
         // A socket that was full in the middle of an event keeps no event alive.
         let next = connection.due.owed(&self.ledger, u64::MAX);
         let cut = !connection.chunked || !connection.wire.between_chunks();
-        let cut_off = cut && next.is_some_and(|next| next < kept);
+        let cut_off = cut && next.is_some_and(|next| next < kept)
+            || connection.wire.at_end_of_chunk() && connection.due.last() < kept;
         let connection = &self.connections[at];
         let limits = &self.rules.limits;
         let age_ms = self.now.mono_ms - connection.opened.mono_ms;

@@ -96,6 +96,11 @@ impl Wire {
         matches!(self.stage, Stage::Size(0, 0) | Stage::Over)
     }
 
+    /// All of an event has arrived but the end of its chunk.
+    pub(super) fn at_end_of_chunk(&self) -> bool {
+        matches!(self.stage, Stage::DataEnd(_))
+    }
+
     pub(super) fn comments(&self) -> u64 {
         self.decoder.comments()
     }

@@ -2,7 +2,8 @@
 //!
 //! A ring's file table holds at most as many files as the descriptor limit, so there is a ring for each table full.
 //! Every operation completes before the call that submits it returns: the buffers are only borrowed for that call. Sends
-//! and receives never wait; shutdowns are short, but done by a worker of the kernel's. On a parked socket nothing but ring operations works; its descriptor is closed.
+//! and receives never wait; shutdowns are short, but done by a worker of the kernel's. On a parked socket nothing but ring
+//! operations works; its descriptor is closed.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -1,5 +1,5 @@
-//! A thread for subscriptions whose patterns need a regular expression: compiling one may take longer than a turn of a
-//! shard's loop should (design §5, "off the loop when slow").
+//! A thread for subscriptions with many patterns, or with one that needs a regular expression: reading those may take
+//! longer than a turn of a shard's loop should (design §5, "off the loop when slow").
 
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ use crate::server::shared::Shared;
 
 /// Subscriptions that may wait to be compiled; more are answered 503.
 const JOBS_MAX: usize = 256;
+
+/// Patterns of one query that a shard parses itself: each takes up to a fifth of a millisecond.
+const PATTERNS_ON_LOOP_MAX: usize = 4;
 
 /// A query to be parsed.
 #[derive(Debug)]
@@ -29,9 +32,12 @@ pub(crate) fn channel() -> (Sender<Job>, Receiver<Job>) {
     bounded(JOBS_MAX)
 }
 
-/// Whether a query may hold a pattern that the plain matcher can't do. It is judged as it will be read: decoded.
+/// Whether reading a query may take long: it holds more than a few patterns, or one that the plain matcher can't do. It is
+/// judged as it will be read: decoded.
 pub(crate) fn may_be_slow(query: &str) -> bool {
-    form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name.ends_with("urlpattern") && needs_regex(&value))
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let mut patterns = pairs.filter(|(name, _)| name.ends_with("urlpattern")).map(|(_, value)| value).enumerate();
+    patterns.any(|(before, pattern)| before == PATTERNS_ON_LOOP_MAX || needs_regex(&pattern))
 }
 
 /// Whether a pattern has groups, braces or modifiers: never false for one that becomes a regular expression. A star is a
@@ -61,6 +67,13 @@ mod tests {
     use super::*;
     use crate::protocol::pattern::{Asker, UrlPattern};
     use crate::protocol::topic::HubUrl;
+
+    #[test]
+    fn more_than_a_few_patterns_leave_the_loop() {
+        let query = |count| vec!["match_urlpattern=/a/:id&match=x"; count].join("&");
+        assert!(!may_be_slow(&query(PATTERNS_ON_LOOP_MAX)));
+        assert!(may_be_slow(&query(PATTERNS_ON_LOOP_MAX + 1)));
+    }
 
     #[test]
     fn only_patterns_with_groups_braces_or_modifiers_leave_the_loop() {

@@ -274,7 +274,7 @@ impl PatternIndex {
             let (Some(pattern), Some(url)) = (named.find(slots).and_then(Selector::pattern), &parsed.url) else {
                 continue;
             };
-            budget.spend(pattern.cost_ns(unfinished.topic.len()));
+            budget.spend(pattern.cost_ns(url.as_str().len()));
             if pattern.matches(url) {
                 unfinished.matched.patterns.push(named);
             }

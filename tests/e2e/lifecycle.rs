@@ -35,12 +35,9 @@ fn what_was_acknowledged_before_sigterm_is_delivered_before_streams_end() {
     });
 }
 
-#[test]
-fn sigterm_finishes_publishes_under_way() {
-    let mut hub = Hub::anonymous();
-    let mut stream = hub.subscribe(&[("match", "urn:a")]);
-    let body = form(&[("topic", "urn:a"), ("data", "x")]);
-    let (first, second) = body.split_at(10);
+/// Sends a publish but for the end of its body, which is answered.
+fn begin_publish<'a>(hub: &Hub, body: &'a str) -> (Client, &'a str) {
+    let (first, rest) = body.split_at(10);
     let mut client = hub.connect();
     client.send(
         format!(
@@ -53,8 +50,17 @@ fn sigterm_finishes_publishes_under_way() {
     // The hub has read the head: the publish is under way.
     assert_eq!(client.response("POST").status, 100);
     client.send(first.as_bytes());
+    (client, rest)
+}
+
+#[test]
+fn sigterm_finishes_publishes_under_way() {
+    let mut hub = Hub::anonymous();
+    let mut stream = hub.subscribe(&[("match", "urn:a")]);
+    let body = form(&[("topic", "urn:a"), ("data", "x")]);
+    let (mut client, rest) = begin_publish(&hub, &body);
     signal(hub.pid(), "TERM");
-    client.send(second.as_bytes());
+    client.send(rest.as_bytes());
     let response = client.response("POST");
     assert_eq!(response.status, 200, "{response:?}");
     client.expect_closed();
@@ -68,22 +74,11 @@ fn a_publish_that_ends_after_the_streams_is_refused() {
     let mut hub = Hub::anonymous();
     let mut stream = hub.subscribe(&[("match", "urn:a")]);
     let body = form(&[("topic", "urn:a"), ("data", "x")]);
-    let (first, second) = body.split_at(10);
-    let mut client = hub.connect();
-    client.send(
-        format!(
-            "POST {HUB} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
-            publisher(),
-            body.len()
-        )
-        .as_bytes(),
-    );
-    assert_eq!(client.response("POST").status, 100);
-    client.send(first.as_bytes());
+    let (mut client, rest) = begin_publish(&hub, &body);
     signal(hub.pid(), "TERM");
     let (events, end) = stream.rest();
     assert_eq!((events.len(), end), (0, End::LastChunk));
-    client.send(second.as_bytes());
+    client.send(rest.as_bytes());
     let response = client.response("POST");
     assert_eq!(response.status, 503, "{response:?}");
     assert!(response.header("retry-after").is_some(), "{response:?}");

@@ -161,9 +161,7 @@ impl Shard {
             if offset > known {
                 break;
             }
-            let full = batch.parts.len() - first_part == VISIT_PARTS_MAX || bytes >= VISIT_BYTES_MAX;
-            // Judging private events may cost more than a slice has; the first one is always judged.
-            if full || budget.is_spent() && through > has {
+            if batch.parts.len() - first_part == VISIT_PARTS_MAX || bytes >= VISIT_BYTES_MAX {
                 capped = true;
                 break;
             }
@@ -175,6 +173,12 @@ impl Shard {
                 self.fall_behind(id, Wait::Slice);
                 return None;
             };
+            // Judging may cost more than a slice has; the first event is always judged, and what needs no judging costs
+            // nothing more in this send.
+            if event.private && budget.is_spent() && through > has {
+                capped = true;
+                break;
+            }
             debug_assert!(
                 offset > through || planted(Defect::Repeats),
                 "order: matching events leave in log order, each once"

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::hub::{Filter, Log, read};
     use crate::protocol::event_id::IdCipher;
-    use crate::protocol::matcher::Matcher;
+    use crate::protocol::matcher::{MatchType, Matcher};
     use crate::protocol::topic::HubUrl;
 
     fn history(events_max: usize) -> MemoryHistory {
@@ -247,7 +247,7 @@ mod tests {
     fn reading_an_empty_history_from_its_beginning_goes_to_its_end() {
         let mut history = history(0);
         (1..=6).for_each(|offset| drop(append(&mut history, offset, None)));
-        let filter = Filter { matchers: vec![Matcher::Any], access: None };
+        let filter = Filter { matchers: vec![Matcher::Any(MatchType::Exact)], access: None };
         let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
         let chunk = read(&RwLock::new(history), 0, true, &filter, &hub).unwrap();
         assert_eq!((chunk.events.len(), chunk.through), (0, 6));

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::judge;
 use super::pattern_index::PatternIndex;
 use super::subscriber::Place;
-use crate::protocol::matcher::Matcher;
+use crate::protocol::matcher::{MatchType, Matcher};
 use crate::protocol::pattern::UrlPattern;
 use crate::protocol::topic::HubUrl;
 
@@ -86,7 +86,8 @@ pub(crate) struct Selectors {
     /// Of new slots: higher than any that was there before.
     first_generation: u32,
     exact: HashMap<Arc<str>, u32>,
-    any: Option<u32>,
+    /// The wildcards, one for each type.
+    any: [Option<u32>; MatchType::ALL.len()],
     patterns: HashMap<Matcher, u32>,
     index: PatternIndex,
     /// What the matchers take, and may take.
@@ -102,7 +103,7 @@ impl Selectors {
             free: Vec::new(),
             first_generation: 0,
             exact: HashMap::new(),
-            any: None,
+            any: [None; MatchType::ALL.len()],
             patterns: HashMap::new(),
             index: PatternIndex::default(),
             bytes: 0,
@@ -163,7 +164,7 @@ impl Selectors {
                 || self.bytes < self.bytes_max
                     && match matcher {
                         Matcher::Pattern(pattern) => self.index.has_room(pattern),
-                        Matcher::Any | Matcher::Exact(_) => true,
+                        Matcher::Any(_) | Matcher::Exact(_) => true,
                     }
         })
     }
@@ -193,7 +194,7 @@ impl Selectors {
             resolution.found.extend(exact);
             resolution.topics += 1;
         }
-        out.extend(self.any);
+        out.extend(self.any.iter().flatten());
         // Who came or went since the first topic was looked at needs nothing of this event.
         out.extend(resolution.found.iter().filter(|named| named.find(&self.slots).is_some()).map(|n| n.selector));
         if event.topics.len() > 1 {
@@ -218,7 +219,7 @@ impl Selectors {
 
     fn known(&self, matcher: &Matcher) -> Option<u32> {
         match matcher {
-            Matcher::Any => self.any,
+            Matcher::Any(kind) => self.any[*kind as usize],
             Matcher::Exact(text) => self.exact.get(text).copied(),
             Matcher::Pattern(_) => self.patterns.get(matcher).copied(),
         }
@@ -240,7 +241,7 @@ impl Selectors {
         });
         self.bytes += owned_bytes(matcher);
         match matcher {
-            Matcher::Any => self.any = Some(selector),
+            Matcher::Any(kind) => self.any[*kind as usize] = Some(selector),
             Matcher::Exact(text) => {
                 self.exact.insert(text.clone(), selector);
             }
@@ -261,7 +262,7 @@ impl Selectors {
         slot.members = Vec::new();
         self.bytes -= owned_bytes(&matcher);
         match &matcher {
-            Matcher::Any => self.any = None,
+            Matcher::Any(kind) => self.any[*kind as usize] = None,
             Matcher::Exact(text) => {
                 self.exact.remove(text);
                 shrink(&mut self.exact);
@@ -288,7 +289,7 @@ impl Selectors {
 /// The memory an interned matcher and its places in the tables take, roughly.
 fn owned_bytes(matcher: &Matcher) -> usize {
     match matcher {
-        Matcher::Any => 0,
+        Matcher::Any(_) => 0,
         Matcher::Exact(text) => size_of::<Selector>() + 80 + text.len(),
         Matcher::Pattern(pattern) => size_of::<Selector>() + 120 + pattern.owned_bytes(),
     }
@@ -318,7 +319,6 @@ mod tests {
 
     use super::*;
     use crate::hub::pattern_index::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
-    use crate::protocol::matcher::MatchType;
     use crate::protocol::topic::ParsedTopic;
 
     const TOPICS: [&str; 12] = [
@@ -358,7 +358,7 @@ mod tests {
         let parse = |kind, text| Matcher::parse(kind, text, &hub()).unwrap();
         let exact = TOPICS[..11].iter().map(|text| parse(MatchType::Exact, text));
         let patterns = PATTERNS.iter().map(|text| parse(MatchType::UrlPattern, text));
-        std::iter::once(Matcher::Any).chain(exact).chain(patterns).collect()
+        std::iter::once(Matcher::Any(MatchType::Exact)).chain(exact).chain(patterns).collect()
     }
 
     fn texts(selectors: &Selectors, found: &[u32]) -> Vec<String> {
@@ -450,7 +450,7 @@ mod tests {
         }
         assert!((1_000..100_000).contains(&places.len()), "{}", places.len());
         let known = pattern("https://*/:a/0");
-        assert!(selectors.has_room(&[known.clone(), Matcher::Any, Matcher::Exact("urn:x".into())]));
+        assert!(selectors.has_room(&[known.clone(), Matcher::Any(MatchType::Exact), Matcher::Exact("urn:x".into())]));
         // Those that crowd nobody are welcome; another crowd under a prefix of another length isn't.
         assert!(selectors.has_room(&[known, pattern("urn\\:x\\:*"), pattern("https://e.com/:a/1")]));
         let mut crowd = 0;

@@ -21,6 +21,9 @@ pub enum MatchType {
 }
 
 impl MatchType {
+    /// Every type.
+    pub const ALL: [MatchType; 2] = [MatchType::Exact, MatchType::UrlPattern];
+
     /// The type of that name. Names are case-sensitive.
     pub fn from_name(name: &str) -> Option<MatchType> {
         match name {
@@ -42,8 +45,8 @@ impl MatchType {
 /// A parsed matcher. Cheap to clone; equal matchers match the same topics of one hub.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Matcher {
-    /// `*`: every topic, also one that is no URL.
-    Any,
+    /// `*`: every topic, also one that is no URL. The type changes nothing but how the subscription is listed.
+    Any(MatchType),
     /// The topic of exactly this text.
     Exact(Arc<str>),
     /// The topics whose URL fits.
@@ -70,7 +73,7 @@ impl Matcher {
     /// Parses a value on behalf of a subscription or a token.
     pub fn parse_for(asker: Asker, kind: MatchType, value: &str, hub: &HubUrl) -> Result<Matcher, MatcherError> {
         if value == "*" {
-            return Ok(Matcher::Any);
+            return Ok(Matcher::Any(kind));
         }
         text::check(value)?;
         Ok(match kind {
@@ -82,7 +85,7 @@ impl Matcher {
     /// Whether the topic is one of those meant.
     pub fn matches(&self, topic: &ParsedTopic<'_>) -> bool {
         match self {
-            Matcher::Any => true,
+            Matcher::Any(_) => true,
             Matcher::Exact(text) => **text == *topic.text,
             Matcher::Pattern(pattern) => topic.url.as_ref().is_some_and(|url| pattern.matches(url)),
         }
@@ -112,16 +115,17 @@ impl Matcher {
     /// The value as it was written.
     pub fn text(&self) -> &str {
         match self {
-            Matcher::Any => "*",
+            Matcher::Any(_) => "*",
             Matcher::Exact(text) => text,
             Matcher::Pattern(pattern) => pattern.text(),
         }
     }
 
-    /// The type. The wildcard, which is the same under both, counts as [`MatchType::Exact`], the default.
+    /// The type.
     pub fn kind(&self) -> MatchType {
         match self {
-            Matcher::Any | Matcher::Exact(_) => MatchType::Exact,
+            Matcher::Any(kind) => *kind,
+            Matcher::Exact(_) => MatchType::Exact,
             Matcher::Pattern(_) => MatchType::UrlPattern,
         }
     }
@@ -154,7 +158,7 @@ mod tests {
     #[test]
     fn a_star_matches_everything_under_both_types() {
         for kind in [MatchType::Exact, MatchType::UrlPattern] {
-            assert_eq!(Matcher::parse(kind, "*", &hub()), Ok(Matcher::Any));
+            assert_eq!(Matcher::parse(kind, "*", &hub()), Ok(Matcher::Any(kind)));
             for topic in ["", "a", "https://[bad", "urn:x"] {
                 assert!(matches(kind, "*", topic));
             }

@@ -187,7 +187,7 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
         // It was in the buffer already: one pipelined request per turn, or a buffer of them is one long turn.
         context.next_turn().await;
     }
-    let head = match head::parse(&raw, &context.settings.head) {
+    let head = match head::parse(&raw, &context.settings().head) {
         Ok(HeadStatus::Complete(head)) => head,
         Ok(HeadStatus::Partial) => return Err(End::Gone),
         Err(error) => {
@@ -197,7 +197,7 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
         }
     };
     wire.registered.enter(Phase::Answer);
-    let decoder = BodyDecoder::new(head.body, context.settings.body_bytes_max);
+    let decoder = BodyDecoder::new(head.body, context.settings().body_bytes_max);
     let mut body = Body { context: context.clone(), decoder, expect_continue: head.expect_continue, wire };
     let answer = routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?;
     let whole = body.skip();
@@ -225,7 +225,7 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire) -> Result<Vec<u8>, En
     let mut phase = None;
     loop {
         let end = head::head_end(&wire.input, scanned);
-        let full = wire.input.len() >= context.settings.head.head_bytes_max;
+        let full = wire.input.len() >= context.settings().head.head_bytes_max;
         if let Some(end) = end.or(full.then_some(wire.input.len())) {
             let rest = wire.input.split_off(end);
             return Ok(std::mem::replace(&mut wire.input, rest));
@@ -328,7 +328,7 @@ impl Body<'_> {
         body.counted.set(body.bytes.len());
         let (used, _) = decoded.map_err(BodyFailure::Refused)?;
         self.wire.input.drain(..used);
-        if self.context.body_bytes.get() > self.context.settings.bodies_bytes_max {
+        if self.context.body_bytes.get() > self.context.settings().bodies_bytes_max {
             Err(BodyFailure::Busy)
         } else {
             Ok(())

@@ -3,6 +3,7 @@
 //! [`run`] starts a sequencer, the history readers and a shard per core, and waits for a signal. Nothing here decides
 //! who gets which event (that is `hub`) or what a request means (`protocol`, `http`): it moves bytes and time.
 
+mod backbone;
 mod clock;
 mod compile;
 mod connection;

@@ -88,7 +88,7 @@ pub(crate) struct ShardParts {
 /// A shard at work: what its loop and the tasks of its requests share.
 pub(crate) struct Context {
     pub(crate) index: usize,
-    pub(crate) settings: Arc<Settings>,
+    settings: RefCell<Arc<Settings>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) sequencer: SequencerHandle,
@@ -139,6 +139,11 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// What the hub is told; a request keeps to what held when it came.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
     }
 
     pub(crate) fn stopping(&self) -> bool {
@@ -548,7 +553,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         shard: RefCell::new(Shard::new(settings.shard, settings.hub.clone(), 0)),
         verdicts: RefCell::new(VerdictCache::default()),
         guests: RefCell::new(Guests::new(phases, parts.guest_limits)),
-        settings,
+        settings: RefCell::new(settings),
         shared,
         clock,
         sequencer,

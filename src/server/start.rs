@@ -12,6 +12,7 @@ use crate::config::{Config, IoChoice};
 use crate::history::MemoryHistory;
 use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
+use crate::server::backbone::Backbone;
 use crate::server::clock::{self, Clock};
 use crate::server::compile;
 use crate::server::guests::GuestLimits;
@@ -118,6 +119,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared::new(settings.shards));
     let clock = Clock::start();
+    let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
     let cores = sys::cores();
 
     let mut inboxes = Vec::new();
@@ -191,6 +193,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         tracing::warn!(shards = late, "some connections did not end in time and are cut");
     }
     shared.end();
+    others.push(backbone.stop());
     sequencer_handle.stop(Duration::from_millis(REST_STOP_MS));
     // Whoever is left works for nobody: a queue full of costly questions doesn't hold the stop up.
     wait_for_end(&others, &clock, REST_STOP_MS);

@@ -1,0 +1,85 @@
+//! Who asks: the token a request presents, judged.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::refusal::{refusal, try_later};
+use crate::http::credentials::{Credentials, CredentialsError, origin_for_cookie_publish};
+use crate::http::head::Head;
+use crate::http::problem::{challenge, problem};
+use crate::http::response::ResponseHead;
+use crate::protocol::grants::GrantsError;
+use crate::protocol::matcher::MatcherError;
+use crate::protocol::pattern::PatternError;
+use crate::protocol::token::{Access, Role, TokenError};
+use crate::server::shard::Context;
+
+/// Judges the token a request presents, if any, and says whether it came in the cookie.
+pub(super) async fn access(
+    context: &Context,
+    head: &Head<'_>,
+    role: Role,
+) -> Result<(Option<Arc<Access>>, bool), ResponseHead> {
+    let credentials = Credentials::from_head(head, &context.settings().cookie_name).map_err(|error| {
+        let challenge = challenge(Some(CredentialsError::CODE), None, None);
+        refusal(error.status(), &error.to_string()).field("WWW-Authenticate", challenge)
+    })?;
+    let (token, by_cookie) = match credentials {
+        Credentials::None => return Ok((None, false)),
+        Credentials::Header(token) => (token, false),
+        Credentials::Cookie(token) => (token, true),
+    };
+    let known = || context.verdicts.borrow_mut().get(token, role, context.now().wall_ms);
+    if let Some(access) = known() {
+        return Ok((Some(access), by_cookie));
+    }
+    context.signature_checks.pass(|| context.ring()).await;
+    // Others with the same token may have been first.
+    if let Some(access) = known() {
+        return Ok((Some(access), by_cookie));
+    }
+    let now_ms = context.now().wall_ms;
+    let verdict = context.settings().verifier.verify(token, role, now_ms);
+    match verdict {
+        Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, access)), by_cookie)),
+        Err(error) if may_pass(&error) => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
+        Err(error) => Err(invalid_token(context, role, &error.to_string())),
+    }
+}
+
+/// Whether the same token may be fine later: the hub is full, the token isn't wrong.
+fn may_pass(error: &TokenError) -> bool {
+    let full = MatcherError::Pattern(PatternError::TooManyRegexes);
+    matches!(error, TokenError::Grants(GrantsError::Matcher { reason, .. }) if *reason == full)
+}
+
+/// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).
+fn invalid_token(context: &Context, role: Role, rule: &str) -> ResponseHead {
+    let reference = format!("{:016x}", context.random());
+    if let Some(left_out) = context.refused_tokens.take(context.now().mono_ms) {
+        tracing::info!(%reference, ?role, rule, left_out, "an access token was refused");
+    }
+    let mut extra = vec![("reference", Value::from(reference))];
+    if context.settings().dev {
+        extra.push(("rule", Value::from(rule)));
+    }
+    let detail = "the access token is not valid; the hub's log says why, under this reference";
+    problem(401, "Unauthorized", detail, &extra).field("WWW-Authenticate", challenge(Some("invalid_token"), None, None))
+}
+
+/// A publish by cookie must come from a listed origin: any page can make a browser send the cookie along (protocol §6).
+pub(super) fn check_origin(context: &Context, head: &Head<'_>) -> Result<(), ResponseHead> {
+    let detail = match origin_for_cookie_publish(head) {
+        Some(origin) if context.settings().publish_origins.allows(&origin) => return Ok(()),
+        // It can't be listed: every sandboxed page and local file has it, whoever wrote it.
+        Some(origin) if origin == "null" => {
+            "a page without an origin of its own (`Origin: null`), such as a sandboxed \
+            frame or a local file, can't publish with a cookie; send the token in an Authorization field"
+                .to_owned()
+        }
+        Some(origin) => format!("the origin {origin:?} may not publish with a cookie; list it with --publish-origin"),
+        None => "a publish with a cookie needs an Origin or Referer field".to_owned(),
+    };
+    Err(refusal(400, &detail).field("WWW-Authenticate", challenge(Some(CredentialsError::CODE), None, None)))
+}

@@ -1,0 +1,84 @@
+//! What each request gets: which resource, which rules, which answer.
+
+mod access;
+mod publish;
+mod refusal;
+mod subscribe;
+
+use std::rc::Rc;
+
+use crate::http::authority;
+use crate::http::cors::{cors_fields, preflight_fields};
+use crate::http::head::{Head, Method};
+use crate::http::response::ResponseHead;
+use crate::server::connection::Body;
+use crate::server::shard::Context;
+use publish::publish;
+use refusal::{not_allowed, refusal};
+pub(crate) use subscribe::Stream;
+use subscribe::subscribe;
+
+/// Methods of the hub's own resource.
+const HUB_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+/// The page at `/`.
+const PAGE: &str = include_str!("../page.html");
+
+/// What a request is answered with.
+pub(crate) enum Answer {
+    /// A whole response.
+    Response(ResponseHead),
+    /// The connection becomes an event stream.
+    Stream(Box<Stream>),
+    /// Ready bytes, after which the connection closes.
+    Raw(Vec<u8>),
+}
+
+/// Answers one request; `None`: the client is gone.
+pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Body<'_>) -> Option<Answer> {
+    let settings = context.settings();
+    if settings.dev && head.host.is_some_and(|host| !authority::is_loopback(host)) {
+        let detail = "in development mode the hub answers on localhost only; run `cinnabar serve` with --resource to serve other names";
+        return Some(Answer::Response(refusal(421, detail)));
+    }
+    if head.path != settings.hub.path() {
+        return Some(Answer::Response(elsewhere(context, head)));
+    }
+    let answered = match head.method {
+        Method::Get | Method::Head => subscribe(context, head).await,
+        Method::Post => publish(context, head, body).await?.map(Answer::Response),
+        Method::Options => Ok(Answer::Response(options(context, head))),
+        Method::Query | Method::Other => Err(not_allowed(HUB_METHODS)),
+    };
+    let origin = head.get_str("origin");
+    Some(match answered {
+        Ok(Answer::Response(mut response)) | Err(mut response) => {
+            if head.method != Method::Options {
+                cors_fields(&settings.cors, origin, &mut response);
+            }
+            Answer::Response(response)
+        }
+        Ok(other) => other,
+    })
+}
+
+/// Everything that isn't the hub's own resource.
+fn elsewhere(context: &Context, head: &Head<'_>) -> ResponseHead {
+    match (head.path, head.method) {
+        ("/", Method::Get | Method::Head) => {
+            let page = PAGE.replace("{{hub}}", context.settings().hub.path());
+            ResponseHead::new(200)
+                .field("Content-Type", "text/html; charset=utf-8")
+                .field("Cache-Control", "no-store")
+                .body(page)
+        }
+        ("/", _) => not_allowed("GET, HEAD"),
+        ("*", Method::Options) => ResponseHead::new(204).field("Allow", HUB_METHODS),
+        _ => refusal(404, &format!("there is nothing here; the hub is at {}", context.settings().hub.path())),
+    }
+}
+
+fn options(context: &Context, head: &Head<'_>) -> ResponseHead {
+    let mut response = ResponseHead::new(204).field("Allow", HUB_METHODS);
+    preflight_fields(&context.settings().cors, head.get_str("origin"), &mut response);
+    response
+}

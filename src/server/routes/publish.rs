@@ -1,0 +1,127 @@
+//! Publishing: from a form to its place in the log.
+
+use std::rc::Rc;
+
+use super::access::{access, check_origin};
+use super::refusal::{insufficient, refusal, token_needed, try_later};
+use crate::http::form;
+use crate::http::head::Head;
+use crate::http::response::ResponseHead;
+use crate::hub::Draft;
+use crate::protocol::token::Role;
+use crate::protocol::topic::ParsedTopic;
+use crate::protocol::update::Update;
+use crate::server::connection::{Body, BodyBytes, BodyFailure, Counted};
+use crate::server::sequencer::QueueFull;
+use crate::server::shard::Context;
+
+/// How long a publish waits for an overloaded hub.
+const PUBLISH_WAIT_MAX_MS: u64 = 2_000;
+/// Publishes of one shard that may wait.
+const WAITING_PUBLISHES_MAX: usize = 1024;
+
+/// POST (protocol §5). `None`: the client is gone.
+pub(super) async fn publish(
+    context: &Rc<Context>,
+    head: &Head<'_>,
+    body: &mut Body<'_>,
+) -> Option<Result<ResponseHead, ResponseHead>> {
+    let settings = context.settings();
+    let access = match access(context, head, Role::Publisher).await {
+        Ok((Some(access), by_cookie)) => {
+            if by_cookie && let Err(response) = check_origin(context, head) {
+                return Some(Err(response));
+            }
+            access
+        }
+        Ok((None, _)) => return Some(Err(token_needed("an access token is needed to publish"))),
+        Err(response) => return Some(Err(response)),
+    };
+    if let Err(error) = form::check(head) {
+        return Some(Err(refusal(error.status(), &error.to_string())));
+    }
+    let body = match body.read().await {
+        Ok(body) => body,
+        Err(BodyFailure::Gone) => return None,
+        Err(BodyFailure::Refused(error)) => {
+            return Some(Err(refusal(error.status(), &error.to_string())));
+        }
+        Err(BodyFailure::TooSlow) => {
+            return Some(Err(refusal(408, "the body of the request took too long to arrive")));
+        }
+        Err(BodyFailure::Busy) => {
+            return Some(Err(try_later(503, "too many request bodies are being received", 1)));
+        }
+    };
+    let update = match Update::from_form(&body.bytes, &settings.hub, &settings.update) {
+        Ok(update) => update,
+        Err(error) => {
+            return Some(Err(refusal(if error.is_too_large() { 413 } else { 400 }, &error.to_string())));
+        }
+    };
+    let BodyBytes { bytes, mut counted } = body;
+    drop(bytes);
+    let denied =
+        update.topics.iter().find(|topic| !access.grants.may_publish(&ParsedTopic::new(topic.as_str(), &settings.hub)));
+    if let Some(topic) = denied {
+        let detail = format!("the access token does not grant publishing to the topic {:?}", topic.as_str());
+        return Some(Err(insufficient(&detail)));
+    }
+    let draft = Draft::new(update);
+    counted.set(draft.cost_bytes());
+    Some(commit(context, draft, counted).await)
+}
+
+/// Puts an update into the log and waits until it is there. Its bytes are counted here until the sequencer counts them.
+async fn commit(context: &Rc<Context>, mut draft: Draft, counted: Counted) -> Result<ResponseHead, ResponseHead> {
+    let reply = context.published.expect();
+    let waiting = Waiting::begin(context);
+    let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
+    loop {
+        if context.shared.commits_ended(context.now().mono_ms) {
+            // The streams end, and with them history in memory: nobody would get it.
+            return Err(try_later(503, "the hub is stopping", 1));
+        }
+        if context.shared.overloaded() {
+            if context.waiting.get() > WAITING_PUBLISHES_MAX || !context.room(deadline_ms).await {
+                return Err(try_later(
+                    503,
+                    "the hub can't keep up with what is published; it slows its publishers down",
+                    1,
+                ));
+            }
+            continue;
+        }
+        match context.sequencer.append(draft, context.index, reply.ticket()) {
+            Ok(()) => break,
+            Err(QueueFull(back)) => draft = back,
+        }
+        if context.waiting.get() > WAITING_PUBLISHES_MAX || context.now().mono_ms >= deadline_ms {
+            return Err(try_later(503, "too many updates are waiting to be stored", 1));
+        }
+        context.next_tick().await;
+    }
+    drop((waiting, counted));
+    let event = reply.await;
+    let id = event.id().to_owned();
+    Ok(ResponseHead::new(200)
+        .field("Content-Type", "text/plain; charset=utf-8")
+        .field("Cache-Control", "no-store")
+        .body(id))
+}
+
+/// A publish that may have to wait, counted.
+struct Waiting<'a>(&'a Context);
+
+impl Waiting<'_> {
+    fn begin(context: &Context) -> Waiting<'_> {
+        context.waiting.set(context.waiting.get() + 1);
+        Waiting(context)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+    }
+}

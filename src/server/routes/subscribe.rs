@@ -1,0 +1,113 @@
+//! Subscribing: from a query to an event stream.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Answer;
+use super::access::access;
+use super::refusal::{refusal, token_needed, try_later};
+use crate::http::cors::cors_fields;
+use crate::http::head::{BodyFraming, Head, Method, Version};
+use crate::http::response::ResponseHead;
+use crate::hub::{Found, Registration, Sink, Start};
+use crate::protocol::matcher::Matcher;
+use crate::protocol::subscribe::Subscribe;
+use crate::protocol::token::{Access, Role};
+use crate::server::compile;
+use crate::server::shard::Context;
+
+/// An event stream about to begin.
+pub(crate) struct Stream {
+    head: Box<[u8]>,
+    chunked: bool,
+    start: Start,
+    matchers: Vec<Matcher>,
+    access: Option<Arc<Access>>,
+}
+
+impl Stream {
+    pub(crate) fn registration(self, sink: Sink, address: u32, spread: u16) -> Registration {
+        let Stream { head, chunked, start, matchers, access } = self;
+        Registration { sink, head, chunked, start, matchers, access, address, spread }
+    }
+}
+
+/// GET and HEAD (protocol §4): token, then matchers, then the cursor.
+pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, ResponseHead> {
+    let settings = context.settings();
+    if !matches!(head.body, BodyFraming::None | BodyFraming::Length(0)) {
+        return Err(refusal(400, "a request for an event stream has no body; the matchers go into the query"));
+    }
+    let (access, _) = access(context, head, Role::Subscriber).await?;
+    if access.is_none() && !settings.anonymous {
+        return Err(token_needed("an access token is needed to subscribe: this hub has no anonymous subscribers"));
+    }
+    let query = head.query.unwrap_or_default();
+    let parsed = if compile::may_be_slow(query) {
+        context.compile(query).await.ok_or_else(|| try_later(503, "too many patterns are waiting to be compiled", 1))?
+    } else {
+        Subscribe::from_query(query, &settings.hub, &settings.subscribe)
+    };
+    let request = parsed.map_err(|error| match error.may_pass() {
+        true => try_later(503, &error.to_string(), 5),
+        false => refusal(400, &error.to_string()),
+    })?;
+    if context.stopping() {
+        return Err(try_later(503, "the hub is stopping", 1));
+    }
+    let mut response = ResponseHead::new(200)
+        .field("Content-Type", "text/event-stream")
+        .field("Cache-Control", "no-store, no-transform")
+        .field("X-Accel-Buffering", "no");
+    let mut start = Start::Live;
+    if let Some(cursor) = cursor(head, request.last_event_id) {
+        let (found, id) = match cursor {
+            Cursor::Id(id) => (context.find(&id).await, id),
+            Cursor::Unusable => (Found::Unknown, String::new()),
+        };
+        let before = match found {
+            Found::At(offset) => {
+                start = Start::After(offset);
+                id.as_str()
+            }
+            Found::Earliest => {
+                start = Start::Earliest;
+                "earliest"
+            }
+            Found::Unknown => "earliest",
+        };
+        response.add_field("Mercure-Last-Event-ID", before);
+    }
+    // Asked last: those whose cursors are being looked up all would find the same room.
+    if !context.has_room(&request.matchers) {
+        return Err(try_later(503, "the hub holds as many different matchers as it may", 5));
+    }
+    cors_fields(&settings.cors, head.get_str("origin"), &mut response);
+    let mut bytes = Vec::new();
+    response.encode_stream(head.version, &context.date(), &mut bytes);
+    if head.method == Method::Head {
+        return Ok(Answer::Raw(bytes));
+    }
+    let chunked = head.version == Version::Http11;
+    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers: request.matchers, access })))
+}
+
+/// The cursor a request presents.
+#[derive(Debug, PartialEq, Eq)]
+enum Cursor {
+    Id(String),
+    /// A field that isn't UTF-8, or is there several times: an id nobody has seen.
+    Unusable,
+}
+
+/// The field, unless it is empty, else the parameter (protocol §8).
+fn cursor(head: &Head<'_>, parameter: Option<String>) -> Option<Cursor> {
+    let field = match (head.get("last-event-id"), head.get_str("last-event-id")) {
+        (Some(_), None) => return Some(Cursor::Unusable),
+        (_, field) => field,
+    };
+    match field {
+        Some("") | None => parameter.or(field.map(str::to_owned)).map(Cursor::Id),
+        Some(id) => Some(Cursor::Id(id.to_owned())),
+    }
+}

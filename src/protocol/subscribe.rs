@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn identical_matchers_are_kept_once() {
         let subscribe = parse("match=a&match_exact=a&match_urlpattern=a&match=*&match_urlpattern=*").unwrap();
-        let expected =
-            [matcher(MatchType::Exact, "a"), matcher(MatchType::UrlPattern, "a"), Matcher::Any(MatchType::Exact)];
+        let [any_exact, any_pattern] = [MatchType::Exact, MatchType::UrlPattern].map(Matcher::Any);
+        let expected = [matcher(MatchType::Exact, "a"), matcher(MatchType::UrlPattern, "a"), any_exact, any_pattern];
         assert_eq!(subscribe.matchers, expected);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, RwLock};
 
-use crate::hub::{Event, Found, HistoryError, Located, Locator, Reader};
+use crate::hub::{Event, Found, HistoryError, Located, Locator, Range, Reader};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug)]
@@ -16,16 +16,64 @@ pub struct Retention {
     pub age_max_ms: Option<u64>,
 }
 
+/// Of the bounds in events and bytes, what announcements of subscriptions may have: one part of so many. A storm of
+/// connections must not push out what publishers said.
+const ANNOUNCEMENTS_SHARE: usize = 5;
+
 /// The memory engine.
 #[derive(Debug)]
 pub struct MemoryHistory {
-    retention: Retention,
-    events: VecDeque<Arc<Event>>,
+    updates: Shelf,
+    announcements: Shelf,
+    age_max_ms: Option<u64>,
     last: u64,
-    bytes: usize,
     /// Publishers' ids: id → offsets still stored, ascending. Ids made by the hub need no index.
     ids: HashMap<Box<str>, Offsets>,
     locator: Locator,
+}
+
+/// Events of one kind, in log order, with their own bounds.
+#[derive(Debug)]
+struct Shelf {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    events_max: usize,
+    bytes_max: usize,
+    /// The newest offset that has been dropped: a cursor before it lacks something. 0: none.
+    dropped: u64,
+}
+
+impl Shelf {
+    fn new(events_max: usize, bytes_max: usize) -> Shelf {
+        Shelf { events: VecDeque::new(), bytes: 0, events_max, bytes_max, dropped: 0 }
+    }
+
+    fn push(&mut self, event: Arc<Event>) {
+        self.bytes += event.cost_bytes();
+        self.events.push_back(event);
+    }
+
+    /// Drops the oldest event if it has to go.
+    fn pop(&mut self, aged: impl Fn(&Event) -> bool) -> Option<Arc<Event>> {
+        let full = self.bytes > self.bytes_max || self.events.len() > self.events_max;
+        if !(full || self.events.front().is_some_and(|oldest| aged(oldest))) {
+            return None;
+        }
+        let event = self.events.pop_front()?;
+        self.bytes -= event.cost_bytes();
+        self.dropped = event.offset;
+        Some(event)
+    }
+
+    fn shrink(&mut self) {
+        if self.events.capacity() > 4096 && self.events.len() < self.events.capacity() / 8 {
+            self.events.shrink_to(self.events.len() * 2);
+        }
+    }
+
+    fn after(&self, offset: u64) -> impl Iterator<Item = &Arc<Event>> {
+        self.events.range(self.events.partition_point(|event| event.offset <= offset)..)
+    }
 }
 
 /// Almost every id is used once.
@@ -38,7 +86,16 @@ enum Offsets {
 impl MemoryHistory {
     /// An empty history of a log whose ids `locator` reads.
     pub fn new(retention: Retention, locator: Locator) -> MemoryHistory {
-        MemoryHistory { retention, events: VecDeque::new(), last: 0, bytes: 0, ids: HashMap::new(), locator }
+        let Retention { events_max, bytes_max, age_max_ms } = retention;
+        let share = |part: usize| (part / ANNOUNCEMENTS_SHARE).max(1);
+        MemoryHistory {
+            updates: Shelf::new(events_max, bytes_max),
+            announcements: Shelf::new(share(events_max), share(bytes_max)),
+            age_max_ms,
+            last: 0,
+            ids: HashMap::new(),
+            locator,
+        }
     }
 
     /// Appends events in log order and trims what is over the limits.
@@ -46,38 +103,41 @@ impl MemoryHistory {
         for event in events {
             debug_assert_eq!(event.offset, self.last + 1, "the log is gap-free and in order");
             self.last = event.offset;
-            self.bytes += event.cost_bytes();
             if event.id_given {
                 self.index(event.id(), event.offset);
             }
-            self.events.push_back(event.clone());
+            if event.announcement { &mut self.announcements } else { &mut self.updates }.push(event.clone());
         }
         self.trim(now_ms);
     }
 
     /// Drops the oldest events until the limits hold.
     pub fn trim(&mut self, now_ms: u64) {
-        while let Some(oldest) = self.events.front() {
-            let aged = self.retention.age_max_ms.is_some_and(|age| oldest.published_ms.saturating_add(age) <= now_ms);
-            if !aged && self.bytes <= self.retention.bytes_max && self.events.len() <= self.retention.events_max {
-                break;
-            }
-            let Some(event) = self.events.pop_front() else {
-                break;
-            };
-            self.bytes -= event.cost_bytes();
+        let age_max_ms = self.age_max_ms;
+        let aged = |event: &Event| age_max_ms.is_some_and(|age| event.published_ms.saturating_add(age) <= now_ms);
+        while let Some(event) = self.updates.pop(aged) {
             if event.id_given {
                 self.unindex(event.id(), event.offset);
             }
         }
-        if self.events.capacity() > 4096 && self.events.len() < self.events.capacity() / 8 {
-            self.events.shrink_to(self.events.len() * 2);
+        while self.announcements.pop(aged).is_some() {}
+        self.announcements.shrink();
+        self.updates.shrink();
+        if self.ids.capacity() > 4096 && self.ids.len() < self.ids.capacity() / 8 {
             self.ids.shrink_to(self.ids.len() * 2);
         }
     }
 
-    /// What a `Last-Event-ID` names (design §1, "Ids").
-    pub fn find(&self, id: &str) -> Found {
+    /// What a `Last-Event-ID` names (design §1, "Ids") to somebody who may or may not read announcements.
+    pub fn find(&self, id: &str, announcements: bool) -> Found {
+        let found = self.find_update(id);
+        match found {
+            Found::At(offset) if announcements && offset < self.announcements.dropped => Found::Earliest,
+            found => found,
+        }
+    }
+
+    fn find_update(&self, id: &str) -> Found {
         if id == "earliest" {
             return Found::Earliest;
         }
@@ -91,20 +151,25 @@ impl MemoryHistory {
         match self.locator.locate(id) {
             Some(Located::Here(offset)) if offset == 0 || offset > self.last => Found::Unknown,
             // The event itself may be gone: nothing after it is.
-            Some(Located::Here(offset)) if offset + 1 >= self.bounds().0 => Found::At(offset),
+            Some(Located::Here(offset)) if offset >= self.updates.dropped => Found::At(offset),
             Some(Located::Here(_) | Located::Before) => Found::Earliest,
             None => Found::Unknown,
         }
     }
 
-    /// Oldest offset kept and newest one (`last + 1` and `last` when empty).
+    /// The offset from which on nothing of publishers' has gone, and the newest one.
     pub fn bounds(&self) -> (u64, u64) {
-        (self.last + 1 - self.events.len() as u64, self.last)
+        (self.updates.dropped + 1, self.last)
     }
 
-    /// Bytes counted against the limit.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes of publishers' events and of announcements, each counted against its own limit.
+    pub fn bytes(&self) -> [usize; 2] {
+        [self.updates.bytes, self.announcements.bytes]
+    }
+
+    /// Publishers' events and announcements that are kept.
+    pub fn counts(&self) -> [usize; 2] {
+        [self.updates.events.len(), self.announcements.events.len()]
     }
 
     fn index(&mut self, id: &str, offset: u64) {
@@ -138,18 +203,24 @@ impl MemoryHistory {
 }
 
 impl Reader for RwLock<MemoryHistory> {
-    fn range(&self, after: u64, from_earliest: bool, count: usize) -> Result<Vec<Arc<Event>>, HistoryError> {
+    fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError> {
         let history = self.read().expect("no holder of the history lock panics");
-        let (first, last) = history.bounds();
-        let next = match after + 1 {
-            next if next >= first => next,
-            _ if from_earliest => first,
-            _ => return Err(HistoryError::Trimmed),
-        };
-        if next > last {
-            return Ok(Vec::new());
+        let Range { after, from_earliest, announcements, count } = range;
+        let lacks = |shelf: &Shelf| after < shelf.dropped;
+        if !from_earliest && (lacks(&history.updates) || announcements && lacks(&history.announcements)) {
+            return Err(HistoryError::Trimmed);
         }
-        Ok(history.events.range((next - first) as usize..).take(count).cloned().collect())
+        let mut updates = history.updates.after(after).peekable();
+        if !announcements || history.announcements.events.is_empty() {
+            return Ok(updates.take(count).cloned().collect());
+        }
+        let mut others = history.announcements.after(after).peekable();
+        let in_order = std::iter::from_fn(|| match (updates.peek(), others.peek()) {
+            (Some(update), Some(other)) if update.offset > other.offset => others.next(),
+            (Some(_), _) => updates.next(),
+            (None, _) => others.next(),
+        });
+        Ok(in_order.take(count).cloned().collect())
     }
 
     fn last(&self) -> u64 {
@@ -183,14 +254,14 @@ mod tests {
         append(&mut history, 1, Some("again"));
         append(&mut history, 2, Some("again"));
         append(&mut history, 3, None);
-        assert_eq!(history.find("again"), Found::At(1));
+        assert_eq!(history.find("again", false), Found::At(1));
         append(&mut history, 4, Some("again"));
-        assert_eq!(history.find("again"), Found::At(2));
+        assert_eq!(history.find("again", false), Found::At(2));
         append(&mut history, 5, None);
-        assert_eq!(history.find("again"), Found::At(4));
+        assert_eq!(history.find("again", false), Found::At(4));
         append(&mut history, 6, None);
         append(&mut history, 7, None);
-        assert_eq!(history.find("again"), Found::Unknown);
+        assert_eq!(history.find("again", false), Found::Unknown);
         assert!(history.ids.is_empty());
     }
 
@@ -198,30 +269,30 @@ mod tests {
     fn an_id_of_the_hub_is_found_known_to_be_gone_or_unknown() {
         let mut history = history(2);
         let ids: Vec<String> = (1..=4).map(|offset| append(&mut history, offset, None).id().to_owned()).collect();
-        let found: Vec<Found> = ids.iter().map(|id| history.find(id)).collect();
+        let found: Vec<Found> = ids.iter().map(|id| history.find(id, false)).collect();
         // The second event is gone and nothing that came after it is.
         assert_eq!(found, [Found::Earliest, Found::At(2), Found::At(3), Found::At(4)]);
         let cipher = IdCipher::new([7; 32]);
         let id = |epoch, offset| String::from_utf8(cipher.encode(epoch, offset).to_vec()).unwrap();
-        assert_eq!(history.find(&id(1, 5)), Found::Unknown, "not given yet");
-        assert_eq!(history.find(&id(1, 0)), Found::Unknown, "never given");
-        assert_eq!(history.find(&id(0, 900)), Found::Earliest, "of an earlier epoch");
-        assert_eq!(history.find("earliest"), Found::Earliest);
-        assert_eq!(history.find(""), Found::Unknown);
+        assert_eq!(history.find(&id(1, 5), false), Found::Unknown, "not given yet");
+        assert_eq!(history.find(&id(1, 0), false), Found::Unknown, "never given");
+        assert_eq!(history.find(&id(0, 900), false), Found::Earliest, "of an earlier epoch");
+        assert_eq!(history.find("earliest", false), Found::Earliest);
+        assert_eq!(history.find("", false), Found::Unknown);
     }
 
     #[test]
     fn each_limit_lets_the_oldest_go() {
         let bytes = Event::sample(1, &["urn:a"], None, 10).cost_bytes();
         let mut history = history(100);
-        history.retention.bytes_max = 3 * bytes;
+        history.updates.bytes_max = 3 * bytes;
         (1..=5).for_each(|offset| drop(append(&mut history, offset, None)));
-        assert_eq!((history.bounds(), history.bytes()), ((3, 5), 3 * bytes));
-        history.retention.age_max_ms = Some(1_000);
+        assert_eq!((history.bounds(), history.bytes()), ((3, 5), [3 * bytes, 0]));
+        history.age_max_ms = Some(1_000);
         history.trim(5_999);
         assert_eq!(history.bounds(), (5, 5), "published at second 5, a second may pass");
         history.trim(6_000);
-        assert_eq!((history.bounds(), history.bytes()), ((6, 5), 0));
+        assert_eq!((history.bounds(), history.bytes()), ((6, 5), [0, 0]));
         append(&mut history, 6, None);
         assert_eq!(history.bounds(), (6, 6));
     }
@@ -232,7 +303,7 @@ mod tests {
         (1..=6).for_each(|offset| drop(append(&mut history, offset, None)));
         let history = RwLock::new(history);
         let offsets = |after, from_earliest, count| {
-            let events = history.range(after, from_earliest, count)?;
+            let events = history.range(Range { after, from_earliest, announcements: false, count })?;
             Ok::<Vec<u64>, HistoryError>(events.iter().map(|event| event.offset).collect())
         };
         assert_eq!(offsets(3, false, 2), Ok(vec![4, 5]));
@@ -241,6 +312,55 @@ mod tests {
         assert_eq!(offsets(9, false, 9), Ok(vec![]));
         assert_eq!(offsets(2, false, 9), Err(HistoryError::Trimmed));
         assert_eq!(offsets(0, true, 9), Ok(vec![4, 5, 6]));
+    }
+
+    /// Appends an announcement of a subscription.
+    fn announce(history: &mut MemoryHistory, offset: u64) -> usize {
+        let event = Event::sample_announcement(offset, "/.well-known/mercure/subscriptions/exact/a/s");
+        history.append(std::slice::from_ref(&event), event.published_ms);
+        event.cost_bytes()
+    }
+
+    #[test]
+    fn announcements_have_a_fifth_and_push_out_nothing_else() {
+        let mut history = history(20);
+        (1..=3).for_each(|offset| drop(append(&mut history, offset, None)));
+        (4..=1_000).for_each(|offset| drop(announce(&mut history, offset)));
+        append(&mut history, 1_001, None);
+        assert_eq!(history.counts(), [4, 4]);
+        assert_eq!(history.bounds(), (1, 1_001));
+        let bytes = announce(&mut history, 1_002);
+        history.announcements.bytes_max = 2 * bytes;
+        history.trim(0);
+        assert_eq!((history.counts(), history.bytes()[1]), ([4, 2], 2 * bytes));
+    }
+
+    #[test]
+    fn who_reads_announcements_gets_them_in_order_and_is_told_of_those_that_are_gone() {
+        let mut history = history(10);
+        let ids: Vec<String> = (1..=9)
+            .map(|offset| match offset % 2 {
+                0 => String::from({
+                    announce(&mut history, offset);
+                    history.announcements.events.back().unwrap().id()
+                }),
+                _ => append(&mut history, offset, None).id().to_owned(),
+            })
+            .collect();
+        // Two of four are kept: 6 and 8.
+        let find = |at: u64, announcements| history.find(&ids[at as usize - 1], announcements);
+        assert_eq!([find(3, false), find(3, true)], [Found::At(3), Found::Earliest]);
+        assert_eq!([find(4, false), find(4, true), find(5, true)], [Found::At(4), Found::At(4), Found::At(5)]);
+        let history = RwLock::new(history);
+        let offsets = |after, from_earliest, announcements, count| {
+            let events = history.range(Range { after, from_earliest, announcements, count })?;
+            Ok::<Vec<u64>, HistoryError>(events.iter().map(|event| event.offset).collect())
+        };
+        assert_eq!(offsets(4, false, true, 9), Ok(vec![5, 6, 7, 8, 9]));
+        assert_eq!(offsets(4, false, true, 2), Ok(vec![5, 6]));
+        assert_eq!(offsets(3, false, true, 9), Err(HistoryError::Trimmed));
+        assert_eq!(offsets(3, true, true, 9), Ok(vec![5, 6, 7, 8, 9]));
+        assert_eq!(offsets(3, false, false, 9), Ok(vec![5, 7, 9]));
     }
 
     #[test]

@@ -13,6 +13,7 @@ const EVENT_OVERHEAD_BYTES: usize = 160;
 pub struct Draft {
     topics: Box<[Topic]>,
     private: bool,
+    announcement: bool,
     given_id: Option<Box<str>>,
     frame: FrameDraft,
 }
@@ -23,10 +24,16 @@ impl Draft {
         let frame = FrameDraft::new(&update);
         Draft {
             private: update.private,
+            announcement: false,
             given_id: update.id.map(String::into_boxed_str),
             topics: update.topics.into_boxed_slice(),
             frame,
         }
+    }
+
+    /// Encodes the hub's own word about a subscription, which has its own share of history.
+    pub fn announcement(update: Update) -> Draft {
+        Draft { announcement: true, ..Draft::new(update) }
     }
 
     /// Bytes this draft holds in memory, as bounded by the queue to the sequencer.
@@ -40,6 +47,7 @@ impl Draft {
             offset,
             published_ms,
             private: self.private,
+            announcement: self.announcement,
             id_given,
             topics: self.topics,
             frame: self.frame.finish(hub_id),
@@ -56,6 +64,8 @@ pub struct Event {
     pub published_ms: u64,
     /// Readable only with a `subscribe` grant on one of the topics.
     pub private: bool,
+    /// The hub's own word about a subscription, not a publisher's.
+    pub announcement: bool,
     /// Whether the publisher chose the id, so that it has to be indexed to be found.
     pub id_given: bool,
     /// Canonical topic first, then the alternates.
@@ -93,6 +103,13 @@ impl Event {
             event_type: None,
             retry: None,
         });
+        let hub_id = crate::protocol::event_id::IdCipher::new([7; 32]).encode(1, offset);
+        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id))
+    }
+
+    /// An announcement of a subscription under this topic.
+    pub(crate) fn sample_announcement(offset: u64, topic: &str) -> std::sync::Arc<Event> {
+        let draft = Draft::announcement(crate::protocol::subscription::announcement(topic, "{}".to_owned()));
         let hub_id = crate::protocol::event_id::IdCipher::new([7; 32]).encode(1, offset);
         std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id))
     }

@@ -8,6 +8,7 @@ use super::defect::{Defect, planted};
 use super::event::Event;
 use super::judge;
 use crate::protocol::matcher::Matcher;
+use crate::protocol::subscription::may_match_announcements;
 use crate::protocol::token::Access;
 use crate::protocol::topic::HubUrl;
 
@@ -45,6 +46,12 @@ impl Filter {
     }
 }
 
+/// Whether announcements of subscriptions may be among what somebody reads. Nobody else misses them when they are gone.
+pub fn may_read_announcements(matchers: &[Matcher], access: Option<&Access>, hub: &HubUrl) -> bool {
+    let may_match = |matcher: &Matcher| may_match_announcements(matcher, hub);
+    access.is_some_and(|access| access.grants.subscribe.iter().any(may_match)) && matchers.iter().any(may_match)
+}
+
 /// A bounded piece of history that matches a filter.
 #[derive(Debug)]
 pub struct HistoryChunk {
@@ -73,13 +80,27 @@ pub enum Found {
     Unknown,
 }
 
+/// Which stored events are to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// Those after this offset.
+    pub after: u64,
+    /// Those that are left, if something after it is gone.
+    pub from_earliest: bool,
+    /// The announcements of subscriptions among them, too.
+    pub announcements: bool,
+    /// So many at most.
+    pub count: usize,
+}
+
 /// Stored events, in order. Engines give ranges; [`read`] filters them.
 pub trait Reader {
-    /// Up to `count` events after `after`, fewer only at the end of what is stored.
+    /// Up to `range.count` events after `range.after`, fewer only at the end of what is stored.
     ///
     /// # Errors
-    /// [`HistoryError::Trimmed`] when the event after `after` is gone, unless `from_earliest` asks for whatever is kept.
-    fn range(&self, after: u64, from_earliest: bool, count: usize) -> Result<Vec<Arc<Event>>, HistoryError>;
+    /// [`HistoryError::Trimmed`] when something after `range.after` is gone, unless `range.from_earliest` asks for whatever
+    /// is kept. Announcements count only where they are asked for.
+    fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError>;
 
     /// The newest offset ever stored, 0 when there was none.
     fn last(&self) -> u64;
@@ -98,15 +119,15 @@ pub fn read(
 ) -> Result<HistoryChunk, HistoryError> {
     let mut chunk = HistoryChunk { events: Vec::new(), through: after };
     let mut budget = Budget::new(READ_NS);
-    let (mut bytes, mut earliest) = (0, from_earliest);
+    let announcements = may_read_announcements(&filter.matchers, filter.access.as_deref(), hub);
+    let (mut bytes, mut from_earliest) = (0, from_earliest);
     loop {
         let last = reader.last();
-        let range = reader.range(chunk.through, earliest, RANGE_EVENTS)?;
+        let range = Range { after: chunk.through, from_earliest, announcements, count: RANGE_EVENTS };
+        let range = reader.range(range)?;
         if range.is_empty() {
-            if earliest {
-                // Nothing is kept: what is still to come starts after everything that has gone.
-                chunk.through = chunk.through.max(last);
-            }
+            // Nothing is left for it up to there: what is still to come starts after everything that has gone.
+            chunk.through = chunk.through.max(last);
             return Ok(chunk);
         }
         for event in range {
@@ -119,6 +140,6 @@ pub fn read(
                 return Ok(chunk);
             }
         }
-        earliest = false;
+        from_earliest = false;
     }
 }

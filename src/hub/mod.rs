@@ -24,7 +24,9 @@ mod tail;
 pub(crate) use batch::VISIT_PARTS_MAX;
 pub use batch::{Batch, Outcome, Part, Write};
 pub use event::{Draft, Event};
-pub use history::{Filter, Found, HistoryChunk, HistoryError, Reader, read};
+pub use history::{Filter, Found, HistoryChunk, HistoryError, Range, Reader, may_read_announcements, read};
 pub use log::{Located, Locator, Log};
-pub use shard::{Counters, Input, Now, Output, Registration, Shard, ShardLimits, Start, TICK_MS};
+pub use shard::{
+    Announcement, Counters, Input, Now, Output, Registration, Shard, ShardLimits, Start, Subscriptions, TICK_MS,
+};
 pub use subscriber::{CloseReason, Sink, SlotId, SocketId, Subscriber};

@@ -217,6 +217,11 @@ impl Selectors {
         places.iter().filter_map(|place| self.slots[place.selector as usize].matcher.clone()).collect()
     }
 
+    /// The slots of those who subscribe to exactly this matcher.
+    pub(crate) fn members(&self, matcher: &Matcher) -> Option<&[u32]> {
+        self.known(matcher).map(|selector| self.get(selector).members.as_slice())
+    }
+
     fn known(&self, matcher: &Matcher) -> Option<u32> {
         match matcher {
             Matcher::Any(kind) => self.any[*kind as usize],

@@ -11,6 +11,7 @@ mod interface;
 mod lifecycle;
 mod outcome;
 mod part;
+mod presence;
 
 use std::collections::VecDeque;
 
@@ -27,6 +28,8 @@ use fan_out::SLICE_NS;
 pub(super) use fan_out::{JUDGE_NS, PENDING_MAX, SEND_NS};
 pub use interface::{Counters, Input, Now, Output, Registration, ShardLimits, Start, TICK_MS};
 use part::part_bytes;
+use presence::Presence;
+pub use presence::{Announcement, Subscriptions};
 
 /// Who has taken nothing for so long is not waited for when the hub stops, tenths of seconds.
 const LATELY_DS: u32 = 10;
@@ -49,6 +52,7 @@ pub struct Shard {
     /// Streams whose token ends sooner than a sweep can promise to notice: (Unix ms, who).
     soon: Vec<(u64, SlotId)>,
     outputs: VecDeque<Output>,
+    presence: Presence,
     /// Storage of the batch between slices; `None` while one is being carried out.
     batch: Option<Batch>,
     /// The event being dispatched, as far as it has come.
@@ -79,6 +83,7 @@ impl Shard {
             endings: VecDeque::new(),
             soon: Vec::new(),
             outputs: VecDeque::new(),
+            presence: Presence::default(),
             batch: Some(Batch::default()),
             resolution: Resolution::default(),
             resolved: Vec::new(),

@@ -217,6 +217,8 @@ pub struct Subscriber {
     pub(crate) in_batch: bool,
     /// The end of the chunked body has been queued or can't be written any more.
     pub(crate) ended: bool,
+    /// Its subscriptions have been announced: their end will be, too.
+    pub(crate) announced: bool,
     /// Times the socket became readable; 64 are too many for a stream that reads nothing.
     pub(crate) wakeups: u16,
     /// Bytes read and thrown away.
@@ -248,6 +250,7 @@ impl Subscriber {
             chunked: true,
             in_batch: false,
             ended: false,
+            announced: false,
             wakeups: 0,
             discarded_bytes: 0,
             sink: None,

@@ -152,6 +152,11 @@ impl Grants {
         self.subscribe.iter().any(|matcher| matcher.matches(topic))
     }
 
+    /// Whether there is a payload for any subscription.
+    pub fn has_payloads(&self) -> bool {
+        !self.payloads.is_empty()
+    }
+
     /// The payload of the first `subscribe` entry that covers a subscription, whose matcher's value is read as a topic.
     pub fn payload(&self, subscription: &ParsedTopic<'_>) -> Option<&Map<String, Value>> {
         // A pattern covers a subscription to itself, also where its own text isn't among the URLs it matches.

@@ -13,6 +13,7 @@ pub mod matcher;
 pub mod pattern;
 pub mod signature;
 pub mod subscribe;
+pub mod subscription;
 pub mod text;
 pub mod token;
 pub mod topic;

@@ -25,6 +25,8 @@ pub(crate) struct Find {
     pub(crate) shard: usize,
     pub(crate) ticket: Ticket,
     pub(crate) id: Box<str>,
+    /// By somebody who may read announcements of subscriptions.
+    pub(crate) announcements: bool,
 }
 
 /// What follows this offset and passes the filter?
@@ -74,8 +76,8 @@ impl<Q> Questions<Q> {
 
 /// Looks up ids until every shard has hung up, or nobody waits for answers any more.
 pub(crate) fn find(questions: &Receiver<Find>, history: &RwLock<MemoryHistory>, shared: &Shared, shards: &[Inbox]) {
-    for Find { shard, ticket, id } in questions.iter().take_while(|_| !shared.ended()) {
-        let found = history.read().expect("no holder of the history lock panics").find(&id);
+    for Find { shard, ticket, id, announcements } in questions.iter().take_while(|_| !shared.ended()) {
+        let found = history.read().expect("no holder of the history lock panics").find(&id, announcements);
         shards[shard].send(Message::Found(ticket, found));
     }
 }
@@ -124,7 +126,7 @@ mod tests {
         let shared = Shared::new(1);
         let (inbox, messages, _) = Inbox::new().unwrap();
         let (queue, asked) = channel();
-        let ask = || queue.send(Find { shard: 0, ticket: Ticket(0), id: "x".into() }).unwrap();
+        let ask = || queue.send(Find { shard: 0, ticket: Ticket(0), id: "x".into(), announcements: false }).unwrap();
         ask();
         shared.end();
         ask();

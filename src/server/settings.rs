@@ -82,6 +82,7 @@ impl Settings {
                 heartbeat_ms: config.heartbeat.map_or(0, milliseconds),
                 write_timeout_ms: milliseconds(config.write_timeout),
                 lifetime_max_ms: config.max_lifetime.map_or(0, milliseconds),
+                announces: config.subscriptions,
             },
             head: HeadLimits { head_bytes_max: config.max_head_bytes, ..HeadLimits::default() },
             update: UpdateLimits::default(),

@@ -171,9 +171,9 @@ impl Context {
     }
 
     /// Asks history what a `Last-Event-ID` names.
-    pub(crate) async fn find(&self, id: &str) -> Found {
+    pub(crate) async fn find(&self, id: &str, announcements: bool) -> Found {
         let reply = self.found.expect();
-        self.finds.ask(Find { shard: self.index, ticket: reply.ticket(), id: id.into() });
+        self.finds.ask(Find { shard: self.index, ticket: reply.ticket(), id: id.into(), announcements });
         reply.await
     }
 

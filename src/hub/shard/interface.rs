@@ -40,6 +40,8 @@ pub struct ShardLimits {
     pub write_timeout_ms: u64,
     /// A stream ends after so long; 0: never.
     pub lifetime_max_ms: u64,
+    /// Whether subscriptions that begin and end are announced.
+    pub announces: bool,
 }
 
 /// Where in the log a stream starts.

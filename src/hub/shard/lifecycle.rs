@@ -66,6 +66,7 @@ impl Shard {
             subscriber.ends_ds = u32::try_from((now.mono_ms + lifetime - early) / 100).unwrap_or(u32::MAX).max(1);
         }
         self.counters.registered += 1;
+        self.presence_begins(id, places.len());
         self.catch_up.push_back(id);
         if self.stopping {
             self.close(slot, CloseReason::Stopping, now);
@@ -231,6 +232,7 @@ impl Shard {
 
     /// Takes a subscriber out of its selectors' member lists.
     fn leave(&mut self, slot: u32) {
+        self.presence_ends(slot);
         let places = std::mem::take(&mut self.slab.at_mut(slot).places);
         for &place in places.as_slice() {
             if planted(Defect::SkipsMember) {

@@ -7,7 +7,7 @@ use super::oracle::{Interest, Publish};
 use super::random::Random;
 use super::rules::Rules;
 use super::world::World;
-use crate::hub::{Input, Reader, Start};
+use crate::hub::{Input, Range, Reader, Start};
 
 impl World {
     fn join(&mut self, topics: &[usize], grants: Option<Vec<usize>>, start: Start, buffer_bytes: u64) -> usize {
@@ -241,7 +241,8 @@ fn a_stalled_client_keeps_no_event_alive() {
     world.clients[0].pace = Pace::Stopped;
     world.send_event(0, false);
     world.send_event(0, false);
-    let cut_in = Arc::downgrade(&world.history.range(0, true, 9).unwrap()[1]);
+    let range = Range { after: 0, from_earliest: true, announcements: false, count: 9 };
+    let cut_in = Arc::downgrade(&world.history.range(range).unwrap()[1]);
     world.pass(500);
     assert!(world.connections[stuck].blocked_ms.is_some() && cut_in.upgrade().is_some());
     (0..20).for_each(|_| world.send_event(0, false));

@@ -37,6 +37,7 @@ impl Rules {
                 heartbeat_ms: random.pick(&[0, 800, 3_000]),
                 write_timeout_ms: random.pick(&[0, 1_500, 6_000]),
                 lifetime_max_ms: random.pick(&[0, 0, 3_000, 15_000]),
+                announces: true,
             },
             retention: Retention {
                 events_max: random.pick(&[3, 40, 100_000]),
@@ -62,6 +63,7 @@ impl Rules {
                 heartbeat_ms: 0,
                 write_timeout_ms: 0,
                 lifetime_max_ms: 0,
+                announces: false,
             },
             retention: Retention { events_max: 100_000, bytes_max: 100_000_000, age_max_ms: None },
             slice_ns: 1_000_000,

@@ -196,9 +196,9 @@ impl World {
         history.append(&events, self.now.wall_ms);
         let (first, last) = history.bounds();
         assert!(
-            history.bytes() <= self.rules.retention.bytes_max
-                && (last + 1 - first) as usize <= self.rules.retention.events_max,
-            "bounded: history holds {} bytes and the events {first} to {last}",
+            history.bytes()[0] <= self.rules.retention.bytes_max
+                && history.counts()[0] <= self.rules.retention.events_max,
+            "bounded: history holds {:?} bytes and the events {first} to {last}",
             history.bytes()
         );
         drop(history);
@@ -269,7 +269,7 @@ impl World {
             None => Start::Live,
             Some(id) => {
                 let history = self.history.read().expect("nobody panics in between");
-                let found = history.find(id);
+                let found = history.find(id, false);
                 let expected = self.ledger.find(id, history.bounds().0);
                 assert_eq!(found, expected, "complete: what the id {id} names");
                 match found {

@@ -9,7 +9,7 @@ use super::refusal::{refusal, token_needed, try_later};
 use crate::http::cors::cors_fields;
 use crate::http::head::{BodyFraming, Head, Method, Version};
 use crate::http::response::ResponseHead;
-use crate::hub::{Found, Registration, Sink, Start};
+use crate::hub::{Found, Registration, Sink, Start, may_read_announcements};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::subscribe::Subscribe;
 use crate::protocol::token::{Access, Role};
@@ -62,7 +62,11 @@ pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<
     let mut start = Start::Live;
     if let Some(cursor) = cursor(head, request.last_event_id) {
         let (found, id) = match cursor {
-            Cursor::Id(id) => (context.find(&id).await, id),
+            Cursor::Id(id) => {
+                let announcements = settings.shard.announces
+                    && may_read_announcements(&request.matchers, access.as_deref(), &settings.hub);
+                (context.find(&id, announcements).await, id)
+            }
             Cursor::Unusable => (Found::Unknown, String::new()),
         };
         let before = match found {

@@ -32,6 +32,7 @@ impl Stage {
             heartbeat_ms: 0,
             write_timeout_ms: 0,
             lifetime_max_ms: 0,
+            announces: false,
         };
         Stage {
             shard: Shard::new(limits, hub.clone(), 0),

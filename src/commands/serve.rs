@@ -45,9 +45,6 @@ impl Serve {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        if config.subscriptions {
-            tracing::warn!("--subscriptions is accepted, but subscriptions are neither announced nor listed yet");
-        }
         config.open_data_folder()?;
         hub(config, &log)
     }

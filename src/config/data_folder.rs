@@ -202,7 +202,7 @@ fn io_error(path: &Path, why: &io::Error) -> DataFolderError {
 
 /// A fresh path below the system's folder for temporary files, for tests.
 #[cfg(test)]
-pub(super) fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("cinnabar-{name}-{}", to_hex(&random_key()[..8])))
 }
 

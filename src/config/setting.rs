@@ -237,8 +237,8 @@ pub const SETTINGS: &[Setting] = &[
         "",
         Switch,
         Value("false"),
-        "Announce subscriptions that start and end, and answer the subscription API. Not served yet: accepted, and \
-         said in the log.",
+        "Announce subscriptions that begin and end, and list them, to those whose tokens grant it. With a data folder, what \
+         a killed hub left open is ended by the next one.",
     ),
     Setting {
         dev_default: Some(Without("loopback origins")),

@@ -325,7 +325,9 @@ mod tests {
     fn announcements_have_a_fifth_and_push_out_nothing_else() {
         let mut history = history(20);
         (1..=3).for_each(|offset| drop(append(&mut history, offset, None)));
-        (4..=1_000).for_each(|offset| drop(announce(&mut history, offset)));
+        for offset in 4..=1_000 {
+            announce(&mut history, offset);
+        }
         append(&mut history, 1_001, None);
         assert_eq!(history.counts(), [4, 4]);
         assert_eq!(history.bounds(), (1, 1_001));

@@ -16,6 +16,7 @@ mod presence;
 use std::collections::VecDeque;
 
 use super::batch::{Batch, Part, Write};
+use super::event::Event;
 use super::schedule::Schedule;
 use super::selector::{Resolution, Selectors};
 use super::slab::Slab;
@@ -163,6 +164,11 @@ impl Shard {
     /// Newest offset in the tail.
     pub fn head(&self) -> u64 {
         self.tail.head()
+    }
+
+    /// The newest event there has been, unless there was none.
+    pub fn newest(&self) -> Option<&Event> {
+        self.tail.newest()
     }
 
     /// Streams and reserved slots.

@@ -18,13 +18,15 @@ struct Entry {
 pub(crate) struct Tail {
     entries: VecDeque<Entry>,
     head: u64,
+    /// Kept also when it is too large to stay: the next one comes after it.
+    newest: Option<Arc<Event>>,
     bytes_end: u64,
     bytes_max: u64,
 }
 
 impl Tail {
     pub(crate) fn new(head: u64, bytes_max: usize) -> Tail {
-        Tail { entries: VecDeque::new(), head, bytes_end: 0, bytes_max: bytes_max as u64 }
+        Tail { entries: VecDeque::new(), head, newest: None, bytes_end: 0, bytes_max: bytes_max as u64 }
     }
 
     /// Newest offset held or, of an empty tail, the one before the next.
@@ -40,6 +42,7 @@ impl Tail {
     pub(crate) fn push(&mut self, event: Arc<Event>) {
         assert_eq!(event.offset, self.head + 1, "order: the log is gap-free and in order");
         self.head = event.offset;
+        self.newest = Some(event.clone());
         let start = self.bytes_end;
         self.bytes_end += event.cost_bytes() as u64;
         self.entries.push_back(Entry { event, start });
@@ -58,6 +61,10 @@ impl Tail {
     pub(crate) fn get(&self, offset: u64) -> Option<&Arc<Event>> {
         let index = offset.checked_sub(self.first())?;
         self.entries.get(usize::try_from(index).ok()?).map(|entry| &entry.event)
+    }
+
+    pub(crate) fn newest(&self) -> Option<&Event> {
+        self.newest.as_deref()
     }
 
     pub(crate) fn bytes(&self) -> u64 {

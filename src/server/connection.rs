@@ -17,6 +17,7 @@ use crate::http::body::{BodyDecoder, BodyError};
 use crate::http::head::{self, HeadStatus, Version};
 use crate::http::problem::problem;
 use crate::http::response::{CONTINUE, reason};
+use crate::protocol::frame::LAST_CHUNK;
 use crate::server::guests::Phase;
 use crate::server::routes::{self, Answer};
 use crate::server::shard::Context;
@@ -211,6 +212,26 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
                 wire.flush().await?;
             }
             if keep_alive { Ok(None) } else { Err(End::Close) }
+        }
+        Answer::Listing(response, mut listing) => {
+            response.encode_stream(head.version, &context.date(), &mut wire.output);
+            let chunked = head.version == Version::Http11;
+            while let Some(piece) = listing.next(context).await {
+                if chunked {
+                    wire.output.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                }
+                wire.output.extend_from_slice(&piece);
+                if chunked {
+                    wire.output.extend_from_slice(b"\r\n");
+                }
+                wire.flush().await?;
+                // As long as the client takes what it asked for, it has time for the rest.
+                wire.registered.enter(Phase::Answer);
+            }
+            if chunked {
+                wire.output.extend_from_slice(LAST_CHUNK);
+            }
+            Err(End::Close)
         }
         Answer::Raw(bytes) => {
             wire.output.extend_from_slice(&bytes);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::hub::{Event, Found, HistoryChunk, HistoryError, SlotId};
+use crate::server::census::{Answer, Question};
 use crate::server::compile::Compiled;
 use crate::server::sys::EventFd;
 
@@ -29,6 +30,10 @@ pub(crate) enum Message {
     History(SlotId, Result<HistoryChunk, HistoryError>),
     /// A subscription whose patterns were compiled elsewhere.
     Compiled(Ticket, Compiled),
+    /// Another shard asks who is subscribed to what.
+    Asked { shard: usize, ticket: Ticket, question: Box<Question> },
+    /// A shard's answer to that.
+    Answered(Ticket, Answer),
     /// Stop: no new requests, end the streams.
     Stop,
 }
@@ -70,6 +75,13 @@ impl Inbox {
         let (queue, receiver) = bounded(INBOX_MESSAGES_MAX);
         let bell = Arc::new(Bell { fd: EventFd::new(0)?, rung: AtomicBool::new(false) });
         Ok((Inbox { queue, bell: bell.clone() }, receiver, bell))
+    }
+
+    /// Sends if there is room: for shards, which wait for nobody.
+    pub(crate) fn offer(&self, message: Message) -> Result<(), TrySendError<Message>> {
+        let sent = self.queue.try_send(message);
+        self.bell.ring();
+        sent
     }
 
     /// Sends, waiting for room if there is none; a shard that has ended swallows it.

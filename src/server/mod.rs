@@ -4,6 +4,7 @@
 //! who gets which event (that is `hub`) or what a request means (`protocol`, `http`): it moves bytes and time.
 
 mod backbone;
+mod census;
 mod clock;
 mod compile;
 mod connection;
@@ -12,6 +13,7 @@ mod inbox;
 mod listen;
 mod memory;
 mod peers;
+mod presence;
 mod ration;
 mod recall;
 mod replies;

@@ -23,12 +23,14 @@ const COMMIT_EVENTS_MAX: usize = 1024;
 
 struct Append {
     draft: Draft,
-    shard: usize,
-    ticket: Ticket,
+    /// The shard and its task that wait for the answer.
+    asker: Option<(usize, Ticket)>,
 }
 
 enum Order {
     Append(Append),
+    /// The hub's own events, all together, and who is to be told when they are in the log.
+    Announce(Vec<Draft>, Sender<()>),
     /// Trim what has aged.
     Trim,
     Stop,
@@ -54,7 +56,7 @@ impl SequencerHandle {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(QueueFull(draft));
         }
-        self.queue.try_send(Order::Append(Append { draft, shard, ticket })).map_err(|error| {
+        self.queue.try_send(Order::Append(Append { draft, asker: Some((shard, ticket)) })).map_err(|error| {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             match error {
                 TrySendError::Full(Order::Append(append)) | TrySendError::Disconnected(Order::Append(append)) => {
@@ -63,6 +65,12 @@ impl SequencerHandle {
                 _ => unreachable!("what comes back is what was sent"),
             }
         })
+    }
+
+    /// Queues announcements, waiting for room; not for a shard to call.
+    pub(crate) fn announce(&self, drafts: Vec<Draft>, done: Sender<()>) {
+        self.queued_bytes.fetch_add(drafts.iter().map(Draft::cost_bytes).sum(), Ordering::Relaxed);
+        let _ = self.queue.send(Order::Announce(drafts, done));
     }
 
     /// Drops what has aged, now and then.
@@ -117,6 +125,7 @@ impl Sequencer {
     /// Works until told to stop.
     pub(crate) fn run(mut self, shards: &[Inbox]) {
         let mut appends = Vec::with_capacity(COMMIT_EVENTS_MAX);
+        let mut announced = Vec::new();
         let mut stopping = false;
         while !stopping {
             let Ok(order) = self.orders.recv() else {
@@ -126,6 +135,10 @@ impl Sequencer {
             while let Some(order) = next.take() {
                 match order {
                     Order::Append(append) => appends.push(append),
+                    Order::Announce(drafts, done) => {
+                        appends.extend(drafts.into_iter().map(|draft| Append { draft, asker: None }));
+                        announced.push(done);
+                    }
                     Order::Trim => self.trim(),
                     Order::Stop => stopping = true,
                 }
@@ -136,6 +149,9 @@ impl Sequencer {
             if !appends.is_empty() {
                 self.commit(&mut appends, shards);
             }
+            for done in announced.drain(..) {
+                let _ = done.send(());
+            }
         }
     }
 
@@ -144,10 +160,12 @@ impl Sequencer {
         let mut bytes = 0;
         let mut answers: Vec<Vec<(Ticket, Arc<Event>)>> = vec![Vec::new(); shards.len()];
         let mut events = Vec::with_capacity(appends.len());
-        for Append { draft, shard, ticket } in appends.drain(..) {
+        for Append { draft, asker } in appends.drain(..) {
             bytes += draft.cost_bytes();
             let event = self.log.append(draft, now_ms);
-            answers[shard].push((ticket, event.clone()));
+            if let Some((shard, ticket)) = asker {
+                answers[shard].push((ticket, event.clone()));
+            }
             events.push(event);
         }
         self.history.write().expect("no holder of the history lock panics").append(&events, now_ms);

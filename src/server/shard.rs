@@ -14,19 +14,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
-use crossbeam_channel::{Receiver, Sender as QueueSender};
+use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
 use monoio::net::UnixStream;
 use socket2::SockRef;
 
 use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::VerdictCache;
+use crate::server::census::{self, Letters};
 use crate::server::clock::Clock;
 use crate::server::compile::{Compiled, Job};
 use crate::server::connection;
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
-use crate::server::inbox::{Bell, Message};
+use crate::server::inbox::{Bell, Inbox, Message};
 use crate::server::peers::Peers;
+use crate::server::presence::{FromShard, SubscriberIds};
 use crate::server::ration::Ration;
 use crate::server::recall::{Find, Questions, Read};
 use crate::server::replies::Replies;
@@ -79,6 +81,9 @@ pub(crate) struct ShardParts {
     pub(crate) finder: QueueSender<Find>,
     pub(crate) reader: QueueSender<Read>,
     pub(crate) compiler: QueueSender<Job>,
+    pub(crate) announcer: QueueSender<FromShard>,
+    pub(crate) subscriber_ids: Arc<SubscriberIds>,
+    pub(crate) neighbours: Vec<Inbox>,
     pub(crate) driver: Driver,
     pub(crate) connections_max: usize,
     pub(crate) guest_limits: GuestLimits,
@@ -96,6 +101,12 @@ pub(crate) struct Context {
     pub(crate) found: Replies<Found>,
     compiled: Replies<Compiled>,
     compiler: QueueSender<Job>,
+    announcer: QueueSender<FromShard>,
+    /// Drawn from the shard while the announcer's queue was full.
+    unannounced: RefCell<Option<FromShard>>,
+    pub(crate) subscriber_ids: Arc<SubscriberIds>,
+    letters: Letters,
+    answered: Replies<census::Answer>,
     pub(crate) verdicts: RefCell<VerdictCache>,
     pub(crate) guests: RefCell<Guests>,
     /// Bytes of request bodies in memory, and of updates that wait for the sequencer's queue.
@@ -183,6 +194,37 @@ impl Context {
         let job = Job { shard: self.index, ticket: reply.ticket(), query: query.into() };
         self.compiler.try_send(job).ok()?;
         Some(reply.await)
+    }
+
+    /// Asks a shard, which may be this one, who is subscribed to what.
+    pub(crate) async fn ask(&self, shard: usize, question: census::Question) -> census::Answer {
+        let reply = self.answered.expect();
+        let question = Box::new(question);
+        self.letters.send(shard, Message::Asked { shard: self.index, ticket: reply.ticket(), question });
+        reply.await
+    }
+
+    /// Shards there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.letters.shards()
+    }
+
+    /// The id of the newest event, all that was acknowledged included; `None` before the first one.
+    pub(crate) fn last_event_id(&self) -> Option<String> {
+        self.take_in_messages(self.messages.len(), self.now());
+        self.shard.borrow().newest().map(|event| event.id().to_owned())
+    }
+
+    /// Tells the announcer who came and went, as far as it has room.
+    fn announce(&self) {
+        let mut unannounced = self.unannounced.borrow_mut();
+        let mut shard = self.shard.borrow_mut();
+        while let Some(next) = unannounced.take().or_else(|| Some((self.index, shard.announcement()?))) {
+            if let Err(TrySendError::Full(next)) = self.announcer.try_send(next) {
+                *unannounced = Some(next);
+                break;
+            }
+        }
     }
 
     /// Waits until no shard is overloaded, or some time has passed: whether there is room.
@@ -302,6 +344,7 @@ impl Context {
             self.sender.borrow_mut().send(&shard, &mut batch);
             shard.handle(Input::Sent(batch), now);
         }
+        let announces = shard.has_announcements() || self.unannounced.borrow().is_some();
         let overloaded = shard.overloaded();
         let busy = shard.busy() || !self.messages.is_empty();
         if let Some(deadline_ms) = self.streams_end_ms.get()
@@ -313,6 +356,9 @@ impl Context {
             self.bell.ring();
         }
         drop(shard);
+        if announces {
+            self.announce();
+        }
         self.carry_out();
         self.shared.set_overloaded(self.index, overloaded);
         if !overloaded && self.waiting.get() > 0 {
@@ -337,6 +383,11 @@ impl Context {
             }
             Message::Found(ticket, found) => self.found.answer(ticket, found),
             Message::Compiled(ticket, compiled) => self.compiled.answer(ticket, compiled),
+            Message::Asked { shard, ticket, question } => {
+                let answer = question.answer(&self.shard.borrow());
+                self.letters.send(shard, Message::Answered(ticket, answer));
+            }
+            Message::Answered(ticket, answer) => self.answered.answer(ticket, answer),
             Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
@@ -485,6 +536,7 @@ impl Context {
             self.guests.borrow_mut().dismiss_idle();
         }
         self.wake_listener();
+        self.letters.send_again();
         self.finds.ask_again();
         self.reads.ask_again();
         self.wake_waiters();
@@ -525,6 +577,7 @@ impl Context {
             && self.listener.borrow().is_none()
             && self.shard.borrow().live() == 0
             && self.guests.borrow().len() == 0
+            && self.messages.is_empty()
     }
 }
 
@@ -561,6 +614,11 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         found: Replies::new(),
         compiled: Replies::new(),
         compiler: parts.compiler,
+        announcer: parts.announcer,
+        unannounced: RefCell::new(None),
+        subscriber_ids: parts.subscriber_ids,
+        letters: Letters::new(parts.neighbours),
+        answered: Replies::new(),
         body_bytes: Rc::new(Cell::new(0)),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),

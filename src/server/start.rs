@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::config::data_folder::random_key;
 use crate::config::{Config, IoChoice};
 use crate::history::MemoryHistory;
 use crate::hub::Log;
@@ -18,6 +20,7 @@ use crate::server::compile;
 use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::memory::memory_bytes;
+use crate::server::presence::{self, Announcer, Journal, SubscriberIds};
 use crate::server::recall;
 use crate::server::sender::Sender;
 use crate::server::sequencer::Sequencer;
@@ -123,10 +126,16 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let cores = sys::cores();
 
     let mut inboxes = Vec::new();
-    let mut shards = Vec::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
+    let mut receivers = Vec::new();
+    for _ in 0..settings.shards {
         let (inbox, messages, bell) = Inbox::new().map_err(system("can't make a wake-up descriptor"))?;
         inboxes.push(inbox);
+        receivers.push((messages, bell));
+    }
+    let subscriber_ids = Arc::new(SubscriberIds::new(random_key()));
+    let (announcer, announcements) = presence::channel();
+    let mut shards = Vec::new();
+    for (index, (listener, (messages, bell))) in listeners.into_iter().zip(receivers).enumerate() {
         let parts = ShardParts {
             index,
             settings: settings.clone(),
@@ -139,6 +148,9 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             finder: finder.clone(),
             reader: reader.clone(),
             compiler: compiler.clone(),
+            announcer: announcer.clone(),
+            subscriber_ids: subscriber_ids.clone(),
+            neighbours: inboxes.clone(),
             driver,
             connections_max,
             guest_limits: guest_limits(descriptors, settings.shards),
@@ -148,7 +160,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         let spawned = spawn(format!("shard {index}"), move || shard_thread(parts, core, descriptors));
         shards.push(spawned.map_err(system("can't start a thread"))?);
     }
-    drop((finder, reader, compiler));
+    drop((finder, reader, compiler, announcer));
     let mut others = Vec::new();
     let mut spawn_other = |name: &str, body: Box<dyn FnOnce() + Send>| {
         others.push(spawn(name.into(), body).map_err(system("can't start a thread"))?);
@@ -166,6 +178,16 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         let (settings, shared, inboxes) = (settings.clone(), shared.clone(), inboxes.clone());
         let body = move || recall::read(&reads, &history, &settings.hub, &shared, &inboxes);
         spawn_other("history reader", Box::new(body))?;
+    }
+    if settings.shard.announces {
+        let announcer = Announcer {
+            hub: settings.hub.clone(),
+            ids: subscriber_ids,
+            sequencer: sequencer_handle.clone(),
+            shared: shared.clone(),
+            journal: config.data.as_deref().and_then(open_journal),
+        };
+        spawn_other("announcer", Box::new(move || announcer.run(&announcements)))?;
     }
     {
         let inboxes = inboxes.clone();
@@ -200,6 +222,14 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let (events, commits) = sequencer_counters.totals();
     tracing::info!(events, commits, "stopped");
     Ok(())
+}
+
+/// The journal of who is subscribed. A hub can do without.
+fn open_journal(folder: &Path) -> Option<Journal> {
+    let refused = |error: &io::Error| {
+        tracing::warn!(%error, "no journal of subscriptions is kept (another hub may use the data folder): after a crash some may seem to go on");
+    };
+    Journal::open(folder).inspect_err(refused).ok()
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {

@@ -22,4 +22,5 @@ mod slow;
 mod smuggling;
 mod start;
 mod subscribe;
+mod subscriptions;
 mod tokens;

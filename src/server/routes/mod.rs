@@ -4,6 +4,7 @@ mod access;
 mod publish;
 mod refusal;
 mod subscribe;
+mod subscriptions;
 
 use std::rc::Rc;
 
@@ -17,6 +18,8 @@ use publish::publish;
 use refusal::{not_allowed, refusal};
 pub(crate) use subscribe::Stream;
 use subscribe::subscribe;
+pub(crate) use subscriptions::Listing;
+use subscriptions::subscriptions;
 
 /// Methods of the hub's own resource.
 const HUB_METHODS: &str = "GET, HEAD, POST, OPTIONS";
@@ -31,6 +34,8 @@ pub(crate) enum Answer {
     Stream(Box<Stream>),
     /// Ready bytes, after which the connection closes.
     Raw(Vec<u8>),
+    /// A head, and a body made piece by piece, after which the connection closes.
+    Listing(ResponseHead, Box<Listing>),
 }
 
 /// Answers one request; `None`: the client is gone.
@@ -40,13 +45,15 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
         let detail = "in development mode the hub answers on localhost only; run `cinnabar serve` with --resource to serve other names";
         return Some(Answer::Response(refusal(421, detail)));
     }
-    if head.path != settings.hub.path() {
-        return Some(Answer::Response(elsewhere(context, head)));
-    }
+    let below = head.path.strip_prefix(settings.hub.path());
     let answered = match head.method {
+        _ if below.is_some_and(|below| below.starts_with('/')) => {
+            subscriptions(context, head, below.unwrap_or_default()).await
+        }
+        _ if below != Some("") => return Some(Answer::Response(elsewhere(context, head))),
         Method::Get | Method::Head => subscribe(context, head).await,
         Method::Post => publish(context, head, body).await?.map(Answer::Response),
-        Method::Options => Ok(Answer::Response(options(context, head))),
+        Method::Options => Ok(Answer::Response(options(context, head, HUB_METHODS))),
         Method::Query | Method::Other => Err(not_allowed(HUB_METHODS)),
     };
     let origin = head.get_str("origin");
@@ -56,6 +63,10 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
                 cors_fields(&settings.cors, origin, &mut response);
             }
             Answer::Response(response)
+        }
+        Ok(Answer::Listing(mut response, listing)) => {
+            cors_fields(&settings.cors, origin, &mut response);
+            Answer::Listing(response, listing)
         }
         Ok(other) => other,
     })
@@ -77,8 +88,8 @@ fn elsewhere(context: &Context, head: &Head<'_>) -> ResponseHead {
     }
 }
 
-fn options(context: &Context, head: &Head<'_>) -> ResponseHead {
-    let mut response = ResponseHead::new(204).field("Allow", HUB_METHODS);
+fn options(context: &Context, head: &Head<'_>, methods: &'static str) -> ResponseHead {
+    let mut response = ResponseHead::new(204).field("Allow", methods);
     preflight_fields(&context.settings().cors, head.get_str("origin"), &mut response);
     response
 }

@@ -13,7 +13,7 @@ use crate::hub::{Found, Registration, Sink, Start, may_read_announcements};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::subscribe::Subscribe;
 use crate::protocol::token::{Access, Role};
-use crate::server::compile;
+use crate::server::compile::{self, Compiled};
 use crate::server::shard::Context;
 
 /// An event stream about to begin.
@@ -43,12 +43,7 @@ pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<
         return Err(token_needed("an access token is needed to subscribe: this hub has no anonymous subscribers"));
     }
     let query = head.query.unwrap_or_default();
-    let parsed = if compile::may_be_slow(query) {
-        context.compile(query).await.ok_or_else(|| try_later(503, "too many patterns are waiting to be compiled", 1))?
-    } else {
-        Subscribe::from_query(query, &settings.hub, &settings.subscribe)
-    };
-    let request = parsed.map_err(|error| match error.may_pass() {
+    let request = read(context, query).await?.map_err(|error| match error.may_pass() {
         true => try_later(503, &error.to_string(), 5),
         false => refusal(400, &error.to_string()),
     })?;
@@ -94,6 +89,18 @@ pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<
     }
     let chunked = head.version == Version::Http11;
     Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers: request.matchers, access })))
+}
+
+/// Reads a query; one that may take long, elsewhere than on the loop.
+pub(super) async fn read(context: &Rc<Context>, query: &str) -> Result<Compiled, ResponseHead> {
+    if compile::may_be_slow(query) {
+        return context
+            .compile(query)
+            .await
+            .ok_or_else(|| try_later(503, "too many patterns are waiting to be compiled", 1));
+    }
+    let settings = context.settings();
+    Ok(Subscribe::from_query(query, &settings.hub, &settings.subscribe))
 }
 
 /// The cursor a request presents.

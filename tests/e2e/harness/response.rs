@@ -71,6 +71,12 @@ impl Response {
             .collect()
     }
 
+    /// The values of all `Link` headers.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let links = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case("link"));
+        links.map(|(_, value)| value.clone()).collect()
+    }
+
     pub(crate) fn is_chunked(&self) -> bool {
         self.list("transfer-encoding") == ["chunked"]
     }

@@ -1,0 +1,167 @@
+//! The announcer: it turns what the shards say of comers and goers into events, no faster than the log should take them.
+//!
+//! A beginning is in the journal before it is in the log, and an end is in the log before it is in the journal. So
+//! whatever happens in between, the next run knows whom to end: nobody is left that only seems to be there.
+
+mod ids;
+mod journal;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::hub::{Announcement, Draft, Subscriptions};
+use crate::protocol::subscription::{self, Subscription};
+use crate::protocol::topic::HubUrl;
+use crate::server::sequencer::SequencerHandle;
+use crate::server::shared::Shared;
+pub(crate) use ids::SubscriberIds;
+pub(crate) use journal::Journal;
+use journal::Left;
+
+/// Comers and goers that may wait for the announcer; a shard keeps the rest and tells it later.
+const WAITING_MAX: usize = 1024;
+/// Events handed to the sequencer at a time: what a publish may have to stand behind. One connection's go together.
+const BATCH_EVENTS: usize = 64;
+/// The announcer's share of the log: so many events a second.
+const EVENTS_PER_S_MAX: u32 = 4_000;
+/// How long the announcer steps back when the hub can't keep up.
+const STEP_BACK: Duration = Duration::from_millis(20);
+
+/// Somebody of a shard comes or goes.
+pub(crate) type FromShard = (usize, Announcement);
+
+/// The queue to the announcer.
+pub(crate) fn channel() -> (Sender<FromShard>, Receiver<FromShard>) {
+    bounded(WAITING_MAX)
+}
+
+/// See the module.
+pub(crate) struct Announcer {
+    pub(crate) hub: HubUrl,
+    pub(crate) ids: Arc<SubscriberIds>,
+    pub(crate) sequencer: SequencerHandle,
+    pub(crate) shared: Arc<Shared>,
+    /// `None`: nothing survives a restart, and there is nobody to tell.
+    pub(crate) journal: Option<Journal>,
+}
+
+impl Announcer {
+    /// Works until every shard has hung up or the hub has ended.
+    pub(crate) fn run(mut self, waiting: &Receiver<FromShard>) {
+        self.end_those_left();
+        let mut batch = Batch::default();
+        for first in waiting {
+            if self.shared.ended() {
+                return;
+            }
+            self.add(first, &mut batch);
+            while batch.drafts.len() < BATCH_EVENTS
+                && let Ok(next) = waiting.try_recv()
+            {
+                self.add(next, &mut batch);
+            }
+            self.announce(&mut batch);
+        }
+    }
+
+    /// What the previous run did not get to end, ends now.
+    fn end_those_left(&mut self) {
+        let Some(left) = self.journal.as_ref().map(Journal::left) else {
+            return;
+        };
+        let mut ended = 0;
+        let mut batch = Batch::default();
+        for Left { subscriber, address, document } in left {
+            batch.drafts.push(Draft::announcement(subscription::announcement(&address, document)));
+            batch.ended.push(subscriber);
+            ended += 1;
+            if batch.drafts.len() >= BATCH_EVENTS && !self.announce_left(&mut batch) {
+                return;
+            }
+        }
+        if !self.announce_left(&mut batch) {
+            return;
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.forget_left();
+        }
+        if ended > 0 {
+            tracing::info!(subscriptions = ended, "ended what the previous run left open");
+        }
+    }
+
+    /// Whether it could be done: the hub hasn't ended.
+    fn announce_left(&mut self, batch: &mut Batch) -> bool {
+        let done = self.commit(std::mem::take(&mut batch.drafts));
+        if let (true, Some(journal)) = (done, &mut self.journal) {
+            journal.ended_of_left(&batch.ended);
+        }
+        batch.ended.clear();
+        done
+    }
+
+    fn add(&self, (shard, announcement): FromShard, batch: &mut Batch) {
+        let Announcement { active, subscriptions: Subscriptions { id, matchers, access } } = announcement;
+        let subscriber = self.ids.name(shard, id);
+        for matcher in &matchers {
+            let payload = subscription::payload(access.as_deref(), matcher, &self.hub);
+            let subscription = Subscription { matcher, subscriber: &subscriber, active, payload };
+            if active && let Some(journal) = &self.journal {
+                let ending = Subscription { active: false, ..subscription };
+                journal.note_begun(&subscriber, &ending, &self.hub, &mut batch.begun);
+            }
+            batch.drafts.push(Draft::announcement(subscription.update(&self.hub)));
+        }
+        if !active {
+            batch.ended.push(subscriber);
+        }
+    }
+
+    fn announce(&mut self, batch: &mut Batch) {
+        if let Some(journal) = &mut self.journal {
+            journal.begun(&batch.begun);
+        }
+        batch.begun.clear();
+        if self.commit(std::mem::take(&mut batch.drafts))
+            && let Some(journal) = &mut self.journal
+        {
+            journal.ended(&batch.ended);
+        }
+        batch.ended.clear();
+    }
+
+    /// Puts events into the log and waits until they are there, and until more of them may follow. False: the hub has
+    /// ended.
+    fn commit(&self, drafts: Vec<Draft>) -> bool {
+        if drafts.is_empty() {
+            return !self.shared.ended();
+        }
+        let pause = Duration::from_secs(1) / EVENTS_PER_S_MAX * drafts.len() as u32;
+        while self.shared.overloaded() {
+            if self.shared.ended() {
+                return false;
+            }
+            thread::sleep(STEP_BACK);
+        }
+        let (done, committed) = bounded(1);
+        self.sequencer.announce(drafts, done);
+        if committed.recv().is_err() {
+            return false;
+        }
+        thread::sleep(pause);
+        true
+    }
+}
+
+/// Events that go together, and what the journal is told with them.
+#[derive(Default)]
+struct Batch {
+    drafts: Vec<Draft>,
+    /// Lines of the journal.
+    begun: Vec<u8>,
+    /// Subscribers.
+    ended: Vec<String>,
+}

@@ -1,0 +1,344 @@
+//! The API of active subscriptions (protocol §9): documents of who is subscribed to what.
+//!
+//! A list is read from the shards in pieces and written as they come, so that it is never whole in memory. The event its
+//! `Link` names is taken before the first shard is asked: whoever follows the announcements from there on ends up with
+//! what is true, however the list changed while it was written.
+
+use std::rc::Rc;
+
+use super::Answer;
+use super::access::access;
+use super::options;
+use super::refusal::{insufficient, not_allowed, refusal, token_needed, try_later};
+use super::subscribe::read;
+use crate::http::head::{Head, Method};
+use crate::http::response::ResponseHead;
+use crate::hub::{SlotId, Subscriptions};
+use crate::protocol::matcher::{MatchType, Matcher};
+use crate::protocol::subscription::{self, Resource, ResourceError, Subscription};
+use crate::protocol::token::Role;
+use crate::protocol::topic::{HubUrl, ParsedTopic};
+use crate::server::census::{self, Question};
+use crate::server::shard::Context;
+
+/// Methods of these resources.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+/// Subscribers asked of a shard at a time.
+const PIECE_SUBSCRIBERS: usize = 64;
+/// Subscriptions of one page at most, where a client asks for pages.
+const PAGE_MAX: usize = 1000;
+
+/// What is below the hub's own path.
+pub(super) async fn subscriptions(context: &Rc<Context>, head: &Head<'_>, below: &str) -> Result<Answer, ResponseHead> {
+    let settings = context.settings();
+    if !settings.shard.announces {
+        let detail = match Resource::parse(below) {
+            Err(ResourceError::Unknown) => format!("there is nothing here; the hub is at {}", settings.hub.path()),
+            _ => "this hub doesn't tell who is subscribed; it would if started with --subscriptions".to_owned(),
+        };
+        return Err(refusal(404, &detail));
+    }
+    let resource = Resource::parse(below).map_err(|error| match error {
+        ResourceError::Unknown => refusal(404, &error.to_string()),
+        ResourceError::Type(_) | ResourceError::Encoding(_) => refusal(400, &error.to_string()),
+    })?;
+    match head.method {
+        Method::Get | Method::Head => {}
+        Method::Options => return Ok(Answer::Response(options(context, head, METHODS))),
+        _ => return Err(not_allowed(METHODS)),
+    }
+    let (access, _) = access(context, head, Role::Subscriber).await?;
+    let access = access.ok_or_else(|| token_needed("an access token is needed to see who is subscribed"))?;
+    if !access.grants.may_subscribe(&ParsedTopic::new(head.path, &settings.hub)) {
+        let detail = format!("the access token does not grant subscribing to {:?}", head.path);
+        return Err(insufficient(&detail));
+    }
+    let last_event_id = context.last_event_id();
+    let last_event_id = last_event_id.as_deref().unwrap_or("earliest");
+    let tag = subscription::entity_tag(last_event_id);
+    let response = |status| {
+        ResponseHead::new(status)
+            .field("Link", subscription::link(&settings.hub, last_event_id))
+            .field("ETag", &tag)
+            .field("Cache-Control", "private, must-revalidate")
+            .field("Vary", "Authorization, Cookie")
+    };
+    if head.get_str("if-none-match").is_some_and(|tags| names(tags, &tag)) {
+        return Ok(Answer::Response(response(304)));
+    }
+    let ok = || response(200).field("Content-Type", "application/json");
+    let (kind, text) = match resource {
+        Resource::All => return collection(context, head, None, ok()).await,
+        Resource::Of { kind, text } => {
+            let matcher = wanted(context, kind, &text).await?;
+            return match matcher {
+                Some(matcher) => collection(context, head, Some(matcher), ok()).await,
+                // Nobody can have subscribed to what is no matcher.
+                None => Ok(Answer::Response(ok().body([&opening(head.path), CLOSING].concat()))),
+            };
+        }
+        Resource::One { kind, ref text, ref subscriber } => {
+            let found = match (wanted(context, kind, text).await?, context.subscriber_ids.find(subscriber)) {
+                (Some(matcher), Some((shard, id))) if shard < context.shards() => {
+                    one(context, shard, id, &matcher, &settings.hub).await
+                }
+                _ => None,
+            };
+            if let Some(document) = found {
+                return Ok(Answer::Response(ok().body(document)));
+            }
+            (kind, text.clone())
+        }
+    };
+    Err(refusal(
+        404,
+        &format!("there is no such subscription to {} {text:?} any more, or there never was", kind.name()),
+    ))
+}
+
+/// Whether an `If-None-Match` field names an entity tag (RFC 9110 §13.1.2, weak comparison).
+fn names(tags: &str, tag: &str) -> bool {
+    tags.trim() == "*" || tags.split(',').any(|other| other.trim().trim_start_matches("W/") == tag)
+}
+
+/// The matcher a path names; `None` if it is none. Patterns that may be slow to read are read elsewhere.
+async fn wanted(context: &Rc<Context>, kind: MatchType, text: &str) -> Result<Option<Matcher>, ResponseHead> {
+    let settings = context.settings();
+    if kind == MatchType::Exact {
+        return Ok(Matcher::parse(kind, text, &settings.hub).ok());
+    }
+    let query =
+        form_urlencoded::Serializer::new(String::new()).append_pair(&format!("match_{}", kind.name()), text).finish();
+    match read(context, &query).await? {
+        Ok(subscribe) => Ok(subscribe.matchers.into_iter().next()),
+        Err(error) if error.may_pass() => Err(try_later(503, &error.to_string(), 5)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The document of one subscription.
+async fn one(context: &Context, shard: usize, id: SlotId, matcher: &Matcher, hub: &HubUrl) -> Option<Vec<u8>> {
+    let census::Answer::Listed(found) = context.ask(shard, Question::One(id)).await else {
+        return None;
+    };
+    let subscriber = found.into_iter().next()?;
+    let mut pages = Pages::new(Some(matcher.clone()));
+    let mut out = Vec::new();
+    pages.write(context, hub, shard, &subscriber, &mut out);
+    (pages.written > 0).then_some(out)
+}
+
+/// All subscriptions, or those of one matcher: a number, a page, or all of them as one stream.
+async fn collection(
+    context: &Rc<Context>,
+    head: &Head<'_>,
+    matcher: Option<Matcher>,
+    response: ResponseHead,
+) -> Result<Answer, ResponseHead> {
+    let wish = Wish::from_query(head.query.unwrap_or_default(), context)?;
+    let opening = opening(head.path);
+    if wish.count {
+        let mut total = 0;
+        for shard in 0..context.shards() {
+            if let census::Answer::Count(count) = context.ask(shard, Question::Count(matcher.clone())).await {
+                total += count;
+            }
+        }
+        let before = opening.strip_suffix(LIST).unwrap_or(&opening);
+        let body = [before, format!("\"count\":{total}}}").as_bytes()].concat();
+        return Ok(Answer::Response(response.body(body)));
+    }
+    let mut pages = Pages { from: wish.after, limit: wish.limit, ..Pages::new(matcher) };
+    let mut body = opening;
+    if wish.limit.is_some() {
+        let mut response = response;
+        while let Some(piece) = pages.next(context).await {
+            body.extend_from_slice(&piece);
+        }
+        if let Some(next) = pages.cursor(context) {
+            let limit = wish.limit.unwrap_or_default();
+            response.add_field("Link", format!("<{}?limit={limit}&after={next}>; rel=\"next\"", head.path));
+        }
+        body.extend_from_slice(CLOSING);
+        return Ok(Answer::Response(response.body(body)));
+    }
+    if let Some(first) = pages.next(context).await {
+        body.extend_from_slice(&first);
+    }
+    if pages.done {
+        body.extend_from_slice(CLOSING);
+        return Ok(Answer::Response(response.body(body)));
+    }
+    if head.method == Method::Head {
+        // As long as the body would be, nobody knows before it is written.
+        let mut bytes = Vec::new();
+        response.encode_stream(head.version, &context.date(), &mut bytes);
+        return Ok(Answer::Raw(bytes));
+    }
+    Ok(Answer::Listing(response, Box::new(Listing { first: Some(body), pages, closed: false })))
+}
+
+/// What ends the members that come before the list.
+const LIST: &[u8] = b"\"subscriptions\":[";
+/// What ends a collection.
+const CLOSING: &[u8] = b"]}";
+
+/// A collection up to its first document; its id is the path it was asked for under.
+fn opening(path: &str) -> Vec<u8> {
+    let mut out = b"{\"id\":".to_vec();
+    serde_json::to_writer(&mut out, path).expect("writing to memory succeeds");
+    out.extend_from_slice(b",\"type\":\"subscriptions\",");
+    out.extend_from_slice(LIST);
+    out
+}
+
+/// How a collection is asked for.
+struct Wish {
+    count: bool,
+    limit: Option<usize>,
+    after: Place,
+}
+
+/// Where a list goes on: behind so many matchers of the subscriber in a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    shard: usize,
+    id: Option<SlotId>,
+    matchers: usize,
+}
+
+impl Wish {
+    fn from_query(query: &str, context: &Context) -> Result<Wish, ResponseHead> {
+        let mut wish = Wish { count: false, limit: None, after: Place::default() };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "count" => wish.count = true,
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+                    let detail = format!("limit is a number from 1 to {PAGE_MAX}; without it everything is listed");
+                    wish.limit = Some(limit.ok_or_else(|| refusal(400, &detail))?);
+                }
+                "after" => {
+                    let place = Place::parse(&value, context);
+                    let detail =
+                        "after is none of this hub's cursors; begin without it and follow the Link of rel=\"next\"";
+                    wish.after = place.ok_or_else(|| refusal(400, detail))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(wish)
+    }
+}
+
+impl Place {
+    fn parse(text: &str, context: &Context) -> Option<Place> {
+        let (name, matchers) = text.split_once('.')?;
+        let (shard, id) = context.subscriber_ids.find(name)?;
+        let place = Place { shard, id: Some(id), matchers: matchers.parse().ok()? };
+        (shard < context.shards()).then_some(place)
+    }
+}
+
+/// A walk through the subscriptions of all shards.
+struct Pages {
+    matcher: Option<Matcher>,
+    from: Place,
+    /// So many subscriptions at most.
+    limit: Option<usize>,
+    written: usize,
+    done: bool,
+}
+
+impl Pages {
+    fn new(matcher: Option<Matcher>) -> Pages {
+        Pages { matcher, from: Place::default(), limit: None, written: 0, done: false }
+    }
+
+    /// The next piece, not empty; `None` at the end or at the limit.
+    async fn next(&mut self, context: &Rc<Context>) -> Option<Vec<u8>> {
+        let settings = context.settings();
+        let mut out = Vec::new();
+        while out.is_empty() && !self.done && !self.is_full() {
+            if self.from.shard == context.shards() {
+                self.done = true;
+                break;
+            }
+            let question = Question::List {
+                matcher: self.matcher.clone(),
+                from: self.from.id.map_or(0, |id| id.slot),
+                // One of them may have been written already.
+                count: PIECE_SUBSCRIBERS + 1,
+            };
+            let census::Answer::Listed(subscribers) = context.ask(self.from.shard, question).await else {
+                break;
+            };
+            let shard = self.from.shard;
+            for subscriber in &subscribers {
+                if self.is_full() {
+                    break;
+                }
+                if self.from.id != Some(subscriber.id) {
+                    self.from = Place { shard, id: Some(subscriber.id), matchers: 0 };
+                }
+                self.write(context, &settings.hub, shard, subscriber, &mut out);
+            }
+            if !self.is_full() && subscribers.len() <= PIECE_SUBSCRIBERS {
+                self.from = Place { shard: shard + 1, ..Place::default() };
+            }
+            // Making documents is work too: the streams have their turn.
+            context.next_turn().await;
+        }
+        (!out.is_empty()).then_some(out)
+    }
+
+    fn is_full(&self) -> bool {
+        self.limit == Some(self.written)
+    }
+
+    /// Writes what a subscriber has that wasn't written yet.
+    fn write(&mut self, context: &Context, hub: &HubUrl, shard: usize, subscriber: &Subscriptions, out: &mut Vec<u8>) {
+        let name = context.subscriber_ids.name(shard, subscriber.id);
+        let access = subscriber.access.as_deref();
+        let wanted =
+            subscriber.matchers.iter().filter(|matcher| self.matcher.as_ref().is_none_or(|one| one == *matcher));
+        for matcher in wanted.skip(self.from.matchers) {
+            if self.limit == Some(self.written) {
+                break;
+            }
+            if self.written > 0 {
+                out.push(b',');
+            }
+            let payload = subscription::payload(access, matcher, hub);
+            Subscription { matcher, subscriber: &name, active: true, payload }.write(hub, out);
+            self.written += 1;
+            self.from.matchers += 1;
+        }
+    }
+
+    /// What leads to the next page, if there may be one.
+    fn cursor(&self, context: &Context) -> Option<String> {
+        let id = self.from.id.filter(|_| !self.done)?;
+        Some(format!("{}.{}", context.subscriber_ids.name(self.from.shard, id), self.from.matchers))
+    }
+}
+
+/// A collection on its way to a client.
+pub(crate) struct Listing {
+    first: Option<Vec<u8>>,
+    pages: Pages,
+    closed: bool,
+}
+
+impl Listing {
+    /// The next piece of the body.
+    pub(crate) async fn next(&mut self, context: &Rc<Context>) -> Option<Vec<u8>> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        if let Some(piece) = self.pages.next(context).await {
+            return Some(piece);
+        }
+        (!std::mem::replace(&mut self.closed, true)).then(|| CLOSING.to_vec())
+    }
+}

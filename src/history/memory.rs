@@ -162,6 +162,11 @@ impl MemoryHistory {
         (self.updates.dropped + 1, self.last)
     }
 
+    /// The newest offsets that have gone: of publishers' events, and of announcements. 0: none.
+    pub fn dropped(&self) -> [u64; 2] {
+        [self.updates.dropped, self.announcements.dropped]
+    }
+
     /// Bytes of publishers' events and of announcements, each counted against its own limit.
     pub fn bytes(&self) -> [usize; 2] {
         [self.updates.bytes, self.announcements.bytes]

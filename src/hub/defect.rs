@@ -30,6 +30,8 @@ pub(crate) enum Defect {
     SmallestOnly,
     /// Isolated: a socket that is full is tried again and again.
     SpinsOnBlocked,
+    /// Complete: the end of a subscription whose socket was full is not announced.
+    LeavesGhosts,
     /// Expiry: `exp` is not looked at.
     IgnoresExpiry,
 }

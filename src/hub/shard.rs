@@ -30,6 +30,8 @@ pub(super) use fan_out::{JUDGE_NS, PENDING_MAX, SEND_NS};
 pub use interface::{Counters, Input, Now, Output, Registration, ShardLimits, Start, TICK_MS};
 use part::part_bytes;
 use presence::Presence;
+#[cfg(test)]
+pub(super) use presence::STALE_MAX;
 pub use presence::{Announcement, Subscriptions};
 
 /// Who has taken nothing for so long is not waited for when the hub stops, tenths of seconds.

@@ -33,6 +33,9 @@ pub(crate) struct Census {
     /// Subscribers that are behind and wait for history.
     pub(crate) reading: usize,
     pub(crate) behind: usize,
+    /// Subscribers whose beginning or end waits to be announced.
+    pub(crate) begun: usize,
+    pub(crate) ended: usize,
 }
 
 impl Shard {
@@ -56,6 +59,8 @@ impl Shard {
             outputs: self.outputs.len(),
             cached_topics: self.selectors.cached_topics(),
             recent_patterns: self.selectors.recent_patterns(),
+            begun: self.presence.begun.len(),
+            ended: self.presence.ended.len(),
             ..Census::default()
         };
         let mut queued = HashSet::new();

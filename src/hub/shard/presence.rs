@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Shard;
+use crate::hub::defect::{Defect, planted};
 use crate::hub::subscriber::{SlotId, State, Subscriber};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
 
 /// Begun subscriptions waiting to be announced, beyond twice those that exist, before the list is cleared of what has gone.
-const STALE_MAX: usize = 1024;
+pub(in crate::hub) const STALE_MAX: usize = if cfg!(test) { 16 } else { 1024 };
 
 /// The subscriptions of one connection begin or end.
 #[derive(Debug)]
@@ -38,8 +39,8 @@ pub struct Subscriptions {
 /// What is still to be announced.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    begun: VecDeque<SlotId>,
-    ended: VecDeque<Subscriptions>,
+    pub(super) begun: VecDeque<SlotId>,
+    pub(super) ended: VecDeque<Subscriptions>,
     /// Turns between the two, so that neither waits for all of the other.
     ends_next: bool,
     /// Subscriptions that exist, announced or not.
@@ -101,7 +102,8 @@ impl Shard {
     pub(super) fn presence_ends(&mut self, slot: u32) {
         let subscriber = self.slab.at(slot);
         self.presence.subscriptions -= subscriber.places.as_slice().len();
-        if subscriber.announced {
+        let ghost = planted(Defect::LeavesGhosts) && subscriber.state == State::Behind;
+        if subscriber.announced && !ghost {
             let subscriptions = self.subscriptions_of(slot);
             self.presence.ended.push_back(subscriptions);
         }

@@ -40,6 +40,11 @@ fn complete_is_watched_for_a_lost_wake_up() {
 }
 
 #[test]
+fn complete_is_watched_for_a_subscription_that_never_ends() {
+    is_found(Defect::LeavesGhosts, "complete", any_world);
+}
+
+#[test]
 fn private_is_watched_on_replay_from_the_tail() {
     is_found(Defect::ReplaysPrivate, "private", any_world);
 }

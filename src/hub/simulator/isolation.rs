@@ -39,6 +39,7 @@ impl World {
             serial,
             topics: vec![topic],
             private: false,
+            announcement: false,
             id: None,
             event_type: None,
             data: format!("{serial} {}", "x".repeat(bytes)),

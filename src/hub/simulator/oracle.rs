@@ -14,6 +14,7 @@ pub(super) struct Publish {
     pub(super) serial: u64,
     pub(super) topics: Vec<usize>,
     pub(super) private: bool,
+    pub(super) announcement: bool,
     pub(super) id: Option<String>,
     pub(super) event_type: Option<String>,
     pub(super) data: String,
@@ -79,6 +80,11 @@ impl Ledger {
         }
     }
 
+    /// Whether history, having dropped the offsets up to these, has dropped this one.
+    pub(super) fn is_dropped(&self, offset: u64, [updates, announcements]: [u64; 2]) -> bool {
+        offset <= if self.entry(offset).publish.announcement { announcements } else { updates }
+    }
+
     fn entry(&self, offset: u64) -> &Entry {
         &self.entries[offset as usize - 1]
     }
@@ -113,13 +119,15 @@ pub(super) struct Due {
     has: u64,
     /// Nothing up to here is owed.
     clear: u64,
+    /// What had gone when it was told that it gets what is kept: updates, and announcements, up to these.
+    gone: [u64; 2],
     pub(super) received: u64,
 }
 
 impl Due {
     pub(super) fn new(interest: Interest, start: Option<u64>) -> Due {
         let clear = start.unwrap_or(0);
-        Due { interest, start, has: clear, clear, received: 0 }
+        Due { interest, start, has: clear, clear, gone: [0; 2], received: 0 }
     }
 
     pub(super) fn start(&self) -> Option<u64> {
@@ -131,10 +139,11 @@ impl Due {
         self.has
     }
 
-    /// A connection that asked for everything kept gets what follows this offset.
-    pub(super) fn starts_after(&mut self, offset: u64) {
+    /// A connection that asked for everything kept gets updates after the first of these, and announcements after the
+    /// second.
+    pub(super) fn starts_after(&mut self, gone: [u64; 2]) {
         if self.start.is_none() {
-            *self = Due::new(self.interest.clone(), Some(offset));
+            *self = Due { gone, ..Due::new(self.interest.clone(), Some(gone[0].min(gone[1]))) };
         }
     }
 
@@ -145,7 +154,10 @@ impl Due {
         }
         while self.clear < through.min(ledger.head()) {
             let publish = &ledger.entry(self.clear + 1).publish;
-            if self.interest.wants(publish) && self.interest.may_read(publish) {
+            if !ledger.is_dropped(self.clear + 1, self.gone)
+                && self.interest.wants(publish)
+                && self.interest.may_read(publish)
+            {
                 return Some(self.clear + 1);
             }
             self.clear += 1;

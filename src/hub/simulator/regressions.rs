@@ -30,6 +30,7 @@ impl World {
             serial,
             topics: vec![topic],
             private,
+            announcement: false,
             id: None,
             event_type: None,
             data: format!("{serial} {}", "x".repeat(100)),

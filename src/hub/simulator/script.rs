@@ -1,11 +1,13 @@
 //! What happens in a world: chance picks one thing after the other; then everybody settles down, is compared with the
 //! oracle, and leaves.
 
+use std::collections::HashSet;
+
 use super::client::{Edge, Pace, Phase};
 use super::oracle::Publish;
 use super::trace::note;
 use super::turn::FRAME_BYTES_MAX;
-use super::universe::Universe;
+use super::universe::{ANNOUNCED, Universe};
 use super::world::World;
 use crate::hub::Input;
 
@@ -100,7 +102,8 @@ impl World {
         let count = self.random.pick(&[1, 1, 1, 2, 3]);
         let all = Universe::get().topics.len();
         // The first topic is the one most clients ask for. The same one twice is allowed.
-        (0..count).map(|_| if self.random.chance(300) { 0 } else { self.random.below(all) }).collect()
+        let drawn = (0..count).map(|_| if self.random.chance(300) { 0 } else { self.random.below(all) });
+        drawn.map(|topic| if topic == ANNOUNCED { 0 } else { topic }).collect()
     }
 
     /// Publishes to topics with data of about so many bytes.
@@ -123,6 +126,7 @@ impl World {
             serial,
             topics,
             private: self.random.chance(300),
+            announcement: false,
             id,
             event_type: self.random.chance(100).then(|| "change".to_owned()),
             data,
@@ -234,6 +238,12 @@ impl World {
         }
         self.rest();
         let head = self.ledger.head();
+        let open = self.held.iter().map(|&at| &self.connections[at]).filter(|connection| connection.open());
+        let open: HashSet<_> = open.map(|connection| (connection.shard, connection.slot)).collect();
+        assert!(
+            !self.rules.limits.announces || self.announced == open,
+            "complete: those who are there are those announced"
+        );
         for &at in &self.held {
             let connection = &mut self.connections[at];
             if connection.open() {
@@ -279,6 +289,11 @@ impl World {
             for shard in 0..self.nodes.len() {
                 busy |= self.turn(shard);
             }
+            for shard in 0..self.nodes.len() {
+                while self.announce(shard) {
+                    busy = true;
+                }
+            }
             let waiting = |node: &super::world::Node| {
                 !node.inbox.is_empty() || !node.returned.is_empty() || !node.ready.is_empty()
             };
@@ -323,6 +338,7 @@ impl World {
         self.stepped_ms = Some(self.now.mono_ms);
         self.pass(2_500);
         self.rest();
+        assert!(self.stopping || self.announced.is_empty(), "complete: {:?} never went", self.announced);
         assert!(self.held.is_empty(), "bounded: connections {:?} were never closed", self.held);
         for (shard, node) in self.nodes.iter().enumerate() {
             let census = node.shard.census();

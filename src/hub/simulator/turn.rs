@@ -7,7 +7,7 @@ use super::world::{Question, World};
 use crate::hub::batch::VISIT_BYTES_MAX;
 use crate::hub::history::CHUNK_EVENTS_MAX;
 use crate::hub::pattern_index::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
-use crate::hub::shard::{JUDGE_NS, PENDING_MAX, SEND_NS};
+use crate::hub::shard::{JUDGE_NS, PENDING_MAX, SEND_NS, STALE_MAX};
 use crate::hub::{Batch, Input, Outcome, Output, Sink, TICK_MS, VISIT_PARTS_MAX};
 
 /// No frame in this world is larger.
@@ -54,6 +54,7 @@ impl World {
             self.input(shard, Input::Sent(batch));
         }
         self.carry_out(shard);
+        while self.random.chance(500) && self.announce(shard) {}
         let node = &mut self.nodes[shard];
         node.turns += 1;
         node.overloaded = node.shard.overloaded();
@@ -107,13 +108,13 @@ impl World {
 
     /// A stream is ended for a reason only.
     fn check_reason(&mut self, at: usize) {
-        let kept = self.history.read().expect("nobody panics in between").bounds().0;
+        let dropped = self.history.read().expect("nobody panics in between").dropped();
         let connection = &mut self.connections[at];
         // A socket that was full in the middle of an event keeps no event alive.
         let next = connection.due.owed(&self.ledger, u64::MAX);
         let cut = !connection.chunked || !connection.wire.between_chunks();
-        let cut_off = cut && next.is_some_and(|next| next < kept)
-            || connection.wire.at_end_of_chunk() && connection.due.last() < kept;
+        let cut_off = cut && next.is_some_and(|next| next == 0 || self.ledger.is_dropped(next, dropped))
+            || connection.wire.at_end_of_chunk() && dropped.iter().any(|&gone| connection.due.last() <= gone);
         let connection = &self.connections[at];
         let limits = &self.rules.limits;
         let age_ms = self.now.mono_ms - connection.opened.mono_ms;
@@ -276,7 +277,9 @@ impl World {
             && census.recent_patterns <= PATTERN_LOG_MAX
             && census.backlog_events <= CHUNK_EVENTS_MAX
             && census.reading <= waiting + self.nodes[shard].returned.len()
-            && census.outputs == 0;
+            && census.outputs == 0
+            && census.ended <= self.announced.len()
+            && census.begun <= 2 * census.live + STALE_MAX + 1;
         assert!(holds, "bounded: {census:?}");
         // One visit more than the slice had room for, and that looks at 65 events of each of five selectors.
         let judged_max = self.rules.slice_ns as usize / JUDGE_NS as usize + 5 * (VISIT_PARTS_MAX + 1);

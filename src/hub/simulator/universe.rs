@@ -6,7 +6,7 @@ use crate::protocol::matcher::{MatchType, Matcher};
 use crate::protocol::topic::{HubUrl, Topic};
 
 const HUB: &str = "https://hub.example/.well-known/mercure";
-const TOPICS: [&str; 18] = [
+const TOPICS: [&str; 19] = [
     "https://sim.example/books/1",
     "https://sim.example/books/2",
     "https://sim.example/books/3",
@@ -25,6 +25,8 @@ const TOPICS: [&str; 18] = [
     "urn:sim:2",
     // No URL: only its own text and `*` match it.
     "http://[broken",
+    // What the hub says of somebody's subscription; nobody publishes to it.
+    "/.well-known/mercure/subscriptions/exact/x/y",
     // Nobody asks for it by name.
     "https://sim.example/quiet",
 ];
@@ -56,6 +58,8 @@ pub(super) struct Universe {
     pub(super) stray: usize,
 }
 
+/// The topic of announcements.
+pub(super) const ANNOUNCED: usize = TOPICS.len() - 2;
 /// Matcher 0 is `*`, the next ones are the topics' own, in order; then come patterns.
 pub(super) const ANY: usize = 0;
 /// Where the patterns begin.
@@ -70,7 +74,8 @@ impl Universe {
 
     fn make() -> Universe {
         let hub = HubUrl::parse(HUB).expect("a hub's URL");
-        let topics = TOPICS.map(|text| Topic::parse(text, &hub).expect("a topic")).to_vec();
+        let topics = TOPICS.map(|text| Topic::parse(text, &hub).unwrap_or_else(|_| Topic::of_hub(text))).to_vec();
+        assert!(Topic::reserved(topics[ANNOUNCED].as_str(), &hub), "the one that nobody can publish to");
         let mut texts = vec![(MatchType::Exact, "*".to_owned())];
         texts.extend(TOPICS.map(|text| (MatchType::Exact, text.to_owned())));
         texts.extend(PATTERNS.map(|text| (MatchType::UrlPattern, text.to_owned())));

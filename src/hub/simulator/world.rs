@@ -1,23 +1,25 @@
 //! The hub around the shards, without threads: a sequencer, a memory history and its readers, queues between them that
 //! are as slow as chance will have it, and a clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, RwLock};
 
 use super::client::{Client, Connection, Edge, Phase};
-use super::oracle::{Due, Ledger, Publish};
+use super::oracle::{Due, Interest, Ledger, Publish};
 use super::random::Random;
 use super::rules::Rules;
 use super::trace::note;
-use super::universe::Universe;
+use super::universe::{ANNOUNCED, Universe};
 use crate::history::MemoryHistory;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::{
-    Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard, Sink, SlotId,
-    SocketId, Start, TICK_MS, read,
+    Announcement, Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard, Sink,
+    SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
 };
 use crate::protocol::event_id::IdCipher;
 use crate::protocol::grants::Grants;
+use crate::protocol::matcher::Matcher;
+use crate::protocol::subscription::may_match_announcements;
 use crate::protocol::token::Access;
 use crate::protocol::update::Update;
 
@@ -68,6 +70,8 @@ pub(super) struct World {
     /// Connections that the hub still holds.
     pub(super) held: Vec<usize>,
     pub(super) by_slot: HashMap<(usize, SlotId), usize>,
+    /// Whose subscriptions have been announced and not ended.
+    pub(super) announced: HashSet<(usize, SlotId)>,
     published: u64,
     answered: u64,
     lost: u64,
@@ -94,6 +98,7 @@ impl World {
             connections: Vec::new(),
             held: Vec::new(),
             by_slot: HashMap::new(),
+            announced: HashSet::new(),
             published: 0,
             answered: 0,
             lost: 0,
@@ -136,6 +141,7 @@ impl World {
         self.queue.clear();
         self.questions.clear();
         self.by_slot.clear();
+        self.announced.clear();
         for connection in std::mem::take(&mut self.held) {
             self.connections[connection].closed = true;
         }
@@ -157,15 +163,48 @@ impl World {
         self.published += 1;
         let universe = Universe::get();
         let topics = publish.topics.iter().map(|&topic| universe.topics[topic].clone());
-        let draft = Draft::new(Update {
+        let update = Update {
             topics: topics.collect(),
             data: publish.data.clone(),
             private: publish.private,
             id: publish.id.clone(),
             event_type: publish.event_type.clone(),
             retry: None,
-        });
+        };
+        let draft = if publish.announcement { Draft::announcement(update) } else { Draft::new(update) };
         self.queue.push_back((publish, draft));
+        true
+    }
+
+    /// Draws an announcement from a shard and publishes it. False: there was none.
+    pub(super) fn announce(&mut self, shard: usize) -> bool {
+        let Some(Announcement { active, subscriptions }) = self.nodes[shard].shard.announcement() else {
+            return false;
+        };
+        let who = (shard, subscriptions.id);
+        note(|| format!("{:>6} announced {who:?} {active}", self.now.mono_ms));
+        if active {
+            let connection = &self.connections[self.by_slot[&who]];
+            assert!(connection.shut_ms.is_none(), "visible: who has gone is said to have come");
+            let universe = Universe::get();
+            let matchers = &self.clients[connection.client].interest.matchers;
+            let matchers: Vec<&Matcher> = matchers.iter().map(|&at| &universe.matchers[at]).collect();
+            assert!(subscriptions.matchers.iter().eq(matchers), "visible: what is subscribed to is another thing");
+            assert!(self.announced.insert(who), "order: {who:?} comes twice");
+        } else {
+            assert!(self.announced.remove(&who), "order: {who:?} goes and never came, or goes twice");
+        }
+        let serial = self.serial();
+        let publish = Publish {
+            serial,
+            topics: vec![ANNOUNCED],
+            private: true,
+            announcement: true,
+            id: None,
+            event_type: Some("mercure".to_owned()),
+            data: format!("{serial} {active}"),
+        };
+        self.publish(publish);
         true
     }
 
@@ -197,7 +236,9 @@ impl World {
         let (first, last) = history.bounds();
         assert!(
             history.bytes()[0] <= self.rules.retention.bytes_max
-                && history.counts()[0] <= self.rules.retention.events_max,
+                && history.counts()[0] <= self.rules.retention.events_max
+                && history.counts()[1] <= (self.rules.retention.events_max / 5).max(1)
+                && history.bytes()[1] <= self.rules.retention.bytes_max / 5,
             "bounded: history holds {:?} bytes and the events {first} to {last}",
             history.bytes()
         );
@@ -247,15 +288,21 @@ impl World {
     pub(super) fn answer_question(&mut self, at: usize) {
         let question = self.questions.swap_remove(at);
         let Question { shard, id, after, from_earliest, filter, connection } = question;
-        let first = self.history.read().expect("nobody panics in between").bounds().0;
-        let answer = read(&self.history, after, from_earliest, &filter, &Universe::get().hub);
+        let [updates, announcements] = self.history.read().expect("nobody panics in between").dropped();
+        let hub = &Universe::get().hub;
+        let answer = read(&self.history, after, from_earliest, &filter, hub);
+        let reads = may_read_announcements(&filter.matchers, filter.access.as_deref(), hub);
         let connection = &mut self.connections[connection];
         match &answer {
-            Ok(_) if from_earliest => connection.due.starts_after(first - 1),
+            Ok(_) if from_earliest => connection.due.starts_after([updates, announcements]),
             Ok(_) => {}
             Err(HistoryError::Trimmed) => {
                 let lacks = connection.settled.max(connection.due.start().unwrap_or(0));
-                assert!(first > lacks + 1, "complete: told that events are gone, but has {lacks} and {first} is kept");
+                let gone = if reads { updates.max(announcements) } else { updates };
+                assert!(
+                    gone > lacks,
+                    "complete: told that events are gone, but has {lacks}, and only those up to {gone} are"
+                );
                 connection.trimmed = true;
             }
         }
@@ -264,13 +311,21 @@ impl World {
 
     /// What the server does with a request: the cursor is looked up.
     pub(super) fn admit(&mut self, client: usize) {
+        let universe = Universe::get();
         let who = &mut self.clients[client];
+        let Interest { matchers, grants } = &who.interest;
+        let may_match = |at: &usize| may_match_announcements(&universe.matchers[*at], &universe.hub);
+        let reads =
+            matchers.iter().any(may_match) && grants.as_ref().is_some_and(|grants| grants.iter().any(may_match));
         let start = match &who.cursor {
             None => Start::Live,
             Some(id) => {
                 let history = self.history.read().expect("nobody panics in between");
-                let found = history.find(id, false);
-                let expected = self.ledger.find(id, history.bounds().0);
+                let found = history.find(id, reads);
+                let expected = match self.ledger.find(id, history.bounds().0) {
+                    Found::At(offset) if reads && offset < history.dropped()[1] => Found::Earliest,
+                    expected => expected,
+                };
                 assert_eq!(found, expected, "complete: what the id {id} names");
                 match found {
                     Found::At(offset) => Start::After(offset),

@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::report::{Report, median};
 use crate::server::Server;
-use crate::swarm::Swarm;
+use crate::swarm::{Plan, Swarm};
 use crate::sys;
 
 /// A broadcast that stops moving for so long has failed.
@@ -70,8 +70,19 @@ impl Lane {
         size: usize,
         progress: &mut Progress,
     ) -> anyhow::Result<Self> {
+        Self::hub_with(common, server, &common.plan(server, connections, 1), size, progress)
+    }
+
+    /// The same with subscribers of one's own plan.
+    pub(crate) fn hub_with(
+        common: &Common,
+        server: &Server,
+        plan: &Plan,
+        size: usize,
+        progress: &mut Progress,
+    ) -> anyhow::Result<Self> {
         progress.part("hub");
-        let swarm = Swarm::open(&common.plan(server, connections, 1), progress)?;
+        let swarm = Swarm::open(plan, progress)?;
         let publisher = Publisher::connect(&common.post(server, &[size]), 0)?;
         Ok(Self { name: "hub", source: Source::Hub(Box::new(publisher)), swarm, trouble: None })
     }

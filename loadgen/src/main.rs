@@ -32,7 +32,7 @@ use std::sync::OnceLock;
 use clap::{Parser, Subcommand};
 
 use crate::floor::FloorServer;
-use crate::scenario::{BareFloor, Broadcast, Idle, Many, Pause, Receive, Saturate, Slow, Stalled};
+use crate::scenario::{BareFloor, Broadcast, Idle, Many, Pause, Presence, Receive, Saturate, Slow, Stalled};
 
 /// The soft descriptor limit this program was started with: children get it back.
 static SOFT_DESCRIPTOR_LIMIT: OnceLock<u64> = OnceLock::new();
@@ -59,6 +59,7 @@ enum Command {
     Stalled(Stalled),
     Pause(Pause),
     Many(Many),
+    Presence(Presence),
     #[command(hide = true)]
     FloorServer(FloorServer),
     #[command(hide = true)]
@@ -90,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Stalled(scenario) => (scenario.common(), scenario.run()?),
         Command::Pause(scenario) => (scenario.common(), scenario.run()?),
         Command::Many(scenario) => (scenario.common(), scenario.run()?),
+        Command::Presence(scenario) => (scenario.common(), scenario.run()?),
     };
     report.print();
     if let Some(path) = &common.json {

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 
 use crate::publisher::Post;
 use crate::server::Server;
-use crate::swarm::Plan;
+use crate::swarm::{Plan, Requests};
+use crate::sys;
 
 /// Which hub, and how to talk to it.
 #[derive(Args, Clone, Debug)]
@@ -69,13 +71,25 @@ impl Common {
     pub(crate) fn plan(&self, server: &Server, connections: usize, publishers: usize) -> Plan {
         Plan {
             address: server.target.address,
-            request: server.target.subscribe_request(&self.topic, None),
+            requests: Requests::Same(server.target.subscribe_request(&self.topic, None)),
             connections,
             threads: self.client_threads.unwrap_or_else(cores),
             cpus: self.client_cpus.clone(),
             poll: Duration::from_micros(self.poll_us),
             publishers,
         }
+    }
+
+    /// Subscribers with a topic and a token of their own each, at a hub that this program started.
+    pub(crate) fn own_plan(&self, server: &Server, connections: usize) -> anyhow::Result<Plan> {
+        let issuer = server.issuer.as_ref().context("tokens can only be made for a hub started with --hub")?;
+        let now_s = sys::unix_seconds();
+        let requests = (0..connections).map(|place| {
+            let topic = format!("{}/{place}", self.topic);
+            let token = issuer.mint_for("subscribe", &topic, &format!("somebody {place}"), now_s);
+            server.target.subscribe_request(&topic, Some(&token))
+        });
+        Ok(Plan { requests: Requests::Own(requests.collect()), ..self.plan(server, connections, 1) })
     }
 
     /// Publishes to the topic at a server.

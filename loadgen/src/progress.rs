@@ -21,6 +21,11 @@ impl Progress {
         Self { terminal: std::io::stderr().is_terminal(), shown_ns: sys::now_ns(), dirty: false, prefix: String::new() }
     }
 
+    /// Shows nothing: for what goes on beside something else.
+    pub(crate) fn quiet() -> Self {
+        Self { terminal: false, shown_ns: u64::MAX / 2, dirty: false, prefix: String::new() }
+    }
+
     /// Names the part of the run that comes now.
     pub(crate) fn part(&mut self, name: impl Into<String>) {
         self.prefix = name.into();
@@ -30,7 +35,7 @@ impl Progress {
     pub(crate) fn show(&mut self, state: impl FnOnce() -> String) {
         let interval = if self.terminal { TERMINAL_INTERVAL_NS } else { PLAIN_INTERVAL_NS };
         let now = sys::now_ns();
-        if now - self.shown_ns < interval {
+        if now.saturating_sub(self.shown_ns) < interval {
             return;
         }
         self.shown_ns = now;

@@ -60,6 +60,8 @@ pub(crate) struct Server {
     pid: Option<u32>,
     /// Where it is.
     pub(crate) target: Target,
+    /// Who makes tokens for subscribers, if this program started the hub.
+    pub(crate) issuer: Option<Issuer>,
     /// A token that may publish.
     pub(crate) token: Option<String>,
     said: Arc<Mutex<Said>>,
@@ -79,7 +81,15 @@ impl Server {
             Self::launch(shell, common.verbose)?
         } else {
             let url = common.url.as_deref().context("say which hub: --hub, --spawn or --url")?;
-            Self { child: None, pid: None, target: Target::parse(url)?, token: None, said: Arc::default(), data: None }
+            Self {
+                child: None,
+                pid: None,
+                target: Target::parse(url)?,
+                issuer: None,
+                token: None,
+                said: Arc::default(),
+                data: None,
+            }
         };
         if let Some(url) = &common.url {
             server.target = Target::parse(url)?;
@@ -104,7 +114,8 @@ impl Server {
         command.arg("--anonymous").arg("--data").arg(&data).args(extra).args(&common.hub_args).stdin(Stdio::null());
         let mut server = Self::launch(command, common.verbose)?;
         server.data = Some(data);
-        server.token = Some(mint(ISSUER, SECRET, resource));
+        server.token = Some(mint(ISSUER, SECRET, resource.clone()));
+        server.issuer = Some(Issuer { name: ISSUER.to_owned(), secret: SECRET.to_owned(), audience: resource });
         Ok(server)
     }
 
@@ -120,6 +131,7 @@ impl Server {
             child: Some(child),
             pid: Some(pid),
             target: Target { address: ([127, 0, 0, 1], 0).into(), authority: String::new(), path: String::new() },
+            issuer: None,
             token: None,
             said,
             data: None,

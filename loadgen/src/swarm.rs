@@ -34,11 +34,29 @@ const REST: Duration = Duration::from_millis(20);
 /// Latencies are kept in microseconds up to ten minutes.
 const LATENCY_US_MAX: u64 = 600_000_000;
 
+/// What the subscribers ask for.
+#[derive(Clone, Debug)]
+pub(crate) enum Requests {
+    /// All the same.
+    Same(Vec<u8>),
+    /// Each something of its own, by its place in the swarm.
+    Own(Arc<[Vec<u8>]>),
+}
+
+impl Requests {
+    fn of(&self, place: usize) -> &[u8] {
+        match self {
+            Requests::Same(request) => request,
+            Requests::Own(requests) => &requests[place],
+        }
+    }
+}
+
 /// What to open and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
-    pub(crate) request: Vec<u8>,
+    pub(crate) requests: Requests,
     pub(crate) connections: usize,
     /// At least so many threads; more when the connections need them.
     pub(crate) threads: usize,
@@ -219,7 +237,9 @@ struct Worker {
     plan: Plan,
     shared: Arc<Shared>,
     epoll: Epoll,
-    /// The places in the swarm that are this thread's.
+    /// The places in the swarm that are this thread's: the first one, and how far apart they are.
+    spread: (usize, usize),
+    /// Those not connected yet.
     places: std::iter::StepBy<std::ops::Range<usize>>,
     subscribers: Vec<Subscriber>,
     /// The newest sequence number per publisher, `plan.publishers` for each subscriber.
@@ -234,7 +254,7 @@ impl Worker {
         let places = (index..plan.connections).step_by(count);
         let subscribers = Vec::with_capacity(places.len());
         let last = vec![0; places.len() * plan.publishers];
-        Ok(Self { epoll: Epoll::new()?, plan, shared, places, subscribers, last, opening: 0 })
+        Ok(Self { epoll: Epoll::new()?, plan, shared, spread: (index, count), places, subscribers, last, opening: 0 })
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
@@ -295,7 +315,8 @@ impl Worker {
                 }
                 latency.saturating_record(now_ns.saturating_sub(sent_ns) / 1000);
             };
-            match self.subscribers[token].visit(ready.hung_up(), &self.plan.request, buffer, last, &mut record) {
+            let request = self.plan.requests.of(self.spread.0 + token * self.spread.1);
+            match self.subscribers[token].visit(ready.hung_up(), request, buffer, last, &mut record) {
                 Visit::Pending => {}
                 Visit::Opened(count) => {
                     self.opening -= 1;

@@ -20,18 +20,23 @@ pub(crate) struct Issuer {
 impl Issuer {
     /// A token that may do this action (`publish` or `subscribe`) on every topic.
     pub(crate) fn mint(&self, action: &str, now_s: u64) -> String {
+        self.mint_for(action, "*", "loadgen", now_s)
+    }
+
+    /// A token of somebody who may do this action on one topic.
+    pub(crate) fn mint_for(&self, action: &str, topic: &str, subject: &str, now_s: u64) -> String {
         let header = json!({"typ": "at+jwt", "alg": "HS256"});
         let claims = json!({
             "iss": self.name,
             "aud": self.audience,
-            "sub": "loadgen",
+            "sub": subject,
             "client_id": "loadgen",
             "iat": now_s,
             "exp": now_s + LIFETIME_S,
             "authorization_details": [{
                 "type": "https://mercure.rocks/authorization-detail",
                 "actions": [action],
-                "topics": [{"match": "*"}],
+                "topics": [{"match": topic}],
             }],
         });
         let signed = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::report::Report;
 use crate::scenario::stop;
 use crate::server::Server;
-use crate::swarm::{Plan, Swarm};
+use crate::swarm::{Plan, Requests, Swarm};
 use crate::sys::{self, Signal};
 use crate::target::Target;
 
@@ -203,7 +203,7 @@ impl Receive {
         let target = Target::parse(&self.url)?;
         let plan = Plan {
             address: target.address,
-            request: target.subscribe_request(&self.topic, None),
+            requests: Requests::Same(target.subscribe_request(&self.topic, None)),
             connections: 1,
             threads: 1,
             cpus: Vec::new(),

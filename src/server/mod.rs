@@ -7,6 +7,7 @@ mod backbone;
 mod clock;
 mod compile;
 mod connection;
+mod discovery;
 mod guests;
 mod inbox;
 mod listen;

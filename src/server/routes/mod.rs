@@ -1,6 +1,8 @@
 //! What each request gets: which resource, which rules, which answer.
 
 mod access;
+mod fields;
+mod form_body;
 mod publish;
 mod refusal;
 mod subscribe;
@@ -8,18 +10,22 @@ mod subscribe;
 use std::rc::Rc;
 
 use crate::http::authority;
-use crate::http::cors::{cors_fields, preflight_fields};
+use crate::http::cors::cors_fields;
 use crate::http::head::{Head, Method};
+use crate::http::problem::point_to_metadata;
 use crate::http::response::ResponseHead;
 use crate::server::connection::Body;
+use crate::server::discovery::Metadata;
+use crate::server::settings::Settings;
 use crate::server::shard::Context;
+use fields::{HUB_METHODS, READ_METHODS, hub_fields, options};
 use publish::publish;
 use refusal::{not_allowed, refusal};
 pub(crate) use subscribe::Stream;
 use subscribe::subscribe;
 
-/// Methods of the hub's own resource.
-const HUB_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+/// How long the metadata may be kept by whoever asked for it.
+const METADATA_CACHE_CONTROL: &str = "public, max-age=3600";
 /// The page at `/`.
 const PAGE: &str = include_str!("../page.html");
 
@@ -36,24 +42,31 @@ pub(crate) enum Answer {
 /// Answers one request; `None`: the client is gone.
 pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Body<'_>) -> Option<Answer> {
     let settings = context.settings();
-    if settings.dev && head.host.is_some_and(|host| !authority::is_loopback(host)) {
-        let detail = "in development mode the hub answers on localhost only; run `cinnabar serve` with --resource to serve other names";
-        return Some(Answer::Response(refusal(421, detail)));
+    if let Err(response) = check_host(&settings, head) {
+        return Some(Answer::Response(response));
     }
     if head.path != settings.hub.path() {
-        return Some(Answer::Response(elsewhere(context, head)));
+        let mut response = elsewhere(&settings, head);
+        if head.method != Method::Options {
+            cors_fields(&settings.cors, head.get_str("origin"), &mut response);
+        }
+        return Some(Answer::Response(response));
     }
     let answered = match head.method {
-        Method::Get | Method::Head => subscribe(context, head).await,
+        Method::Get | Method::Head => subscribe(context, head, None).await,
+        Method::Query => match form_body::of_query(head, body).await? {
+            Ok(form) => subscribe(context, head, Some(form)).await,
+            Err(response) => Err(response),
+        },
         Method::Post => publish(context, head, body).await?.map(Answer::Response),
-        Method::Options => Ok(Answer::Response(options(context, head))),
-        Method::Query | Method::Other => Err(not_allowed(HUB_METHODS)),
+        Method::Options => Ok(Answer::Response(options(&settings, head, HUB_METHODS))),
+        Method::Other => Err(not_allowed(HUB_METHODS)),
     };
-    let origin = head.get_str("origin");
     Some(match answered {
         Ok(Answer::Response(mut response)) | Err(mut response) => {
-            if head.method != Method::Options {
-                cors_fields(&settings.cors, origin, &mut response);
+            hub_fields(&settings, head, &mut response);
+            if let Some(metadata) = &settings.discovery.metadata {
+                point_to_metadata(&mut response, &metadata.url);
             }
             Answer::Response(response)
         }
@@ -61,24 +74,51 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
     })
 }
 
+/// Whether the request is for one of the names the hub has. Without `--public-url` whoever is in front decides that, but
+/// in development mode: a page of any origin could reach the hub by a name that leads to this machine.
+fn check_host(settings: &Settings, head: &Head<'_>) -> Result<(), ResponseHead> {
+    let listed = head.host.is_some_and(|host| settings.public_hosts.allows(host));
+    if settings.dev && !listed && head.host.is_some_and(|host| !authority::is_loopback(host)) {
+        let detail = "in development mode the hub answers on localhost only; run `cinnabar serve` with --resource to serve other names";
+        return Err(refusal(421, detail));
+    }
+    if !settings.dev && !listed && !settings.public_hosts.is_empty() {
+        let detail = "the hub doesn't answer under this host name; the operator lists its names with --public-url";
+        return Err(refusal(421, detail));
+    }
+    Ok(())
+}
+
 /// Everything that isn't the hub's own resource.
-fn elsewhere(context: &Context, head: &Head<'_>) -> ResponseHead {
+fn elsewhere(settings: &Settings, head: &Head<'_>) -> ResponseHead {
+    if let Some(metadata) = settings.discovery.metadata.as_ref().filter(|metadata| metadata.path == head.path) {
+        return describe(settings, head, metadata);
+    }
     match (head.path, head.method) {
         ("/", Method::Get | Method::Head) => {
-            let page = PAGE.replace("{{hub}}", context.settings().hub.path());
+            let page = PAGE.replace("{{hub}}", settings.hub.path());
             ResponseHead::new(200)
                 .field("Content-Type", "text/html; charset=utf-8")
                 .field("Cache-Control", "no-store")
+                .field("Link", &settings.discovery.link)
                 .body(page)
         }
-        ("/", _) => not_allowed("GET, HEAD"),
+        ("/", Method::Options) => options(settings, head, READ_METHODS),
+        ("/", _) => not_allowed(READ_METHODS),
         ("*", Method::Options) => ResponseHead::new(204).field("Allow", HUB_METHODS),
-        _ => refusal(404, &format!("there is nothing here; the hub is at {}", context.settings().hub.path())),
+        _ => refusal(404, &format!("there is nothing here; the hub is at {}", settings.hub.path())),
     }
 }
 
-fn options(context: &Context, head: &Head<'_>) -> ResponseHead {
-    let mut response = ResponseHead::new(204).field("Allow", HUB_METHODS);
-    preflight_fields(&context.settings().cors, head.get_str("origin"), &mut response);
-    response
+/// The protected-resource metadata, which needs no token.
+fn describe(settings: &Settings, head: &Head<'_>, metadata: &Metadata) -> ResponseHead {
+    match head.method {
+        Method::Get | Method::Head => ResponseHead::new(200)
+            .field("Content-Type", "application/json")
+            .field("Cache-Control", METADATA_CACHE_CONTROL)
+            .field("Link", &settings.discovery.link)
+            .body(metadata.document.as_str()),
+        Method::Options => options(settings, head, READ_METHODS),
+        _ => not_allowed(READ_METHODS),
+    }
 }

@@ -15,6 +15,7 @@ mod dev;
 mod discovery;
 mod http;
 mod lifecycle;
+mod migrate;
 mod negotiation;
 mod prelude;
 mod private;

@@ -11,22 +11,23 @@ fn head_is_get_without_a_body_everywhere() {
     let bad = ("Authorization", "Bearer bad");
     let accept = ("Accept", "text/html");
     let stream = query(&[("match", "urn:a")]);
-    let cases: &[(&str, &[(&str, &str)], u16)] = &[
-        ("/", &[], 200),
-        (METADATA, &[], 200),
-        ("/nowhere", &[], 404),
-        (&stream, &[bad], 401),
-        (&stream, &[accept], 406),
-        (HUB, &[], 400),
-        (HUB, &[("Origin", LISTED)], 400),
+    let cases = [
+        ("/", None, 200),
+        (METADATA, None, 200),
+        ("/nowhere", None, 404),
+        (stream.as_str(), Some(bad), 401),
+        (stream.as_str(), Some(accept), 406),
+        (HUB, None, 400),
+        (HUB, Some(("Origin", LISTED)), 400),
     ];
-    for (target, headers, status) in cases {
-        let get = hub.request("GET", target, headers);
+    for (target, header, status) in cases {
+        let headers: Vec<_> = header.into_iter().collect();
+        let get = hub.request("GET", target, &headers);
         let mut client = hub.connect();
-        client.request("HEAD", target, &[headers, [("Connection", "close")].as_slice()].concat(), None);
+        client.request("HEAD", target, &[headers.as_slice(), &[("Connection", "close")]].concat(), None);
         let head = client.response("HEAD");
         client.expect_closed();
-        assert_eq!((get.status, head.status), (*status, *status), "{target} {headers:?}");
+        assert_eq!((get.status, head.status), (status, status), "{target} {headers:?}");
         assert!(!get.body.is_empty(), "{target}");
         for name in ["content-type", "cache-control", "link", "www-authenticate", "access-control-allow-origin"] {
             assert_eq!(get.header(name), head.header(name), "{target} {headers:?}");

@@ -210,7 +210,7 @@ fn unfinished_queries_take_no_room_from_publishes() {
         .collect();
     let large = "y".repeat(900_000);
     for _ in 0..8 {
-        hub.say("urn:a", &large);
+        assert_eq!(hub.post(&publisher(), &[("topic", "urn:a"), ("data", &large)]).status, 200);
     }
     drop(clients);
 }

@@ -79,7 +79,7 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
 fn check_host(settings: &Settings, head: &Head<'_>) -> Result<(), ResponseHead> {
     let listed = head.host.is_some_and(|host| settings.public_hosts.allows(host));
     if settings.dev && !listed && head.host.is_some_and(|host| !authority::is_loopback(host)) {
-        let detail = "in development mode the hub answers on localhost only; run `cinnabar serve` with --resource to serve other names";
+        let detail = "in development mode the hub answers on localhost only; name other hosts with --public-url, or leave --dev out";
         return Err(refusal(421, detail));
     }
     if !settings.dev && !listed && !settings.public_hosts.is_empty() {

@@ -4,8 +4,9 @@ use super::event_stream;
 
 /// The shortest comment: a colon and a line end.
 pub const PADDING_BYTES_MIN: usize = 2;
-/// More than any buffer of a proxy that is worth filling.
-pub const PADDING_BYTES_MAX: usize = 64 * 1024;
+/// Small enough for the send buffer of a socket that has sent nothing yet: as a rule the hub keeps none of it even for a client
+/// that never reads.
+pub const PADDING_BYTES_MAX: usize = 16 * 1024;
 
 /// The first bytes of a stream's body, made once and copied behind each response head: an idle stream keeps nothing of
 /// them. Empty unless asked for.

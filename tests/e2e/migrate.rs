@@ -8,6 +8,9 @@ const PAGE: &str = include_str!("../../docs/migrate-from-mercure.md");
 const LOGIN_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
 const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
 
+/// Settings the page names that this hub has yet to get.
+const SETTINGS_TO_COME: [&str; 4] = ["--compat", "--admin", "--publisher-jwks-url", "--subscriber-jwks-url"];
+
 /// The one fenced block of this language.
 fn block(language: &str) -> &'static str {
     let fence = format!("```{language}\n");
@@ -121,4 +124,18 @@ fn the_migration_page_has_every_directive_and_variable_of_the_reference() {
         });
         assert!(in_a_table, "{name}");
     }
+}
+
+#[test]
+fn the_migration_page_names_settings_that_exist() {
+    let help = Launch::bare().args(&["serve", "--help"]).output("").stdout;
+    let help = String::from_utf8(help).expect("help in UTF-8");
+    let known: Vec<&str> = help.split_whitespace().map(|word| word.split(['[', '=']).next().unwrap_or(word)).collect();
+    let mut named = 0;
+    for span in PAGE.split('`').skip(1).step_by(2).filter(|span| span.starts_with("--")) {
+        let flag = span.split_whitespace().next().expect("a word");
+        assert!(known.contains(&flag) || SETTINGS_TO_COME.contains(&flag), "{flag}");
+        named += 1;
+    }
+    assert!(named > 20, "only {named} were found");
 }

@@ -41,8 +41,8 @@ fn the_default_retry_is_said_once_and_is_no_event() {
 
 #[test]
 fn padding_comes_before_the_retry_and_an_ended_stream_ends_whole() {
-    let mut hub = Hub::start(&["--anonymous", "--retry", "2s", "--padding", "64KiB"]);
-    let beginning = first_bytes(&hub, "HTTP/1.0", 65_536 + 12);
+    let mut hub = Hub::start(&["--anonymous", "--retry", "2s", "--padding", "16KiB"]);
+    let beginning = first_bytes(&hub, "HTTP/1.0", 16_384 + 12);
     assert!(beginning.starts_with(":  ") && beginning.ends_with("  \nretry: 2000\n"));
     let mut stream = hub.subscribe(&[("match", "urn:a")]);
     hub.say("urn:a", "1");
@@ -76,7 +76,7 @@ fn head_has_no_body_to_pad() {
 
 #[test]
 fn amounts_that_make_no_sense_are_refused() {
-    for (flag, value) in [("--padding", "1"), ("--padding", "65KiB"), ("--retry", "1ms"), ("--retry", "25d")] {
+    for (flag, value) in [("--padding", "1"), ("--padding", "17KiB"), ("--retry", "1ms"), ("--retry", "25d")] {
         let said = Launch::keyed().args(&[flag, value]).refused();
         assert!(said.contains(&format!("`{flag}` is `{value}`")), "{said}");
     }

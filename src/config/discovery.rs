@@ -13,6 +13,7 @@ use url::{Position, Url};
 pub(super) fn public_hosts(
     resolved: &Resolved,
     hub: &HubUrl,
+    dev: bool,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> HostList {
@@ -28,7 +29,8 @@ pub(super) fn public_hosts(
     }
     let hosts = HostList::of_urls(&urls);
     let own = &hub.url()[Position::BeforeHost..Position::AfterPort];
-    if !hosts.is_empty() && !hosts.allows(own) {
+    let answered = hosts.allows(own) || (dev && authority::is_loopback(own));
+    if !hosts.is_empty() && !answered {
         warnings.push(format!(
             "{} doesn't name {own}, the host of the resource: requests for it are answered 421",
             place()
@@ -113,8 +115,12 @@ mod tests {
 
     #[test]
     fn a_resource_elsewhere_is_worth_a_warning() {
-        let config = load(&[("public-url", "http://inside:3000")]).unwrap();
-        assert!(config.warnings.iter().any(|warning| warning.contains("hub.example")), "{:?}", config.warnings);
+        let warned = |config: Config| config.warnings.iter().any(|warning| warning.contains("answered 421"));
+        assert!(warned(load(&[("public-url", "http://inside:3000")]).unwrap()));
+        // Development mode answers loopback names besides.
+        let dev =
+            [("dev", "true"), ("public-url", "https://tunnel.example")].map(|(name, word)| (name, vec![word.into()]));
+        assert!(!warned(Config::load(flags(dev), []).unwrap()));
     }
 
     #[test]

@@ -219,7 +219,8 @@ impl Reader<'_> {
         let issuers = issuer::build(self.resolved, tables, &mut self.refusals);
         let named = self.switch("authorization-server");
         let authorization_servers = discovery::authorization_servers(self.resolved, named, tables, &mut self.refusals);
-        let public_hosts = discovery::public_hosts(self.resolved, &hub_url, &mut self.refusals, &mut self.warnings);
+        let public_hosts =
+            discovery::public_hosts(self.resolved, &hub_url, dev, &mut self.refusals, &mut self.warnings);
         let anonymous = self.switch("anonymous");
         self.nobody(dev, anonymous, &issuers, !tables.is_empty());
         let cookie_name = self.one("cookie-name", parse_cookie_name).unwrap_or_default();

@@ -36,6 +36,7 @@ publisher = { key_file = \"app.secret\" }   # a shared secret, HS256 unless said
 [[issuer]]
 id = \"https://login.example\"
 subscriber = { key_file = \"login.pem\", algorithms = [\"EdDSA\"] }
+authorization_server = true               # named in the hub's metadata (RFC 9728)
 ```
 
 `key` holds the key itself instead of `key_file`. Key sets (`jwks_url`) aren't supported yet and are refused.

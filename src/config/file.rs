@@ -8,7 +8,7 @@ use crate::protocol::token::Role;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-const ISSUER_KEYS: &[&str] = &["id", "publisher", "subscriber"];
+const ISSUER_KEYS: &[&str] = &["id", "publisher", "subscriber", "authorization_server"];
 const ROLE_KEYS: &[&str] = &["key", "key_file", "jwks_url", "algorithms"];
 
 /// What was found in the file.
@@ -30,6 +30,8 @@ pub(super) struct IssuerTable {
     pub(super) id: String,
     pub(super) publisher: Option<RoleTable>,
     pub(super) subscriber: Option<RoleTable>,
+    /// Whether the metadata names it.
+    pub(super) authorization_server: bool,
 }
 
 /// Its `publisher` or `subscriber`.
@@ -143,6 +145,7 @@ impl Reader<'_> {
     fn issuer(&mut self, table: Table) {
         let mut id = None;
         let mut roles = [None, None];
+        let mut authorization_server = false;
         for (key, value) in table {
             match (key.as_str(), value) {
                 ("id", Value::String(text)) if !text.is_empty() => id = Some(text),
@@ -150,6 +153,10 @@ impl Reader<'_> {
                 ("id", other) => self.wrong_kind("issuer.id", kind_of(&other), "a text"),
                 ("publisher", Value::Table(table)) => roles[0] = Some(self.role(Role::Publisher, table)),
                 ("subscriber", Value::Table(table)) => roles[1] = Some(self.role(Role::Subscriber, table)),
+                ("authorization_server", Value::Boolean(named)) => authorization_server = named,
+                ("authorization_server", other) => {
+                    self.wrong_kind("issuer.authorization_server", kind_of(&other), "true or false");
+                }
                 ("publisher" | "subscriber", other) => {
                     self.wrong_kind(&format!("issuer.{key}"), kind_of(&other), "a table, such as { key = \"…\" }");
                 }
@@ -158,7 +165,7 @@ impl Reader<'_> {
         }
         let [publisher, subscriber] = roles;
         match id {
-            Some(id) => self.found.issuers.push(IssuerTable { id, publisher, subscriber }),
+            Some(id) => self.found.issuers.push(IssuerTable { id, publisher, subscriber, authorization_server }),
             None => self.refuse(Refusal::IssuerWithoutId { path: self.path.to_owned() }),
         }
     }

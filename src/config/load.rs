@@ -1,6 +1,7 @@
 //! From words to types: `Config`, and the refusal of what is unknown, unreadable or unsafe.
 
 use super::amount::{self, AmountError};
+use super::discovery;
 use super::environment;
 use super::file::{self, IssuerTable};
 use super::issuer;
@@ -10,8 +11,10 @@ use super::setting::Kind;
 use super::value::{
     local_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of, without_credentials,
 };
+use crate::http::host_list::HostList;
 use crate::http::origin::OriginList;
 use crate::protocol::keys::SigningKey;
+use crate::protocol::prelude::{PADDING_BYTES_MAX, PADDING_BYTES_MIN};
 use crate::protocol::token::{Issuer, TokenRules};
 use crate::protocol::topic::{HUB_PATH, HubUrl};
 use std::ffi::OsString;
@@ -22,6 +25,9 @@ use std::time::Duration;
 
 /// Bytes of a publish's body at most: as an event it can be seven times as long, and frames count in 32 bits.
 const BODY_BYTES_MAX: usize = 256 << 20;
+
+/// Clients count the time to reconnect in milliseconds, and some overflow after three weeks.
+const RETRY_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// More event loops than this are a slip.
 const SHARDS_MAX: usize = 1024;
@@ -40,6 +46,10 @@ pub struct Config {
     /// The hub's public URL, which is `resource` as a URL: the path it answers at, and the base of relative topics and
     /// patterns.
     pub hub_url: HubUrl,
+    /// The hosts requests must be for; empty leaves that to whoever is in front.
+    pub public_hosts: HostList,
+    /// The issuers that the hub's metadata names as authorization servers.
+    pub authorization_servers: Vec<String>,
     /// Who may issue tokens; development mode adds its own (`open_data_folder`).
     pub issuers: Vec<Issuer>,
     /// Whether subscribers may come without a token.
@@ -61,6 +71,10 @@ pub struct Config {
     pub heartbeat: Option<Duration>,
     /// How long a stream may last; none leaves it to the token's `exp`.
     pub max_lifetime: Option<Duration>,
+    /// Bytes of the comment every stream begins with; 0 is none.
+    pub padding_bytes: usize,
+    /// How long clients wait before they come back, unless an event says otherwise; none leaves it to them.
+    pub retry: Option<Duration>,
     /// How long a subscriber may take nothing of what it is sent.
     pub write_timeout: Duration,
     /// The largest body of a publish.
@@ -203,6 +217,10 @@ impl Reader<'_> {
         }
         let (resource, hub_url) = self.resource(listen, dev);
         let issuers = issuer::build(self.resolved, tables, &mut self.refusals);
+        let named = self.switch("authorization-server");
+        let authorization_servers = discovery::authorization_servers(self.resolved, named, tables, &mut self.refusals);
+        let public_hosts =
+            discovery::public_hosts(self.resolved, &hub_url, dev, &mut self.refusals, &mut self.warnings);
         let anonymous = self.switch("anonymous");
         self.nobody(dev, anonymous, &issuers, !tables.is_empty());
         let cookie_name = self.one("cookie-name", parse_cookie_name).unwrap_or_default();
@@ -240,6 +258,8 @@ impl Reader<'_> {
             data: self.resolved.word("data").map(PathBuf::from),
             resource,
             hub_url,
+            public_hosts,
+            authorization_servers,
             issuers,
             anonymous,
             subscriptions: self.switch("subscriptions"),
@@ -250,6 +270,8 @@ impl Reader<'_> {
             tail_bytes,
             heartbeat: self.off_at_zero("heartbeat"),
             max_lifetime: self.max_lifetime(),
+            padding_bytes: self.padding_bytes(),
+            retry: self.retry(),
             write_timeout: self.more_than_zero(
                 "write-timeout",
                 amount::parse_duration,
@@ -337,6 +359,24 @@ impl Reader<'_> {
     fn max_lifetime(&mut self) -> Option<Duration> {
         self.at_least("max-lifetime", amount::parse_duration, "1s", "clients would do nothing but come back");
         self.off_at_zero("max-lifetime")
+    }
+
+    fn padding_bytes(&mut self) -> usize {
+        let bytes = self.one("padding", amount::parse_size).unwrap_or_default();
+        if bytes != 0 && !(PADDING_BYTES_MIN..=PADDING_BYTES_MAX).contains(&bytes) {
+            let why = format!("isn't 0 or from {PADDING_BYTES_MIN} to {PADDING_BYTES_MAX} bytes: 2KiB is usual");
+            self.refuse_said("padding", &why);
+        }
+        bytes
+    }
+
+    fn retry(&mut self) -> Option<Duration> {
+        self.at_least("retry", amount::parse_duration, "100ms", "clients would do nothing but come back");
+        let retry = self.off_at_zero("retry");
+        if retry > Some(RETRY_MAX) {
+            self.refuse_said("retry", &"is longer than a day: clients would seem gone");
+        }
+        retry
     }
 
     /// What tokens name, as it was written, since it is compared byte by byte; and the hub's URL, which it is.

@@ -12,6 +12,7 @@ pub mod print;
 pub mod setting;
 
 mod amount;
+mod discovery;
 mod environment;
 mod file;
 mod issuer;

@@ -86,6 +86,11 @@ pub enum Refusal {
     KeyBesideTables { place: Place, file: PathBuf },
     #[error("the issuer `{issuer}` has no key: add {}", missing_key(*table))]
     IssuerWithoutKey { issuer: String, table: bool },
+    #[error(
+        "the issuer `{issuer}` can't be named as an authorization server: its `iss` isn't an https URL without query and \
+         fragment"
+    )]
+    AuthorizationServer { issuer: String },
     #[error("the issuer `{issuer}` is listed twice: leave one")]
     IssuerTwice { issuer: String },
     #[error("{} has an [[issuer]] without `id`: add `id = \"…\"`, the `iss` of its tokens", path.display())]

@@ -166,6 +166,15 @@ pub const SETTINGS: &[Setting] = &[
              is; behind a proxy the path must arrive as it stands here.",
         )
     },
+    row(
+        ACCESS,
+        "public-url",
+        "URL",
+        Many,
+        Without("not checked; in development loopback names"),
+        "A URL the hub is reached under, such as `https://hub.example`. With one or more, requests whose `Host` is none of \
+         theirs (or that name no host) are answered 421. Behind a proxy the `Host` it passes on counts.",
+    ),
     Setting {
         mercure_env: Some("MERCURE_TRUSTED_ISSUERS"),
         ..row(
@@ -219,6 +228,15 @@ pub const SETTINGS: &[Setting] = &[
         mercure_env: Some("MERCURE_SUBSCRIBER_JWT_ALG"),
         ..row(ACCESS, "subscriber-jwt-alg", "ALG", Many, Value("HS256"), "The algorithms allowed with that key.")
     },
+    row(
+        ACCESS,
+        "authorization-server",
+        "",
+        Switch,
+        Value("false"),
+        "Name the issuers given by `--issuer` as authorization servers in the hub's metadata, so that clients find out where \
+         tokens are to be had. In `[[issuer]]` tables write `authorization_server = true`.",
+    ),
     Setting {
         dev_default: Some(Value("true")),
         ..row(
@@ -316,13 +334,38 @@ pub const SETTINGS: &[Setting] = &[
     ),
     row(
         STREAMS,
+        "retry",
+        "DURATION",
+        One,
+        Value("0"),
+        "How long clients wait before they come back, said once at the start of a stream; an update's own `retry` replaces \
+         it. `0` leaves it to the clients.",
+    ),
+    row(
+        STREAMS,
+        "padding",
+        "SIZE",
+        One,
+        Value("0"),
+        "Begin every stream with a comment of so many bytes, for proxies and old clients that hold the first ones back \
+         (`2KiB` is usual); `0` sends none.",
+    ),
+    row(
+        STREAMS,
         "write-timeout",
         "DURATION",
         One,
         Value("60s"),
         "How long a subscriber may take nothing of what it is sent before it is closed.",
     ),
-    row(LIMITS, "max-body-bytes", "SIZE", One, Value("1MiB"), "The largest body of a publish."),
+    row(
+        LIMITS,
+        "max-body-bytes",
+        "SIZE",
+        One,
+        Value("1MiB"),
+        "The largest body of a publish, and of a subscription by QUERY, which has at most 1 MiB whatever this is.",
+    ),
     row(
         LIMITS,
         "max-head-bytes",

@@ -3,6 +3,7 @@
 use super::load::IoChoice;
 use crate::protocol::topic::{HUB_PATH, HubUrl, HubUrlError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use url::Url;
 
 /// `http://localhost:3000/.well-known/mercure` for 127.0.0.1:3000, as a browser would write it.
 pub(super) fn url_of(listen: SocketAddr) -> HubUrl {
@@ -67,6 +68,19 @@ pub(super) fn parse_resource(word: &str) -> Result<HubUrl, &'static str> {
              /.well-known/mercure"
         }
     })
+}
+
+/// One of the URLs the hub is reached under. Its host and port count; a path can only be the hub's.
+pub(super) fn parse_public_url(word: &str, hub: &HubUrl) -> Result<Url, &'static str> {
+    let url = Url::parse(word).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or("isn't a URL clients can reach a hub under: write one such as https://hub.example")?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("is more than the hub's URL: leave out user, password, query and fragment");
+    }
+    if url.path() != "/" && url.path() != hub.path() {
+        return Err("has another path than the resource, where the hub doesn't answer: leave the path out");
+    }
+    Ok(url)
 }
 
 pub(super) fn parse_io(word: &str) -> Result<IoChoice, &'static str> {

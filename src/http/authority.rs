@@ -26,7 +26,7 @@ pub fn is_loopback(authority: &str) -> bool {
 }
 
 /// Host (with its brackets) and port.
-fn split(authority: &str) -> Option<(&str, Option<&str>)> {
+pub(super) fn split(authority: &str) -> Option<(&str, Option<&str>)> {
     let host_len = if authority.starts_with('[') {
         authority.find(']')? + 1
     } else {
@@ -56,7 +56,7 @@ fn is_host(host: &str) -> bool {
     !ends_in_number || host.parse::<Ipv4Addr>().is_ok()
 }
 
-fn bracketed(host: &str) -> Option<Ipv6Addr> {
+pub(super) fn bracketed(host: &str) -> Option<Ipv6Addr> {
     host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 

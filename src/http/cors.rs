@@ -5,7 +5,7 @@ use super::response::ResponseHead;
 
 /// What a page may read beyond the body and the fields every page may read.
 const EXPOSED: &str = "Link, Mercure-Last-Event-ID";
-const METHODS: &str = "GET, HEAD, POST";
+const METHODS: &str = "GET, HEAD, POST, QUERY, OPTIONS";
 /// `content-type` isn't among them: that of a form needs no permission.
 const HEADERS: &str = "authorization, cache-control, last-event-id";
 /// What Chromium caps it to.
@@ -105,7 +105,7 @@ mod tests {
                 "Vary: Origin",
                 "Access-Control-Allow-Origin: https://app.example",
                 "Access-Control-Allow-Credentials: true",
-                "Access-Control-Allow-Methods: GET, HEAD, POST",
+                "Access-Control-Allow-Methods: GET, HEAD, POST, QUERY, OPTIONS",
                 "Access-Control-Allow-Headers: authorization, cache-control, last-event-id",
                 "Access-Control-Max-Age: 7200",
             ]

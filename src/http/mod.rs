@@ -6,6 +6,7 @@
 //! to answer. Requests are read strictly: whatever two parsers could read differently is refused, because a proxy
 //! in front of us is the other parser.
 
+pub mod accept;
 pub mod authority;
 pub mod body;
 pub mod cookie;
@@ -15,6 +16,7 @@ pub mod date;
 pub mod form;
 mod framing;
 pub mod head;
+pub mod host_list;
 pub mod origin;
 pub mod problem;
 pub mod response;

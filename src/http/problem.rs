@@ -32,13 +32,25 @@ pub fn challenge(error: Option<&str>, description: Option<&str>, resource_metada
     let mut separator = " ";
     for (name, text) in parameters.into_iter().filter_map(|(name, text)| Some((name, text?))) {
         value.push_str(separator);
-        value.push_str(name);
-        value.push_str("=\"");
-        value.extend(text.chars().map(quotable));
-        value.push('"');
+        push_parameter(name, text, &mut value);
         separator = ", ";
     }
     value
+}
+
+/// Adds the URL of RFC 9728 §5.1 to the challenge of an answer, if it has one.
+pub fn point_to_metadata(answer: &mut ResponseHead, resource_metadata: &str) {
+    let first = answer.get("WWW-Authenticate") == Some(b"Bearer");
+    let mut more = String::from(if first { " " } else { ", " });
+    push_parameter("resource_metadata", resource_metadata, &mut more);
+    answer.extend_field("WWW-Authenticate", &more);
+}
+
+fn push_parameter(name: &str, text: &str, value: &mut String) {
+    value.push_str(name);
+    value.push_str("=\"");
+    value.extend(text.chars().map(quotable));
+    value.push('"');
 }
 
 /// RFC 6750 §3 has no quotes, backslashes, control or other characters inside its values, escaped or not.
@@ -87,6 +99,21 @@ mod tests {
             challenge(Some("invalid_request"), Some("a \"b\" \\ é"), None),
             "Bearer error=\"invalid_request\", error_description=\"a 'b' ? ?\""
         );
+    }
+
+    #[test]
+    fn a_challenge_learns_where_the_metadata_is() {
+        let with = |error| {
+            let mut answer = ResponseHead::new(401).field("WWW-Authenticate", challenge(error, None, None));
+            point_to_metadata(&mut answer, "https://e/m");
+            String::from_utf8(answer.get("WWW-Authenticate").unwrap().to_vec()).unwrap()
+        };
+        for error in [None, Some("invalid_token")] {
+            assert_eq!(with(error), challenge(error, None, Some("https://e/m")));
+        }
+        let mut answer = ResponseHead::new(404);
+        point_to_metadata(&mut answer, "https://e/m");
+        assert_eq!(answer, ResponseHead::new(404));
     }
 
     proptest! {

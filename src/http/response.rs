@@ -70,6 +70,13 @@ impl ResponseHead {
         self.fields().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// Adds to the value of the first field of this name, if there is one.
+    pub(super) fn extend_field(&mut self, name: &str, more: &str) {
+        if let Some((_, value)) = self.fields.iter_mut().find(|(field, _)| field.eq_ignore_ascii_case(name)) {
+            value.extend(without_controls(more.as_bytes()));
+        }
+    }
+
     /// The body.
     #[must_use]
     pub fn body_bytes(&self) -> &[u8] {

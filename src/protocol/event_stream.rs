@@ -24,7 +24,7 @@ pub fn encode(out: &mut Vec<u8>, event_type: Option<&str>, retry: Option<&str>, 
     out.push(b'\n');
 }
 
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

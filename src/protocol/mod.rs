@@ -11,6 +11,7 @@ pub mod grants;
 pub mod keys;
 pub mod matcher;
 pub mod pattern;
+pub mod prelude;
 pub mod signature;
 pub mod subscribe;
 pub mod subscription;

@@ -13,15 +13,19 @@ use crate::server::shared::Shared;
 /// Subscriptions that may wait to be compiled; more are answered 503.
 const JOBS_MAX: usize = 256;
 
+/// Bytes of forms that a shard parses itself: more than a request target can have.
+const BYTES_ON_LOOP_MAX: usize = 16 * 1024;
+
 /// Patterns of one query that a shard parses itself: each takes up to a fifth of a millisecond.
 const PATTERNS_ON_LOOP_MAX: usize = 4;
 
-/// A query to be parsed.
+/// A query and the form that came with it, if any, to be parsed.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) shard: usize,
     pub(crate) ticket: Ticket,
     pub(crate) query: Box<str>,
+    pub(crate) form: Vec<u8>,
 }
 
 /// What became of it.
@@ -32,10 +36,13 @@ pub(crate) fn channel() -> (Sender<Job>, Receiver<Job>) {
     bounded(JOBS_MAX)
 }
 
-/// Whether reading a query may take long: it holds more than a few patterns, or one that the plain matcher can't do. It is
-/// judged as it will be read: decoded.
-pub(crate) fn may_be_slow(query: &str) -> bool {
-    let pairs = form_urlencoded::parse(query.as_bytes());
+/// Whether reading these forms may take long: they are large, hold more than a few patterns, or one that the plain matcher
+/// can't do. They are judged as they will be read: decoded.
+pub(crate) fn may_be_slow(forms: &[&[u8]]) -> bool {
+    if forms.iter().map(|form| form.len()).sum::<usize>() > BYTES_ON_LOOP_MAX {
+        return true;
+    }
+    let pairs = forms.iter().flat_map(|form| form_urlencoded::parse(form));
     let mut patterns = pairs.filter(|(name, _)| name.ends_with("urlpattern")).map(|(_, value)| value).enumerate();
     patterns.any(|(before, pattern)| before == PATTERNS_ON_LOOP_MAX || needs_regex(&pattern))
 }
@@ -54,8 +61,8 @@ fn needs_regex(pattern: &str) -> bool {
 
 /// Works until every shard has hung up, or nobody waits for answers any more.
 pub(crate) fn run(jobs: &Receiver<Job>, settings: &Arc<Settings>, shared: &Shared, shards: &[Inbox]) {
-    for Job { shard, ticket, query } in jobs.iter().take_while(|_| !shared.ended()) {
-        let compiled = Subscribe::from_query(&query, &settings.hub, &settings.subscribe);
+    for Job { shard, ticket, query, form } in jobs.iter().take_while(|_| !shared.ended()) {
+        let compiled = Subscribe::from_forms(&[query.as_bytes(), &form], &settings.hub, &settings.subscribe);
         shards[shard].send(Message::Compiled(ticket, compiled));
     }
 }
@@ -71,8 +78,16 @@ mod tests {
     #[test]
     fn more_than_a_few_patterns_leave_the_loop() {
         let query = |count| vec!["match_urlpattern=/a/:id&match=x"; count].join("&");
-        assert!(!may_be_slow(&query(PATTERNS_ON_LOOP_MAX)));
-        assert!(may_be_slow(&query(PATTERNS_ON_LOOP_MAX + 1)));
+        assert!(!may_be_slow(&[query(PATTERNS_ON_LOOP_MAX).as_bytes()]));
+        assert!(may_be_slow(&[query(PATTERNS_ON_LOOP_MAX + 1).as_bytes()]));
+        assert!(may_be_slow(&[query(PATTERNS_ON_LOOP_MAX).as_bytes(), b"match_urlpattern=/b"]), "counted over both");
+    }
+
+    #[test]
+    fn large_forms_leave_the_loop() {
+        let form = vec![b'x'; BYTES_ON_LOOP_MAX];
+        assert!(!may_be_slow(&[b"", &form]));
+        assert!(may_be_slow(&[b"a", &form]));
     }
 
     #[test]
@@ -85,7 +100,7 @@ mod tests {
             "match_urlpattern=/a*",
             "match_urlpattern=https%3A%2F%2Fe.com%2F*&match=a+b",
         ] {
-            assert!(!may_be_slow(plain), "{plain}");
+            assert!(!may_be_slow(&[plain.as_bytes()]), "{plain}");
         }
         for slow in [
             "match_urlpattern=/a/(b|c)",
@@ -97,7 +112,7 @@ mod tests {
             "match=a&match_%75rlpattern=(x)",
             "%6Datch%5Furlpatter%6e=/a/:id%2a",
         ] {
-            assert!(may_be_slow(slow), "{slow}");
+            assert!(may_be_slow(&[slow.as_bytes()]), "{slow}");
         }
     }
 

@@ -32,6 +32,11 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an unwanted body read before the connection is closed instead.
 const SKIPPED_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of the form of a QUERY: room for as many matchers as a subscription may have, each as long as it may be.
+const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of such forms in memory on one shard at most.
+const QUERY_BODIES_BYTES_MAX: usize = 16 << 20;
+
 /// Answers a connection that is one too many, without a task for it.
 pub(crate) fn refuse(mut stream: &std::net::TcpStream, date: &str) {
     let answer =
@@ -198,7 +203,12 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
         }
     };
     wire.registered.enter(Phase::Answer);
-    let decoder = BodyDecoder::new(head.body, context.settings().body_bytes_max);
+    let body_bytes_max = context.settings().body_bytes_max;
+    let body_bytes_max = match head.method {
+        head::Method::Query => body_bytes_max.min(QUERY_BODY_BYTES_MAX),
+        _ => body_bytes_max,
+    };
+    let decoder = BodyDecoder::new(head.body, body_bytes_max);
     let mut body = Body { context: context.clone(), decoder, expect_continue: head.expect_continue, wire };
     let answer = routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?;
     let whole = body.skip();
@@ -215,6 +225,10 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
         }
         Answer::Listing(response, mut listing) => {
             response.encode_stream(head.version, &context.date(), &mut wire.output);
+            if head.method == head::Method::Head {
+                // How long the body would be, nobody knows before it is written.
+                return Err(End::Close);
+            }
             let chunked = head.version == Version::Http11;
             while let Some(piece) = listing.next(context).await {
                 if chunked {
@@ -302,6 +316,32 @@ impl Drop for Counted {
     }
 }
 
+/// What a body counts towards while it is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// The bodies of publishes.
+    Publishes,
+    /// The forms of QUERY.
+    Queries,
+}
+
+impl Account {
+    fn total(self, context: &Context) -> &Rc<Cell<usize>> {
+        match self {
+            Account::Publishes => &context.body_bytes,
+            Account::Queries => &context.query_bytes,
+        }
+    }
+
+    fn is_overdrawn(self, context: &Context) -> bool {
+        let bytes_max = match self {
+            Account::Publishes => context.settings().bodies_bytes_max,
+            Account::Queries => QUERY_BODIES_BYTES_MAX,
+        };
+        self.total(context).get() > bytes_max
+    }
+}
+
 /// A body in memory.
 pub(crate) struct BodyBytes {
     pub(crate) bytes: Vec<u8>,
@@ -322,10 +362,10 @@ pub(crate) enum BodyFailure {
 
 impl Body<'_> {
     /// Reads the whole body.
-    pub(crate) async fn read(&mut self) -> Result<BodyBytes, BodyFailure> {
-        let counted = Counted::new(self.context.body_bytes.clone());
+    pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
+        let counted = Counted::new(account.total(&self.context).clone());
         let mut body = BodyBytes { bytes: Vec::new(), counted };
-        self.decode(&mut body)?;
+        self.decode(&mut body, account)?;
         if !self.decoder.is_done() {
             self.wire.registered.enter(Phase::Body);
             if std::mem::take(&mut self.expect_continue) {
@@ -337,23 +377,19 @@ impl Body<'_> {
             match self.wire.read(BODY_READ_BYTES).await {
                 Ok(0) if self.wire.registered.timed_out() => return Err(BodyFailure::TooSlow),
                 Ok(0) | Err(_) => return Err(BodyFailure::Gone),
-                Ok(_) => self.decode(&mut body)?,
+                Ok(_) => self.decode(&mut body, account)?,
             }
         }
         self.wire.registered.enter(Phase::Answer);
         Ok(body)
     }
 
-    fn decode(&mut self, body: &mut BodyBytes) -> Result<(), BodyFailure> {
+    fn decode(&mut self, body: &mut BodyBytes, account: Account) -> Result<(), BodyFailure> {
         let decoded = self.decoder.decode(&self.wire.input, &mut body.bytes);
         body.counted.set(body.bytes.len());
         let (used, _) = decoded.map_err(BodyFailure::Refused)?;
         self.wire.input.drain(..used);
-        if self.context.body_bytes.get() > self.context.settings().bodies_bytes_max {
-            Err(BodyFailure::Busy)
-        } else {
-            Ok(())
-        }
+        if account.is_overdrawn(&self.context) { Err(BodyFailure::Busy) } else { Ok(()) }
     }
 
     /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be

@@ -8,6 +8,7 @@ mod census;
 mod clock;
 mod compile;
 mod connection;
+mod discovery;
 mod guests;
 mod inbox;
 mod listen;

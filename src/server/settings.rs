@@ -6,12 +6,15 @@ use crate::config::data_folder::random_key;
 use crate::config::{Config, History};
 use crate::history::Retention;
 use crate::http::head::HeadLimits;
+use crate::http::host_list::HostList;
 use crate::http::origin::OriginList;
 use crate::hub::ShardLimits;
+use crate::protocol::prelude::Prelude;
 use crate::protocol::subscribe::SubscribeLimits;
 use crate::protocol::token::TokenVerifier;
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::UpdateLimits;
+use crate::server::discovery::Discovery;
 
 /// Bytes of request bodies in memory on one shard, unless bodies may be so large that there would be no room for two.
 const BODIES_BYTES_MAX: usize = 32 << 20;
@@ -22,6 +25,10 @@ pub(crate) struct Settings {
     pub(crate) shards: usize,
     /// The hub's URL: base of relative topics and patterns.
     pub(crate) hub: HubUrl,
+    /// What the hub says about itself.
+    pub(crate) discovery: Discovery,
+    /// The hosts requests must be for; empty: any.
+    pub(crate) public_hosts: HostList,
     /// Judges tokens.
     pub(crate) verifier: TokenVerifier,
     /// Subscribers without a token may read public updates.
@@ -34,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) publish_origins: OriginList,
     /// Name of the cookie that carries a token.
     pub(crate) cookie_name: String,
+    /// What every stream begins with.
+    pub(crate) prelude: Prelude,
     /// Bounds of every shard.
     pub(crate) shard: ShardLimits,
     /// Bounds of a request head.
@@ -70,12 +79,15 @@ impl Settings {
         Settings {
             shards: config.shards,
             hub: config.hub_url.clone(),
+            discovery: Discovery::new(config),
+            public_hosts: config.public_hosts.clone(),
             verifier: TokenVerifier::new(config.token_rules()),
             anonymous: config.anonymous,
             dev: config.dev,
             cors: if cors.allows_any() { cors } else { loopback_too(cors) },
             publish_origins: loopback_too(config.publish_origins.clone()),
             cookie_name: config.cookie_name.clone(),
+            prelude: Prelude::new(config.padding_bytes, config.retry.map(milliseconds)),
             shard: ShardLimits {
                 tail_bytes_max: config.tail_bytes,
                 selectors_bytes_max: usize::MAX,

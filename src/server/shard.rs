@@ -111,6 +111,9 @@ pub(crate) struct Context {
     pub(crate) guests: RefCell<Guests>,
     /// Bytes of request bodies in memory, and of updates that wait for the sequencer's queue.
     pub(crate) body_bytes: Rc<Cell<usize>>,
+    /// Bytes of the forms of QUERY in memory, which come without a token: an account of their own, so that they take no
+    /// room from publishes.
+    pub(crate) query_bytes: Rc<Cell<usize>>,
     /// Publishes that wait for room.
     pub(crate) waiting: Cell<usize>,
     waiters: RefCell<Vec<Waker>>,
@@ -189,9 +192,9 @@ impl Context {
     }
 
     /// Parses a subscription that may take long, on a thread of its own. `None`: too many are waiting.
-    pub(crate) async fn compile(&self, query: &str) -> Option<Compiled> {
+    pub(crate) async fn compile(&self, query: &str, form: Vec<u8>) -> Option<Compiled> {
         let reply = self.compiled.expect();
-        let job = Job { shard: self.index, ticket: reply.ticket(), query: query.into() };
+        let job = Job { shard: self.index, ticket: reply.ticket(), query: query.into(), form };
         self.compiler.try_send(job).ok()?;
         Some(reply.await)
     }
@@ -620,6 +623,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         letters: Letters::new(parts.neighbours),
         answered: Replies::new(),
         body_bytes: Rc::new(Cell::new(0)),
+        query_bytes: Rc::new(Cell::new(0)),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),
         signature_checks: Turnstile::new(SIGNATURE_CHECKS_MAX),

@@ -1,6 +1,8 @@
 //! What each request gets: which resource, which rules, which answer.
 
 mod access;
+mod fields;
+mod form_body;
 mod publish;
 mod refusal;
 mod subscribe;
@@ -9,11 +11,15 @@ mod subscriptions;
 use std::rc::Rc;
 
 use crate::http::authority;
-use crate::http::cors::{cors_fields, preflight_fields};
+use crate::http::cors::cors_fields;
 use crate::http::head::{Head, Method};
+use crate::http::problem::point_to_metadata;
 use crate::http::response::ResponseHead;
 use crate::server::connection::Body;
+use crate::server::discovery::Metadata;
+use crate::server::settings::Settings;
 use crate::server::shard::Context;
+use fields::{HUB_METHODS, READ_METHODS, hub_fields, options};
 use publish::publish;
 use refusal::{not_allowed, refusal};
 pub(crate) use subscribe::Stream;
@@ -21,8 +27,8 @@ use subscribe::subscribe;
 pub(crate) use subscriptions::Listing;
 use subscriptions::subscriptions;
 
-/// Methods of the hub's own resource.
-const HUB_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+/// How long the metadata may be kept by whoever asked for it.
+const METADATA_CACHE_CONTROL: &str = "public, max-age=3600";
 /// The page at `/`.
 const PAGE: &str = include_str!("../page.html");
 
@@ -41,55 +47,108 @@ pub(crate) enum Answer {
 /// Answers one request; `None`: the client is gone.
 pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Body<'_>) -> Option<Answer> {
     let settings = context.settings();
-    if settings.dev && head.host.is_some_and(|host| !authority::is_loopback(host)) {
-        let detail = "in development mode the hub answers on localhost only; run `cinnabar serve` with --resource to serve other names";
-        return Some(Answer::Response(refusal(421, detail)));
+    if let Err(response) = check_host(&settings, head) {
+        return Some(Answer::Response(response));
     }
-    let below = head.path.strip_prefix(settings.hub.path());
-    let answered = match head.method {
-        _ if below.is_some_and(|below| below.starts_with('/')) => {
-            subscriptions(context, head, below.unwrap_or_default()).await
+    match head.path.strip_prefix(settings.hub.path()) {
+        Some("") => {}
+        Some(below) if below.starts_with('/') => {
+            return Some(subscriptions_fields(&settings, head, subscriptions(context, head, below).await));
         }
-        _ if below != Some("") => return Some(Answer::Response(elsewhere(context, head))),
-        Method::Get | Method::Head => subscribe(context, head).await,
+        _ => {
+            let mut response = elsewhere(&settings, head);
+            if head.method != Method::Options {
+                cors_fields(&settings.cors, head.get_str("origin"), &mut response);
+            }
+            return Some(Answer::Response(response));
+        }
+    }
+    let answered = match head.method {
+        Method::Get | Method::Head => subscribe(context, head, None).await,
+        Method::Query => match form_body::of_query(head, body).await? {
+            Ok(form) => subscribe(context, head, Some(form)).await,
+            Err(response) => Err(response),
+        },
         Method::Post => publish(context, head, body).await?.map(Answer::Response),
-        Method::Options => Ok(Answer::Response(options(context, head, HUB_METHODS))),
-        Method::Query | Method::Other => Err(not_allowed(HUB_METHODS)),
+        Method::Options => Ok(Answer::Response(options(&settings, head, HUB_METHODS))),
+        Method::Other => Err(not_allowed(HUB_METHODS)),
     };
-    let origin = head.get_str("origin");
     Some(match answered {
         Ok(Answer::Response(mut response)) | Err(mut response) => {
-            if head.method != Method::Options {
-                cors_fields(&settings.cors, origin, &mut response);
+            hub_fields(&settings, head, &mut response);
+            if let Some(metadata) = &settings.discovery.metadata {
+                point_to_metadata(&mut response, &metadata.url);
             }
             Answer::Response(response)
-        }
-        Ok(Answer::Listing(mut response, listing)) => {
-            cors_fields(&settings.cors, origin, &mut response);
-            Answer::Listing(response, listing)
         }
         Ok(other) => other,
     })
 }
 
-/// Everything that isn't the hub's own resource.
-fn elsewhere(context: &Context, head: &Head<'_>) -> ResponseHead {
-    match (head.path, head.method) {
-        ("/", Method::Get | Method::Head) => {
-            let page = PAGE.replace("{{hub}}", context.settings().hub.path());
-            ResponseHead::new(200)
-                .field("Content-Type", "text/html; charset=utf-8")
-                .field("Cache-Control", "no-store")
-                .body(page)
+/// Adds what the answers of the subscription API have in common.
+fn subscriptions_fields(settings: &Settings, head: &Head<'_>, answered: Result<Answer, ResponseHead>) -> Answer {
+    let with_fields = |mut response: ResponseHead| {
+        if head.method != Method::Options {
+            cors_fields(&settings.cors, head.get_str("origin"), &mut response);
         }
-        ("/", _) => not_allowed("GET, HEAD"),
-        ("*", Method::Options) => ResponseHead::new(204).field("Allow", HUB_METHODS),
-        _ => refusal(404, &format!("there is nothing here; the hub is at {}", context.settings().hub.path())),
+        if let Some(metadata) = &settings.discovery.metadata {
+            point_to_metadata(&mut response, &metadata.url);
+        }
+        response
+    };
+    match answered {
+        Ok(Answer::Response(response)) => Answer::Response(with_fields(response)),
+        Ok(Answer::Listing(response, listing)) => Answer::Listing(with_fields(response), listing),
+        Ok(other) => other,
+        Err(response) => Answer::Response(with_fields(response).field("Link", &settings.discovery.link)),
     }
 }
 
-fn options(context: &Context, head: &Head<'_>, methods: &'static str) -> ResponseHead {
-    let mut response = ResponseHead::new(204).field("Allow", methods);
-    preflight_fields(&context.settings().cors, head.get_str("origin"), &mut response);
-    response
+/// Whether the request is for one of the names the hub has. Without `--public-url` whoever is in front decides that, but
+/// in development mode: a page of any origin could reach the hub by a name that leads to this machine.
+fn check_host(settings: &Settings, head: &Head<'_>) -> Result<(), ResponseHead> {
+    let listed = head.host.is_some_and(|host| settings.public_hosts.allows(host));
+    if settings.dev && !listed && head.host.is_some_and(|host| !authority::is_loopback(host)) {
+        let detail = "in development mode the hub answers on localhost only; name other hosts with --public-url, or leave --dev out";
+        return Err(refusal(421, detail));
+    }
+    if !settings.dev && !listed && !settings.public_hosts.is_empty() {
+        let detail = "the hub doesn't answer under this host name; the operator lists its names with --public-url";
+        return Err(refusal(421, detail));
+    }
+    Ok(())
+}
+
+/// Everything that isn't the hub's own resource.
+fn elsewhere(settings: &Settings, head: &Head<'_>) -> ResponseHead {
+    if let Some(metadata) = settings.discovery.metadata.as_ref().filter(|metadata| metadata.path == head.path) {
+        return describe(settings, head, metadata);
+    }
+    match (head.path, head.method) {
+        ("/", Method::Get | Method::Head) => {
+            let page = PAGE.replace("{{hub}}", settings.hub.path());
+            ResponseHead::new(200)
+                .field("Content-Type", "text/html; charset=utf-8")
+                .field("Cache-Control", "no-store")
+                .field("Link", &settings.discovery.link)
+                .body(page)
+        }
+        ("/", Method::Options) => options(settings, head, READ_METHODS),
+        ("/", _) => not_allowed(READ_METHODS),
+        ("*", Method::Options) => ResponseHead::new(204).field("Allow", HUB_METHODS),
+        _ => refusal(404, &format!("there is nothing here; the hub is at {}", settings.hub.path())),
+    }
+}
+
+/// The protected-resource metadata, which needs no token.
+fn describe(settings: &Settings, head: &Head<'_>, metadata: &Metadata) -> ResponseHead {
+    match head.method {
+        Method::Get | Method::Head => ResponseHead::new(200)
+            .field("Content-Type", "application/json")
+            .field("Cache-Control", METADATA_CACHE_CONTROL)
+            .field("Link", &settings.discovery.link)
+            .body(metadata.document.as_str()),
+        Method::Options => options(settings, head, READ_METHODS),
+        _ => not_allowed(READ_METHODS),
+    }
 }

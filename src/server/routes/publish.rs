@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::access::{access, check_origin};
+use super::form_body;
 use super::refusal::{insufficient, refusal, token_needed, try_later};
 use crate::http::form;
 use crate::http::head::Head;
@@ -11,7 +12,7 @@ use crate::hub::Draft;
 use crate::protocol::token::Role;
 use crate::protocol::topic::ParsedTopic;
 use crate::protocol::update::Update;
-use crate::server::connection::{Body, BodyBytes, BodyFailure, Counted};
+use crate::server::connection::{Account, Body, BodyBytes, Counted};
 use crate::server::sequencer::QueueFull;
 use crate::server::shard::Context;
 
@@ -40,18 +41,9 @@ pub(super) async fn publish(
     if let Err(error) = form::check(head) {
         return Some(Err(refusal(error.status(), &error.to_string())));
     }
-    let body = match body.read().await {
+    let body = match form_body::read(body, Account::Publishes).await? {
         Ok(body) => body,
-        Err(BodyFailure::Gone) => return None,
-        Err(BodyFailure::Refused(error)) => {
-            return Some(Err(refusal(error.status(), &error.to_string())));
-        }
-        Err(BodyFailure::TooSlow) => {
-            return Some(Err(refusal(408, "the body of the request took too long to arrive")));
-        }
-        Err(BodyFailure::Busy) => {
-            return Some(Err(try_later(503, "too many request bodies are being received", 1)));
-        }
+        Err(response) => return Some(Err(response)),
     };
     let update = match Update::from_form(&body.bytes, &settings.hub, &settings.update) {
         Ok(update) => update,

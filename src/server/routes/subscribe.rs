@@ -1,12 +1,13 @@
-//! Subscribing: from a query to an event stream.
+//! Subscribing: from a query, and the form of a QUERY, to an event stream.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Answer;
 use super::access::access;
+use super::fields::hub_fields;
 use super::refusal::{refusal, token_needed, try_later};
-use crate::http::cors::cors_fields;
+use crate::http::accept::accepts;
 use crate::http::head::{BodyFraming, Head, Method, Version};
 use crate::http::response::ResponseHead;
 use crate::hub::{Found, Registration, Sink, Start, may_read_announcements};
@@ -14,10 +15,12 @@ use crate::protocol::matcher::Matcher;
 use crate::protocol::subscribe::Subscribe;
 use crate::protocol::token::{Access, Role};
 use crate::server::compile::{self, Compiled};
+use crate::server::connection::BodyBytes;
 use crate::server::shard::Context;
 
 /// An event stream about to begin.
 pub(crate) struct Stream {
+    /// The response head, and what every stream begins with.
     head: Box<[u8]>,
     chunked: bool,
     start: Start,
@@ -32,18 +35,30 @@ impl Stream {
     }
 }
 
-/// GET and HEAD (protocol §4): token, then matchers, then the cursor.
-pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, ResponseHead> {
+/// GET, HEAD, and QUERY with its form (protocol §4): token, then matchers, then the cursor.
+pub(super) async fn subscribe(
+    context: &Rc<Context>,
+    head: &Head<'_>,
+    form: Option<BodyBytes>,
+) -> Result<Answer, ResponseHead> {
     let settings = context.settings();
-    if !matches!(head.body, BodyFraming::None | BodyFraming::Length(0)) {
+    if form.is_none() && !matches!(head.body, BodyFraming::None | BodyFraming::Length(0)) {
         return Err(refusal(400, "a request for an event stream has no body; the matchers go into the query"));
     }
     let (access, _) = access(context, head, Role::Subscriber).await?;
     if access.is_none() && !settings.anonymous {
         return Err(token_needed("an access token is needed to subscribe: this hub has no anonymous subscribers"));
     }
+    if !accepts(head, "text", "event-stream") {
+        let detail = "the answer is an event stream, and the Accept field excludes it: add text/event-stream, or leave the field out";
+        return Err(refusal(406, detail));
+    }
     let query = head.query.unwrap_or_default();
-    let request = read(context, query).await?.map_err(|error| match error.may_pass() {
+    // While the form is parsed elsewhere its bytes still count here.
+    let (form, counted) = form.map(|BodyBytes { bytes, counted }| (bytes, counted)).unzip();
+    let parsed = read(context, query, form.unwrap_or_default()).await?;
+    drop(counted);
+    let request = parsed.map_err(|error| match error.may_pass() {
         true => try_later(503, &error.to_string(), 5),
         false => refusal(400, &error.to_string()),
     })?;
@@ -81,26 +96,25 @@ pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<
     if !context.has_room(&request.matchers) {
         return Err(try_later(503, "the hub holds as many different matchers as it may", 5));
     }
-    cors_fields(&settings.cors, head.get_str("origin"), &mut response);
+    hub_fields(&settings, head, &mut response);
     let mut bytes = Vec::new();
     response.encode_stream(head.version, &context.date(), &mut bytes);
     if head.method == Method::Head {
         return Ok(Answer::Raw(bytes));
     }
     let chunked = head.version == Version::Http11;
+    bytes.extend_from_slice(settings.prelude.bytes(chunked));
     Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers: request.matchers, access })))
 }
 
-/// Reads a query; one that may take long, elsewhere than on the loop.
-pub(super) async fn read(context: &Rc<Context>, query: &str) -> Result<Compiled, ResponseHead> {
-    if compile::may_be_slow(query) {
-        return context
-            .compile(query)
-            .await
-            .ok_or_else(|| try_later(503, "too many patterns are waiting to be compiled", 1));
+/// Reads a query and the form that joins it; what may take long, elsewhere than on the loop.
+pub(super) async fn read(context: &Rc<Context>, query: &str, form: Vec<u8>) -> Result<Compiled, ResponseHead> {
+    if compile::may_be_slow(&[query.as_bytes(), &form]) {
+        let compiled = context.compile(query, form).await;
+        return compiled.ok_or_else(|| try_later(503, "too many patterns are waiting to be compiled", 1));
     }
     let settings = context.settings();
-    Ok(Subscribe::from_query(query, &settings.hub, &settings.subscribe))
+    Ok(Subscribe::from_forms(&[query.as_bytes(), &form], &settings.hub, &settings.subscribe))
 }
 
 /// The cursor a request presents.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::Answer;
 use super::access::access;
-use super::options;
+use super::fields::{READ_METHODS, options};
 use super::refusal::{insufficient, not_allowed, refusal, token_needed, try_later};
 use super::subscribe::read;
 use crate::http::head::{Head, Method};
@@ -21,8 +21,6 @@ use crate::protocol::topic::{HubUrl, ParsedTopic};
 use crate::server::census::{self, Question};
 use crate::server::shard::Context;
 
-/// Methods of these resources.
-const METHODS: &str = "GET, HEAD, OPTIONS";
 /// Subscribers asked of a shard at a time.
 const PIECE_SUBSCRIBERS: usize = 64;
 /// Subscriptions of one page at most, where a client asks for pages.
@@ -44,8 +42,8 @@ pub(super) async fn subscriptions(context: &Rc<Context>, head: &Head<'_>, below:
     })?;
     match head.method {
         Method::Get | Method::Head => {}
-        Method::Options => return Ok(Answer::Response(options(context, head, METHODS))),
-        _ => return Err(not_allowed(METHODS)),
+        Method::Options => return Ok(Answer::Response(options(&settings, head, READ_METHODS))),
+        _ => return Err(not_allowed(READ_METHODS)),
     }
     let (access, _) = access(context, head, Role::Subscriber).await?;
     let access = access.ok_or_else(|| token_needed("an access token is needed to see who is subscribed"))?;
@@ -109,7 +107,7 @@ async fn wanted(context: &Rc<Context>, kind: MatchType, text: &str) -> Result<Op
     }
     let query =
         form_urlencoded::Serializer::new(String::new()).append_pair(&format!("match_{}", kind.name()), text).finish();
-    match read(context, &query).await? {
+    match read(context, &query, Vec::new()).await? {
         Ok(subscribe) => Ok(subscribe.matchers.into_iter().next()),
         Err(error) if error.may_pass() => Err(try_later(503, &error.to_string(), 5)),
         Err(_) => Ok(None),
@@ -168,12 +166,6 @@ async fn collection(
     if pages.done {
         body.extend_from_slice(CLOSING);
         return Ok(Answer::Response(response.body(body)));
-    }
-    if head.method == Method::Head {
-        // As long as the body would be, nobody knows before it is written.
-        let mut bytes = Vec::new();
-        response.encode_stream(head.version, &context.date(), &mut bytes);
-        return Ok(Answer::Raw(bytes));
     }
     Ok(Answer::Listing(response, Box::new(Listing { first: Some(body), pages, closed: false })))
 }

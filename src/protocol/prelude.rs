@@ -1,0 +1,84 @@
+//! What every stream begins with: padding for proxies that hold back the first bytes, and the default `retry:`.
+
+use super::event_stream;
+
+/// The shortest comment: a colon and a line end.
+pub const PADDING_BYTES_MIN: usize = 2;
+/// Small enough for the send buffer of a socket that has sent nothing yet: as a rule the hub keeps none of it even for a client
+/// that never reads.
+pub const PADDING_BYTES_MAX: usize = 16 * 1024;
+
+/// The first bytes of a stream's body, made once and copied behind each response head: an idle stream keeps nothing of
+/// them. Empty unless asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prelude {
+    plain: Box<[u8]>,
+    chunk: Box<[u8]>,
+}
+
+impl Prelude {
+    /// A comment of `padding_bytes` (0: none), its line end included, then the default of the reconnection time.
+    ///
+    /// No empty line ends it: some clients would take it for an event without data. The field counts as soon as its
+    /// line is read.
+    pub fn new(padding_bytes: usize, retry_ms: Option<u64>) -> Prelude {
+        debug_assert!(padding_bytes == 0 || (PADDING_BYTES_MIN..=PADDING_BYTES_MAX).contains(&padding_bytes));
+        let mut plain = Vec::new();
+        if padding_bytes >= PADDING_BYTES_MIN {
+            plain.push(b':');
+            plain.resize(padding_bytes - 1, b' ');
+            plain.push(b'\n');
+        }
+        if let Some(retry_ms) = retry_ms {
+            event_stream::field(&mut plain, b"retry", retry_ms.to_string().as_bytes());
+        }
+        let mut chunk = Vec::new();
+        // A chunk of no bytes would end the body.
+        if !plain.is_empty() {
+            chunk.extend_from_slice(format!("{:x}\r\n", plain.len()).as_bytes());
+            chunk.extend_from_slice(&plain);
+            chunk.extend_from_slice(b"\r\n");
+        }
+        Prelude { plain: plain.into(), chunk: chunk.into() }
+    }
+
+    /// As the connection wants it: a chunk of HTTP/1.1, or the bytes themselves.
+    pub fn bytes(&self, chunked: bool) -> &[u8] {
+        if chunked { &self.chunk } else { &self.plain }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::event_stream::Decoder;
+
+    fn text(prelude: &Prelude, chunked: bool) -> &str {
+        std::str::from_utf8(prelude.bytes(chunked)).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_nothing_and_not_the_chunk_that_ends_a_body() {
+        assert_eq!(Prelude::new(0, None), Prelude::default());
+        assert_eq!((text(&Prelude::default(), false), text(&Prelude::default(), true)), ("", ""));
+    }
+
+    #[test]
+    fn padding_is_one_comment_of_so_many_bytes() {
+        assert_eq!(text(&Prelude::new(2, None), false), ":\n");
+        assert_eq!(text(&Prelude::new(5, None), true), "5\r\n:   \n\r\n");
+        for bytes in [2, 3, 2048, PADDING_BYTES_MAX] {
+            assert_eq!(Prelude::new(bytes, None).bytes(false).len(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_client_takes_the_retry_and_no_event() {
+        let prelude = Prelude::new(20, Some(1500));
+        assert!(text(&prelude, false).ends_with(" \nretry: 1500\n"));
+        let (mut decoder, mut events) = (Decoder::new(1000), 0);
+        decoder.push(prelude.bytes(false), &mut |_| events += 1).unwrap();
+        assert_eq!((decoder.retry_ms(), decoder.comments(), events), (Some(1500), 1, 0));
+        assert_eq!(text(&Prelude::new(0, Some(0)), true), "9\r\nretry: 0\n\r\n");
+    }
+}

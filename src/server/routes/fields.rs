@@ -1,0 +1,38 @@
+//! The fields that stand on all of the hub's own answers, streams and refusals alike.
+
+use crate::http::cors::{cors_fields, preflight_fields};
+use crate::http::head::{Head, Method};
+use crate::http::response::ResponseHead;
+use crate::server::settings::Settings;
+
+/// Methods of the hub's own resource.
+pub(super) const HUB_METHODS: &str = "GET, HEAD, POST, QUERY, OPTIONS";
+/// Methods of what can only be read.
+pub(super) const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+/// What a QUERY may have as its body.
+pub(super) const ACCEPT_QUERY: &str = "application/x-www-form-urlencoded";
+
+/// Adds the fields of an answer of the hub's own resource: the way to the hub, what the answer depends on, who may read it.
+pub(super) fn hub_fields(settings: &Settings, head: &Head<'_>, out: &mut ResponseHead) {
+    out.add_field("Link", &settings.discovery.link);
+    match head.method {
+        // Kept by no cache as they are; this is for those that keep what they shouldn't.
+        Method::Get | Method::Query => out.add_field("Vary", "Accept, Authorization, Cookie"),
+        Method::Head => {
+            out.add_field("Vary", "Accept, Authorization, Cookie");
+            out.add_field("Accept-Query", ACCEPT_QUERY);
+        }
+        Method::Options => out.add_field("Accept-Query", ACCEPT_QUERY),
+        Method::Post | Method::Other => {}
+    }
+    if head.method != Method::Options {
+        cors_fields(&settings.cors, head.get_str("origin"), out);
+    }
+}
+
+/// The answer to OPTIONS of a resource with these methods, preflight or not.
+pub(super) fn options(settings: &Settings, head: &Head<'_>, methods: &'static str) -> ResponseHead {
+    let mut response = ResponseHead::new(204).field("Allow", methods);
+    preflight_fields(&settings.cors, head.get_str("origin"), &mut response);
+    response
+}

@@ -127,12 +127,6 @@ fn secrets_are_not_repeated_in_refusals() {
 }
 
 #[test]
-fn the_subscription_feature_is_accepted_and_said_to_be_missing() {
-    let hub = Hub::start(&["--anonymous", "--subscriptions"]);
-    assert_says(&hub.log(), &["subscriptions"]);
-}
-
-#[test]
 fn the_log_says_once_which_driver_runs() {
     let mut hub = Hub::anonymous();
     hub.stop();

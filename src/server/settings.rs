@@ -8,6 +8,7 @@ use crate::history::Retention;
 use crate::http::head::HeadLimits;
 use crate::http::origin::OriginList;
 use crate::hub::ShardLimits;
+use crate::protocol::compat::Compat;
 use crate::protocol::subscribe::SubscribeLimits;
 use crate::protocol::token::TokenVerifier;
 use crate::protocol::topic::HubUrl;
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) hub: HubUrl,
     /// Judges tokens.
     pub(crate) verifier: TokenVerifier,
+    /// The version of the protocol before 1.0 that is spoken too.
+    pub(crate) compat: Option<Compat>,
     /// Subscribers without a token may read public updates.
     pub(crate) anonymous: bool,
     /// Development mode: loopback `Host` only, and invalid tokens are explained in the answer.
@@ -71,6 +74,7 @@ impl Settings {
             shards: config.shards,
             hub: config.hub_url.clone(),
             verifier: TokenVerifier::new(config.token_rules()),
+            compat: config.compat,
             anonymous: config.anonymous,
             dev: config.dev,
             cors: if cors.allows_any() { cors } else { loopback_too(cors) },
@@ -85,7 +89,7 @@ impl Settings {
             },
             head: HeadLimits { head_bytes_max: config.max_head_bytes, ..HeadLimits::default() },
             update: UpdateLimits::default(),
-            subscribe: SubscribeLimits::default(),
+            subscribe: SubscribeLimits { compat: config.compat, ..SubscribeLimits::default() },
             body_bytes_max: config.max_body_bytes,
             bodies_bytes_max: bodies_bytes_max(config.max_body_bytes),
             head_timeout_ms: milliseconds(config.head_timeout),

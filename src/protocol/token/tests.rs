@@ -39,6 +39,7 @@ fn verifier() -> TokenVerifier {
         ],
         audience: HUB.into(),
         hub: HubUrl::parse(HUB).unwrap(),
+        compat: None,
     })
 }
 

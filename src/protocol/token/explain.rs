@@ -73,7 +73,12 @@ impl TokenVerifier {
             return report.finish();
         };
         let found = |name| claims.get(name).map_or("absent".to_owned(), shortened);
-        let issuer = report.add("iss", found("iss"), self.issuer(claims));
+        let issuer = self.issuer(claims);
+        let taken_for = match &issuer {
+            Ok(issuer) if self.named_issuer(claims).is_err() => format!(" (taken for {})", quoted(&issuer.id)),
+            _ => String::new(),
+        };
+        let issuer = report.add("iss", found("iss") + &taken_for, issuer);
         if let (Some(issuer), Some(algorithm)) = (issuer, algorithm) {
             let described: Vec<_> = issuer.keys(role).iter().map(describe).collect();
             let keys = super::keys(issuer, role, algorithm);

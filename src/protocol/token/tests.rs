@@ -1,5 +1,7 @@
 //! One test for each rule, the hostile ways around it included.
 
+mod compat;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::json;

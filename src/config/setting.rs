@@ -237,7 +237,7 @@ pub const SETTINGS: &[Setting] = &[
         "7|8",
         One,
         Without("off"),
-        "Also speak the protocol before 1.0, as hubs of version 7 or 8 did: `topic=` selectors, the claim `mercure`, the \
+        "Also speak version 7 or 8 of the protocol, which came before 1.0: `topic=` selectors, the claim `mercure`, the \
          cookie `mercureAuthorization` and the query parameter `authorization`. Checks of tokens are loosened by it, which \
          the log says at start; docs/compat.md says how to leave it. With it, keys need no `--issuer`.",
     ),

@@ -9,12 +9,12 @@ use std::fmt;
 /// `iss` says.
 pub const IMPLICIT_ISSUER: &str = "*";
 
-/// The version before 1.0 that is spoken beside the current one.
+/// The version before 1.0 that is spoken beside the current one, by the number the reference hub gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compat {
-    /// As hubs up to 0.7 did: what differs from [`Compat::Eight`] is said by the methods.
+    /// Version 7: what differs from [`Compat::Eight`] is said by the methods.
     Seven,
-    /// As hubs from 0.8 on did.
+    /// Version 8.
     Eight,
 }
 

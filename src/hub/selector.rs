@@ -1,8 +1,8 @@
 //! The interned selectors of a shard: from an event to the subscribers' selectors that want it.
 //!
 //! Everybody who asked for the same thing shares one selector, with one member list. Exact ones are found by keyed
-//! hash, patterns and templates through a [`PatternIndex`] each. Cost grows with what matches, not with what exists, but for patterns
-//! that crowd under one prefix; those are bounded.
+//! hash, patterns and templates through a [`PatternIndex`] each. Cost grows with what matches, not with what exists,
+//! but for patterns that crowd under one prefix; those are bounded.
 
 use std::collections::HashMap;
 use std::sync::Arc;

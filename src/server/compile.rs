@@ -1,5 +1,5 @@
-//! A thread for subscriptions with many patterns, or with one that needs a regular expression (templates too): reading those may take
-//! longer than a turn of a shard's loop should (design §5, "off the loop when slow").
+//! A thread for subscriptions with many patterns, or with a pattern or template that needs a regular expression: reading
+//! those may take longer than a turn of a shard's loop should (design §5, "off the loop when slow").
 
 use std::sync::Arc;
 

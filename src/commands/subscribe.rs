@@ -80,6 +80,7 @@ impl Subscribe {
         url.query_pairs_mut().extend_pairs(matchers.iter().map(|(kind, text)| match kind {
             MatchType::Exact => ("match", text),
             MatchType::UrlPattern => ("match_urlpattern", text),
+            MatchType::Topic => ("topic", text),
         }));
         let silence = Some(self.silence).filter(|silence| !silence.is_zero());
         let mut follower = Follower {

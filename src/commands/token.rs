@@ -20,6 +20,7 @@ Prints the token. The secret of a hub in development mode on this machine signs 
 
 Examples:
   cinnabar token mint --subscribe '*'
+  cinnabar token mint --compat --subscribe 'https://example.com/users/{id}'
   cinnabar token mint --publish https://example.com/books/1 --publish-pattern 'https://example.com/users/:id' --ttl 10m
   cinnabar token mint --key-file secret --issuer https://app.example \\
     --audience https://hub.example/.well-known/mercure --subscribe https://example.com/users/7 --sub user-7";
@@ -32,6 +33,7 @@ Exits with 0 if the hub would accept the token (and the topic, if one is given) 
 Examples:
   cinnabar token explain \"$TOKEN\"
   cinnabar token explain - --config /etc/cinnabar.toml < token
+  cinnabar token explain \"$OLD_TOKEN\" --compat 8
   cinnabar token explain \"$TOKEN\" --action publish --topic https://example.com/books/1";
 
 #[derive(Debug, Args)]
@@ -61,6 +63,9 @@ impl TokenCommand {
 
 #[derive(Debug, Args)]
 struct MintCommand {
+    /// Make a token of before version 1.0, which grants by the claim `mercure`; topics may be URI templates then
+    #[arg(long)]
+    compat: bool,
     /// Grant publishing to this topic; `*` is every topic (repeatable)
     #[arg(long, value_name = "TOPIC")]
     publish: Vec<String>,
@@ -96,9 +101,9 @@ fn parse_json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|why| format!("not JSON: {why}"))
 }
 
-fn grants(exact: Vec<String>, patterns: Vec<String>) -> Vec<Grant> {
-    let exact = exact.into_iter().map(|text| (MatchType::Exact, text));
-    exact.chain(patterns.into_iter().map(|text| (MatchType::UrlPattern, text))).collect()
+fn grants(kind: MatchType, topics: Vec<String>, patterns: Vec<String>) -> Vec<Grant> {
+    let topics = topics.into_iter().map(|text| (kind, text));
+    topics.chain(patterns.into_iter().map(|text| (MatchType::UrlPattern, text))).collect()
 }
 
 impl MintCommand {
@@ -108,6 +113,7 @@ impl MintCommand {
              leaves a secret in ./cinnabar-data)",
         )?;
         let now = now();
+        let kind = if self.compat { MatchType::Topic } else { MatchType::Exact };
         let token = Mint {
             issuer: signer.issuer,
             audience: signer.audience,
@@ -115,9 +121,10 @@ impl MintCommand {
             token_id: self.jti,
             issued_at_s: now.as_secs(),
             expires_at_s: (now + self.ttl).as_secs(),
-            publish: grants(self.publish, self.publish_pattern),
-            subscribe: grants(self.subscribe, self.subscribe_pattern),
+            publish: grants(kind, self.publish, self.publish_pattern),
+            subscribe: grants(kind, self.subscribe, self.subscribe_pattern),
             payload: self.payload,
+            compat: self.compat,
             ..Mint::default()
         };
         if token.publish.is_empty() && token.subscribe.is_empty() {
@@ -223,8 +230,14 @@ fn granted_actions(claims: &serde_json::Value) -> Vec<Intent> {
         let actions = details.iter().filter_map(|detail| detail.get("actions")?.as_array()).flatten();
         actions.into_iter().any(|action| action == name)
     };
+    // The claim of before version 1.0, which counts where there are no details.
+    let old = ["https://mercure.rocks/", "mercure"].into_iter().find_map(|name| claims.get(name));
+    let old_speaks_of = |name: &str| {
+        let entries = old.and_then(|claim| claim.get(name)?.as_array());
+        details.is_empty() && entries.is_some_and(|entries| !entries.is_empty())
+    };
     let all = [(Intent::Publish, "publish"), (Intent::Subscribe, "subscribe")];
-    all.into_iter().filter(|(_, name)| speaks_of(name)).map(|(intent, _)| intent).collect()
+    all.into_iter().filter(|(_, name)| speaks_of(name) || old_speaks_of(name)).map(|(intent, _)| intent).collect()
 }
 
 struct Judgement<'a> {
@@ -322,7 +335,11 @@ mod tests {
             audience: audience.to_owned(),
             issued_at_s: now().as_secs(),
             expires_at_s: now().as_secs() + 60,
-            publish: grants(vec!["https://example.com/a".to_owned()], vec!["https://example.com/b/:id".to_owned()]),
+            publish: grants(
+                MatchType::Exact,
+                vec!["https://example.com/a".to_owned()],
+                vec!["https://example.com/b/:id".to_owned()],
+            ),
             ..Mint::default()
         };
         mint(&token, &SigningKey::from_text(SECRET, None).unwrap()).unwrap()
@@ -367,5 +384,7 @@ mod tests {
         let claims = serde_json::json!({"authorization_details": [{"actions": ["subscribe", 1]}, "odd", {"actions": "publish"}]});
         assert_eq!(granted_actions(&claims), [Intent::Subscribe]);
         assert_eq!(granted_actions(&serde_json::json!({})), []);
+        let old = serde_json::json!({"mercure": {"publish": ["*"], "subscribe": []}, "authorization_details": []});
+        assert_eq!(granted_actions(&old), [Intent::Publish]);
     }
 }

@@ -3,6 +3,7 @@
 use super::file::{IssuerTable, RoleTable};
 use super::layer::{Resolved, Source};
 use super::refusal::Refusal;
+use crate::protocol::compat::{Compat, IMPLICIT_ISSUER};
 use crate::protocol::keys::VerificationKey;
 use crate::protocol::token::{Issuer, Role};
 use jsonwebtoken::Algorithm;
@@ -32,7 +33,12 @@ impl fmt::Debug for Secret {
 }
 
 /// Builds the issuers from what was said; refusals are added to the list.
-pub(super) fn build(resolved: &Resolved, tables: &[IssuerTable], refusals: &mut Vec<Refusal>) -> Vec<Issuer> {
+pub(super) fn build(
+    resolved: &Resolved,
+    tables: &[IssuerTable],
+    compat: Option<Compat>,
+    refusals: &mut Vec<Refusal>,
+) -> Vec<Issuer> {
     let issuers = match &resolved.said("issuer").source {
         Source::File(path) if !tables.is_empty() => {
             for name in ["publisher-jwt-key", "subscriber-jwt-key"] {
@@ -42,7 +48,7 @@ pub(super) fn build(resolved: &Resolved, tables: &[IssuerTable], refusals: &mut 
             }
             tables.iter().filter_map(|table| keep(from_table(table), refusals)).collect()
         }
-        _ => from_flags(resolved, refusals),
+        _ => from_flags(resolved, compat, refusals),
     };
     for (index, issuer) in issuers.iter().enumerate() {
         if issuers[..index].iter().any(|earlier: &Issuer| earlier.id == issuer.id) {
@@ -52,13 +58,17 @@ pub(super) fn build(resolved: &Resolved, tables: &[IssuerTable], refusals: &mut 
     issuers
 }
 
-fn from_flags(resolved: &Resolved, refusals: &mut Vec<Refusal>) -> Vec<Issuer> {
+fn from_flags(resolved: &Resolved, compat: Option<Compat>, refusals: &mut Vec<Refusal>) -> Vec<Issuer> {
     // Also a flag may hold several, separated by spaces, as the variable of the reference does.
-    let ids: Vec<&str> = resolved.said("issuer").words.iter().flat_map(|word| word.split_whitespace()).collect();
+    let mut ids: Vec<&str> = resolved.said("issuer").words.iter().flat_map(|word| word.split_whitespace()).collect();
     let keys = [
         (Role::Publisher, "publisher-jwt-key", "publisher-jwt-alg"),
         (Role::Subscriber, "subscriber-jwt-key", "subscriber-jwt-alg"),
     ];
+    // Before version 1.0 tokens had no issuer: there are keys, and whoever signs with them is trusted.
+    if ids.is_empty() && compat.is_some() && keys.iter().any(|(_, key, _)| resolved.is_set(key)) {
+        ids.push(IMPLICIT_ISSUER);
+    }
     let Some(first) = ids.first() else {
         for (_, key, _) in keys {
             if resolved.is_set(key) {

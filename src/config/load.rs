@@ -9,10 +9,12 @@ use super::layer::{self, Layer, Place, Resolved, Source};
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
 use super::value::{
-    local_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of, without_credentials,
+    local_url, parse_compat, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of,
+    without_credentials,
 };
 use crate::http::host_list::HostList;
 use crate::http::origin::OriginList;
+use crate::protocol::compat::Compat;
 use crate::protocol::keys::SigningKey;
 use crate::protocol::prelude::{PADDING_BYTES_MAX, PADDING_BYTES_MIN};
 use crate::protocol::token::{Issuer, TokenRules};
@@ -54,6 +56,8 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// Whether subscribers may come without a token.
     pub anonymous: bool,
+    /// The version of the protocol before 1.0 that is spoken too.
+    pub compat: Option<Compat>,
     /// Whether subscriptions are announced and listed.
     pub subscriptions: bool,
     /// Whose pages may use the hub; every page without credentials, these with. Development mode allows loopback origins
@@ -186,7 +190,12 @@ impl Config {
 
     /// Whose tokens are accepted, and for what.
     pub fn token_rules(&self) -> TokenRules {
-        TokenRules { issuers: self.issuers.clone(), audience: self.resource.clone(), hub: self.hub_url.clone() }
+        TokenRules {
+            issuers: self.issuers.clone(),
+            audience: self.resource.clone(),
+            hub: self.hub_url.clone(),
+            compat: self.compat,
+        }
     }
 }
 
@@ -216,7 +225,12 @@ impl Reader<'_> {
             self.refusals.push(Refusal::DevelopmentBeyondLoopback { place, value });
         }
         let (resource, hub_url) = self.resource(listen, dev);
-        let issuers = issuer::build(self.resolved, tables, &mut self.refusals);
+        let compat = self.one("compat", parse_compat);
+        if let Some(compat) = compat {
+            let loosened = compat.loosened();
+            self.warnings.extend(loosened.into_iter().map(|rule| format!("--compat {compat} loosens a rule: {rule}")));
+        }
+        let issuers = issuer::build(self.resolved, tables, compat, &mut self.refusals);
         let named = self.switch("authorization-server");
         let authorization_servers = discovery::authorization_servers(self.resolved, named, tables, &mut self.refusals);
         let public_hosts =
@@ -262,6 +276,7 @@ impl Reader<'_> {
             authorization_servers,
             issuers,
             anonymous,
+            compat,
             subscriptions: self.switch("subscriptions"),
             cors_origins,
             publish_origins,

@@ -251,6 +251,16 @@ pub const SETTINGS: &[Setting] = &[
     },
     row(
         ACCESS,
+        "compat",
+        "7|8",
+        One,
+        Without("off"),
+        "Also speak version 7 or 8 of the protocol, which came before 1.0: `topic=` selectors, the claim `mercure`, the \
+         cookie `mercureAuthorization` and the query parameter `authorization`. Checks of tokens are loosened by it, which \
+         the log says at start; docs/compat.md says how to leave it. With it, keys need no `--issuer`.",
+    ),
+    row(
+        ACCESS,
         "subscriptions",
         "",
         Switch,

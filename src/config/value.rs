@@ -1,6 +1,7 @@
 //! Words that aren't amounts, read as what they mean. Each refusal completes the sentence "…, which …".
 
 use super::load::IoChoice;
+use crate::protocol::compat::Compat;
 use crate::protocol::topic::{HUB_PATH, HubUrl, HubUrlError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use url::Url;
@@ -31,6 +32,11 @@ pub(super) fn without_credentials(url: &str) -> String {
         Some((_, rest)) => format!("{scheme}://...@{rest}"),
         None => url.to_owned(),
     }
+}
+
+pub(super) fn parse_compat(word: &str) -> Result<Compat, &'static str> {
+    Compat::from_number(word)
+        .ok_or("is neither 7 nor 8, the versions before 1.0 that a hub can speak; leave it out for 1.0 only")
 }
 
 pub(super) fn parse_listen(word: &str) -> Result<SocketAddr, String> {

@@ -1,7 +1,9 @@
 //! Where a request carries its access token (RFC 6750 §2.1), and which origin a request that relies on a cookie
 //! came from.
 //!
-//! Never read: the query and the body. Whether the token is any good is judged elsewhere.
+//! Never read: the body, and the query but for the protocol before 1.0. Whether the token is any good is judged elsewhere.
+
+use std::borrow::Cow;
 
 use thiserror::Error;
 use url::Url;
@@ -9,13 +11,22 @@ use url::Url;
 use super::cookie::{self, CookieLookup};
 use super::head::Head;
 
+/// The cookie of the protocol before 1.0.
+const COMPAT_COOKIE: &str = "mercureAuthorization";
+/// The query parameter of the protocol before 1.0.
+const COMPAT_PARAMETER: &str = "authorization";
+/// What is shorter can't be a signed token, and isn't taken for one in the query.
+const COMPAT_TOKEN_BYTES_MIN: usize = 41;
+
 /// The token a request presents.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Credentials<'b> {
     /// None.
     None,
     /// In `Authorization: Bearer …`. A cookie doesn't count then, however bad this one is.
     Header(&'b str),
+    /// In the query, as before version 1.0.
+    Query(Cow<'b, str>),
     /// In the cookie; may be empty. With POST the origin must be checked, see [`origin_for_cookie_publish`].
     Cookie(&'b str),
 }
@@ -26,6 +37,7 @@ impl std::fmt::Debug for Credentials<'_> {
         f.write_str(match self {
             Self::None => "None",
             Self::Header(_) => "Header(…)",
+            Self::Query(_) => "Query(…)",
             Self::Cookie(_) => "Cookie(…)",
         })
     }
@@ -66,17 +78,56 @@ impl<'b> Credentials<'b> {
     /// # Errors
     /// [`CredentialsError`]; never for a request without an `Authorization` field and without the cookie.
     pub fn from_head(head: &Head<'b>, cookie_name: &str) -> Result<Self, CredentialsError> {
+        match Self::in_header(head)? {
+            Self::None => Self::in_cookie(head, cookie_name),
+            found => Ok(found),
+        }
+    }
+
+    /// The same for a hub that speaks the protocol before 1.0 too: after the header it looks into the query, and when the
+    /// cookie of this name is absent, for the one of old.
+    ///
+    /// # Errors
+    /// As [`Credentials::from_head`].
+    pub fn from_head_compat(head: &Head<'b>, cookie_name: &str) -> Result<Self, CredentialsError> {
+        let found = Self::in_header(head)?;
+        if found != Self::None {
+            return Ok(found);
+        }
+        if let Some(token) = head.query.and_then(in_query) {
+            return Ok(Self::Query(token));
+        }
+        match Self::in_cookie(head, cookie_name)? {
+            Self::None => Self::in_cookie(head, COMPAT_COOKIE),
+            found => Ok(found),
+        }
+    }
+
+    fn in_header(head: &Head<'b>) -> Result<Self, CredentialsError> {
         let mut fields = head.get_all("authorization");
         match (fields.next(), fields.next()) {
             (Some(_), Some(_)) => Err(CredentialsError::AuthorizationRepeated),
             (Some(value), None) => bearer(value).map(Self::Header),
-            (None, _) => match cookie::find(head.get_all("cookie"), cookie_name) {
-                CookieLookup::None => Ok(Self::None),
-                CookieLookup::One(token) => Ok(Self::Cookie(token)),
-                CookieLookup::Several => Err(CredentialsError::CookieRepeated),
-                CookieLookup::Malformed => Err(CredentialsError::CookieMalformed),
-            },
+            (None, _) => Ok(Self::None),
         }
+    }
+
+    fn in_cookie(head: &Head<'b>, name: &str) -> Result<Self, CredentialsError> {
+        match cookie::find(head.get_all("cookie"), name) {
+            CookieLookup::None => Ok(Self::None),
+            CookieLookup::One(token) => Ok(Self::Cookie(token)),
+            CookieLookup::Several => Err(CredentialsError::CookieRepeated),
+            CookieLookup::Malformed => Err(CredentialsError::CookieMalformed),
+        }
+    }
+}
+
+/// The one token in a query; there is none where there are several, or where it is too short to be one.
+fn in_query(query: &str) -> Option<Cow<'_, str>> {
+    let mut tokens = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == COMPAT_PARAMETER);
+    match (tokens.next(), tokens.next()) {
+        (Some((_, token)), None) => Some(token).filter(|token| token.len() >= COMPAT_TOKEN_BYTES_MIN),
+        _ => None,
     }
 }
 
@@ -121,6 +172,7 @@ mod tests {
             Credentials::from_head(head, "tok").map(|credentials| match credentials {
                 Credentials::None => ("none", String::new()),
                 Credentials::Header(token) => ("header", token.to_owned()),
+                Credentials::Query(token) => ("query", token.into_owned()),
                 Credentials::Cookie(token) => ("cookie", token.to_owned()),
             })
         })
@@ -173,8 +225,51 @@ mod tests {
         assert_eq!(Credentials::from_head(&head, "tok"), Ok(Credentials::None));
     }
 
+    fn presented_compat(target: &str, fields: &str) -> Result<String, CredentialsError> {
+        let raw = format!("GET {target} HTTP/1.1\r\nHost: e\r\n{fields}\r\n");
+        let head = super::super::head::tests::whole(raw.as_bytes()).unwrap();
+        Credentials::from_head_compat(&head, "tok").map(|credentials| match credentials {
+            Credentials::None => "none".to_owned(),
+            Credentials::Header(token) => format!("header {token}"),
+            Credentials::Query(token) => format!("query {token}"),
+            Credentials::Cookie(token) => format!("cookie {token}"),
+        })
+    }
+
+    #[test]
+    fn of_old_the_header_beats_the_query_and_the_query_the_cookies() {
+        let token = "t".repeat(41);
+        let target = format!("/?a=b&authorization={token}");
+        let found = |target: &str, fields: &str| presented_compat(target, fields).unwrap();
+        assert_eq!(found(&target, "Authorization: Bearer h\r\nCookie: tok=c\r\n"), "header h");
+        assert_eq!(found(&target, "Cookie: tok=c; mercureAuthorization=m\r\n"), format!("query {token}"));
+        assert_eq!(found("/?a=b", "Cookie: mercureAuthorization=m; tok=c\r\n"), "cookie c");
+        assert_eq!(found("/?a=b", "Cookie: mercureAuthorization=m\r\n"), "cookie m");
+        assert_eq!(found("/", "Cookie: mercureauthorization=m\r\n"), "none");
+        let bad = presented_compat(&target, "Authorization: Basic YTpi\r\n");
+        assert_eq!(bad, Err(CredentialsError::OtherScheme), "a bad header isn't rescued");
+        let several = presented_compat("/", "Cookie: mercureAuthorization=a; mercureAuthorization=b\r\n");
+        assert_eq!(several, Err(CredentialsError::CookieRepeated));
+    }
+
+    #[test]
+    fn of_old_a_short_or_repeated_token_in_the_query_is_not_there() {
+        let (token, short) = ("t".repeat(41), "t".repeat(40));
+        for query in [
+            format!("authorization={short}"),
+            format!("authorization={token}&authorization={token}"),
+            format!("authorization={token}&authorization="),
+            format!("Authorization={token}&access_token={token}"),
+        ] {
+            assert_eq!(presented_compat(&format!("/?{query}"), "Cookie: tok=c\r\n").unwrap(), "cookie c", "{query}");
+        }
+        let encoded = format!("/?%61uthorization={}", "%74".repeat(41));
+        assert_eq!(presented_compat(&encoded, "").unwrap(), format!("query {token}"));
+    }
+
     #[test]
     fn tokens_stay_out_of_logs() {
+        assert_eq!(format!("{:?}", Credentials::Query("secret".into())), "Query(…)");
         assert_eq!(format!("{:?}", Credentials::Header("secret")), "Header(…)");
     }
 

@@ -3,12 +3,15 @@
 //!
 //! A topic that meets many patterns is matched in several slices: what is untried is kept with it. Patterns are named by
 //! selector and generation, so that one that has gone meanwhile is recognised wherever it is still named.
+//!
+//! There is one index for patterns of URLs and one for templates of texts: they differ in what the prefix is one of.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::budget::Budget;
 use super::selector::{Named, Selector};
-use crate::protocol::pattern::UrlPattern;
+use crate::protocol::matcher::Matcher;
 use crate::protocol::topic::{HubUrl, ParsedTopic};
 
 /// Topics whose matching patterns are remembered, per half of the cache.
@@ -100,14 +103,53 @@ impl Length {
     }
 }
 
-/// The prefix a pattern stands under.
-fn prefix_of(pattern: &UrlPattern) -> &str {
-    let prefix = pattern.address_prefix();
+/// The prefix a pattern stands under: ASCII.
+fn prefix_of(pattern: &Matcher) -> &str {
+    let prefix = match pattern {
+        Matcher::Pattern(pattern) => pattern.address_prefix(),
+        Matcher::Template(template) => template.prefix(),
+        Matcher::Any(_) | Matcher::Exact(_) | Matcher::Topic(_) => unreachable!("only patterns are indexed"),
+    };
     prefix.get(..PREFIX_BYTES_MAX).unwrap_or(prefix)
 }
 
-#[derive(Debug, Default)]
+/// How the patterns of an index read a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// As a URL.
+    Url,
+    /// As the text it is.
+    Text,
+}
+
+impl Reading {
+    /// What parsing a topic costs.
+    fn parse_ns(self) -> u64 {
+        match self {
+            Reading::Url => PARSE_NS,
+            Reading::Text => 0,
+        }
+    }
+
+    fn parse<'a>(self, topic: &'a str, hub: &HubUrl) -> ParsedTopic<'a> {
+        match self {
+            Reading::Url => ParsedTopic::new(topic, hub),
+            Reading::Text => ParsedTopic { text: topic, url: None },
+        }
+    }
+
+    /// What prefixes are prefixes of.
+    fn key<'a>(self, topic: &'a ParsedTopic<'_>) -> Option<Cow<'a, str>> {
+        match self {
+            Reading::Url => topic.address(),
+            Reading::Text => Some(Cow::Borrowed(topic.text)),
+        }
+    }
+}
+
+#[derive(Debug)]
 pub(crate) struct PatternIndex {
+    reading: Reading,
     by_prefix: HashMap<Box<str>, Bucket>,
     lengths: BTreeMap<usize, Length>,
     /// What crowds may cost a topic at worst: the costliest one of each length.
@@ -123,12 +165,27 @@ pub(crate) struct PatternIndex {
 }
 
 impl PatternIndex {
+    pub(crate) fn new(reading: Reading) -> PatternIndex {
+        PatternIndex {
+            reading,
+            by_prefix: HashMap::new(),
+            lengths: BTreeMap::new(),
+            worst_ns: 0,
+            interned: 0,
+            newest: VecDeque::new(),
+            young: HashMap::new(),
+            young_bytes: 0,
+            old: HashMap::new(),
+            unfinished: None,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_prefix.is_empty()
     }
 
     /// Whether a pattern may be added: fresh topics don't become too costly by it.
-    pub(crate) fn has_room(&self, pattern: &UrlPattern) -> bool {
+    pub(crate) fn has_room(&self, pattern: &Matcher) -> bool {
         let prefix = prefix_of(pattern);
         let there_ns = self.by_prefix.get(prefix).map_or(0, |bucket| bucket.cost_ns);
         let crowd_ns = (there_ns + pattern.typical_cost_ns()).saturating_sub(UNCROWDED_NS);
@@ -137,7 +194,7 @@ impl PatternIndex {
     }
 
     /// Adds a pattern. Answers its position under its prefix, which [`PatternIndex::remove`] wants to know.
-    pub(crate) fn add(&mut self, selector: u32, generation: u32, pattern: &UrlPattern) -> u32 {
+    pub(crate) fn add(&mut self, selector: u32, generation: u32, pattern: &Matcher) -> u32 {
         let prefix = prefix_of(pattern);
         let bucket = self.by_prefix.entry(prefix.into()).or_default();
         bucket.selectors.push(selector);
@@ -156,7 +213,7 @@ impl PatternIndex {
     }
 
     /// Removes the pattern at a position under its prefix. `Some(selector)`: the one that stands there now.
-    pub(crate) fn remove(&mut self, pattern: &UrlPattern, position: u32) -> Option<u32> {
+    pub(crate) fn remove(&mut self, pattern: &Matcher, position: u32) -> Option<u32> {
         let prefix = prefix_of(pattern);
         let bucket = self.by_prefix.get_mut(prefix).expect("a pattern stands under its prefix");
         bucket.selectors.swap_remove(position as usize);
@@ -177,7 +234,7 @@ impl PatternIndex {
         }
         if self.by_prefix.is_empty() {
             // Nothing names them any more: the caches would only hold memory.
-            *self = PatternIndex { interned: self.interned, ..PatternIndex::default() };
+            *self = PatternIndex { interned: self.interned, ..PatternIndex::new(self.reading) };
         }
         moved
     }
@@ -246,17 +303,17 @@ impl PatternIndex {
     }
 
     fn candidates(&self, slots: &[Selector], hub: &HubUrl, topic: &str, budget: &mut Budget) -> Vec<Named> {
-        let parsed = ParsedTopic::new(topic, hub);
+        let parsed = self.reading.parse(topic, hub);
         let mut candidates = Vec::new();
-        if let Some(address) = parsed.address() {
-            for (&length, _) in self.lengths.range(..=address.len()) {
+        if let Some(key) = self.reading.key(&parsed) {
+            for (&length, _) in self.lengths.range(..=key.len()) {
                 budget.spend(LOOK_UP_NS + length as u64);
-                if let Some(bucket) = address.get(..length).and_then(|prefix| self.by_prefix.get(prefix)) {
+                if let Some(bucket) = key.get(..length).and_then(|prefix| self.by_prefix.get(prefix)) {
                     candidates.extend(bucket.selectors.iter().map(|&selector| Named::of(selector, slots)));
                 }
             }
         }
-        budget.spend(PARSE_NS + NAME_NS * candidates.len() as u64);
+        budget.spend(self.reading.parse_ns() + NAME_NS * candidates.len() as u64);
         candidates
     }
 
@@ -268,14 +325,14 @@ impl PatternIndex {
         mut unfinished: Unfinished,
         budget: &mut Budget,
     ) -> Option<Matched> {
-        budget.spend(PARSE_NS);
-        let parsed = ParsedTopic::new(&unfinished.topic, hub);
+        budget.spend(self.reading.parse_ns());
+        let parsed = self.reading.parse(&unfinished.topic, hub);
         while let Some(named) = unfinished.untried.pop() {
-            let (Some(pattern), Some(url)) = (named.find(slots).and_then(Selector::pattern), &parsed.url) else {
+            let Some(pattern) = named.find(slots).and_then(Selector::pattern) else {
                 continue;
             };
-            budget.spend(pattern.cost_ns(url.as_str().len()));
-            if pattern.matches(url) {
+            budget.spend(pattern.cost_ns(&parsed));
+            if pattern.matches(&parsed) {
                 unfinished.matched.patterns.push(named);
             }
             if budget.is_spent() && !unfinished.untried.is_empty() {

@@ -1,8 +1,8 @@
 //! The interned selectors of a shard: from an event to the subscribers' selectors that want it.
 //!
 //! Everybody who asked for the same thing shares one selector, with one member list. Exact ones are found by keyed
-//! hash, patterns through the [`PatternIndex`]. Cost grows with what matches, not with what exists, but for patterns
-//! that crowd under one prefix; those are bounded.
+//! hash, patterns and templates through a [`PatternIndex`] each. Cost grows with what matches, not with what exists,
+//! but for patterns that crowd under one prefix; those are bounded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use std::sync::Arc;
 use super::budget::Budget;
 use super::event::Event;
 use super::judge;
-use super::pattern_index::PatternIndex;
+use super::pattern_index::{PatternIndex, Reading};
 use super::subscriber::Place;
 use crate::protocol::matcher::{MatchType, Matcher};
-use crate::protocol::pattern::UrlPattern;
 use crate::protocol::topic::HubUrl;
 
 /// No walk.
@@ -26,7 +25,7 @@ pub(crate) struct Selector {
     /// `None` while the slot is free.
     matcher: Option<Matcher>,
     generation: u32,
-    /// Of a pattern: its position in the index.
+    /// Of a pattern or template: its position in its index.
     position: u32,
     /// The walk that delivers what is pending here, or [`NO_WALK`].
     pub(crate) walk: u32,
@@ -35,11 +34,9 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
-    pub(crate) fn pattern(&self) -> Option<&UrlPattern> {
-        match &self.matcher {
-            Some(Matcher::Pattern(pattern)) => Some(pattern),
-            _ => None,
-        }
+    /// The matcher, if it is one that is tried on topics.
+    pub(crate) fn pattern(&self) -> Option<&Matcher> {
+        self.matcher.as_ref().filter(|matcher| matches!(matcher, Matcher::Pattern(_) | Matcher::Template(_)))
     }
 }
 
@@ -66,6 +63,8 @@ impl Named {
 pub(crate) struct Resolution {
     /// Topics of the event that are done.
     topics: usize,
+    /// Of the next one, the patterns of URLs are done.
+    patterns_done: bool,
     found: Vec<Named>,
 }
 
@@ -86,10 +85,14 @@ pub(crate) struct Selectors {
     /// Of new slots: higher than any that was there before.
     first_generation: u32,
     exact: HashMap<Arc<str>, u32>,
+    /// Those of before version 1.0: the same texts, listed differently.
+    topics: HashMap<Arc<str>, u32>,
     /// The wildcards, one for each type.
     any: [Option<u32>; MatchType::ALL.len()],
+    /// Patterns and templates.
     patterns: HashMap<Matcher, u32>,
     index: PatternIndex,
+    templates: PatternIndex,
     /// What the matchers take, and may take.
     bytes: usize,
     bytes_max: usize,
@@ -103,9 +106,11 @@ impl Selectors {
             free: Vec::new(),
             first_generation: 0,
             exact: HashMap::new(),
+            topics: HashMap::new(),
             any: [None; MatchType::ALL.len()],
             patterns: HashMap::new(),
-            index: PatternIndex::default(),
+            index: PatternIndex::new(Reading::Url),
+            templates: PatternIndex::new(Reading::Text),
             bytes: 0,
             bytes_max,
         }
@@ -163,8 +168,9 @@ impl Selectors {
             self.known(matcher).is_some()
                 || self.bytes < self.bytes_max
                     && match matcher {
-                        Matcher::Pattern(pattern) => self.index.has_room(pattern),
-                        Matcher::Any(_) | Matcher::Exact(_) => true,
+                        Matcher::Pattern(_) => self.index.has_room(matcher),
+                        Matcher::Template(_) => self.templates.has_room(matcher),
+                        Matcher::Any(_) | Matcher::Exact(_) | Matcher::Topic(_) => true,
                     }
         })
     }
@@ -184,14 +190,22 @@ impl Selectors {
                 return false;
             }
             budget.spend(LOOK_UP_NS);
-            let exact = self.exact.get(topic.as_str());
-            let exact = exact.map(|&selector| Named::of(selector, &self.slots));
-            if !self.index.is_empty()
-                && !self.index.resolve(&self.slots, &self.hub, topic.as_str(), budget, &mut resolution.found)
+            let text = topic.as_str();
+            if !resolution.patterns_done
+                && !self.index.is_empty()
+                && !self.index.resolve(&self.slots, &self.hub, text, budget, &mut resolution.found)
             {
                 return false;
             }
-            resolution.found.extend(exact);
+            resolution.patterns_done = true;
+            if !self.templates.is_empty()
+                && !self.templates.resolve(&self.slots, &self.hub, text, budget, &mut resolution.found)
+            {
+                return false;
+            }
+            let equal = [self.exact.get(text), self.topics.get(text)].into_iter().flatten();
+            resolution.found.extend(equal.map(|&selector| Named::of(selector, &self.slots)));
+            resolution.patterns_done = false;
             resolution.topics += 1;
         }
         out.extend(self.any.iter().flatten());
@@ -226,7 +240,8 @@ impl Selectors {
         match matcher {
             Matcher::Any(kind) => self.any[*kind as usize],
             Matcher::Exact(text) => self.exact.get(text).copied(),
-            Matcher::Pattern(_) => self.patterns.get(matcher).copied(),
+            Matcher::Topic(text) => self.topics.get(text).copied(),
+            Matcher::Pattern(_) | Matcher::Template(_) => self.patterns.get(matcher).copied(),
         }
     }
 
@@ -250,14 +265,26 @@ impl Selectors {
             Matcher::Exact(text) => {
                 self.exact.insert(text.clone(), selector);
             }
-            Matcher::Pattern(pattern) => {
+            Matcher::Topic(text) => {
+                self.topics.insert(text.clone(), selector);
+            }
+            Matcher::Pattern(_) | Matcher::Template(_) => {
                 self.patterns.insert(matcher.clone(), selector);
-                let slot = &mut self.slots[selector as usize];
-                slot.position = self.index.add(selector, slot.generation, pattern);
+                let generation = self.slots[selector as usize].generation;
+                let position = self.index_of(matcher).add(selector, generation, matcher);
+                self.slots[selector as usize].position = position;
             }
         }
         self.slots[selector as usize].matcher = Some(matcher.clone());
         selector
+    }
+
+    /// The index a pattern or template stands in.
+    fn index_of(&mut self, matcher: &Matcher) -> &mut PatternIndex {
+        match matcher {
+            Matcher::Template(_) => &mut self.templates,
+            _ => &mut self.index,
+        }
     }
 
     fn drop_selector(&mut self, selector: u32) {
@@ -272,11 +299,15 @@ impl Selectors {
                 self.exact.remove(text);
                 shrink(&mut self.exact);
             }
-            Matcher::Pattern(pattern) => {
+            Matcher::Topic(text) => {
+                self.topics.remove(text);
+                shrink(&mut self.topics);
+            }
+            Matcher::Pattern(_) | Matcher::Template(_) => {
                 self.patterns.remove(&matcher);
                 shrink(&mut self.patterns);
                 let position = slot.position;
-                if let Some(moved) = self.index.remove(pattern, position) {
+                if let Some(moved) = self.index_of(&matcher).remove(&matcher, position) {
                     self.slots[moved as usize].position = position;
                 }
             }
@@ -295,19 +326,20 @@ impl Selectors {
 fn owned_bytes(matcher: &Matcher) -> usize {
     match matcher {
         Matcher::Any(_) => 0,
-        Matcher::Exact(text) => size_of::<Selector>() + 80 + text.len(),
+        Matcher::Exact(text) | Matcher::Topic(text) => size_of::<Selector>() + 80 + text.len(),
         Matcher::Pattern(pattern) => size_of::<Selector>() + 120 + pattern.owned_bytes(),
+        Matcher::Template(template) => size_of::<Selector>() + 120 + template.owned_bytes(),
     }
 }
 
 #[cfg(test)]
 impl Selectors {
     pub(crate) fn cached_topics(&self) -> usize {
-        self.index.cached_topics()
+        self.index.cached_topics() + self.templates.cached_topics()
     }
 
     pub(crate) fn recent_patterns(&self) -> usize {
-        self.index.recent_patterns()
+        self.index.recent_patterns() + self.templates.recent_patterns()
     }
 }
 
@@ -355,6 +387,20 @@ mod tests {
         "https://c.example/:never",
     ];
 
+    const TEMPLATES: [&str; 10] = [
+        "https://a.example/books/{id}",
+        "https://a.example/{+path}",
+        "{+base}/books/{id}",
+        "https://a.example/books{/id}{/pages*}",
+        "books/{id}",
+        "/books/{id}",
+        "urn:{a}:books:{b}",
+        "{scheme}:asks",
+        "https://b.example/x{?y}",
+        "https://a.example/B{rest}",
+    ];
+    const MATCHERS: usize = 24 + 13 + TEMPLATES.len();
+
     fn hub() -> HubUrl {
         HubUrl::parse("https://hub.example/.well-known/mercure").unwrap()
     }
@@ -363,7 +409,8 @@ mod tests {
         let parse = |kind, text| Matcher::parse(kind, text, &hub()).unwrap();
         let exact = TOPICS[..11].iter().map(|text| parse(MatchType::Exact, text));
         let patterns = PATTERNS.iter().map(|text| parse(MatchType::UrlPattern, text));
-        std::iter::once(Matcher::Any(MatchType::Exact)).chain(exact).chain(patterns).collect()
+        let topics = ["*"].into_iter().chain(TOPICS).chain(TEMPLATES).map(|text| parse(MatchType::Topic, text));
+        std::iter::once(Matcher::Any(MatchType::Exact)).chain(exact).chain(patterns).chain(topics).collect()
     }
 
     fn texts(selectors: &Selectors, found: &[u32]) -> Vec<String> {
@@ -472,6 +519,42 @@ mod tests {
     }
 
     #[test]
+    fn templates_that_crowd_under_one_prefix_are_bounded() {
+        let template = |text: &str| Matcher::parse(MatchType::Topic, text, &hub()).unwrap();
+        let mut selectors = Selectors::new(hub(), usize::MAX);
+        let mut places = 0;
+        for n in 0.. {
+            let crowding = template(&format!("{{a}}/{n}"));
+            if !selectors.has_room(std::slice::from_ref(&crowding)) {
+                break;
+            }
+            selectors.join(&crowding, n);
+            places += 1;
+        }
+        assert!((1_000..100_000).contains(&places), "{places}");
+        assert!(selectors.has_room(&[template("{a}/0"), template("urn:x:{a}"), pattern("https://*/:a")]));
+    }
+
+    /// The patterns of a topic are found in one slice and its templates in a later one: none is found twice.
+    #[test]
+    fn an_event_of_one_topic_finds_each_selector_once_however_small_the_slices() {
+        let mut selectors = Selectors::new(hub(), usize::MAX);
+        let all = matchers();
+        for (slot, matcher) in (0..).zip(&all) {
+            selectors.join(matcher, slot);
+        }
+        let event = Event::sample(1, &["https://a.example/books/1"], None, 0);
+        let (mut at_once, mut bit_by_bit) = (Vec::new(), Vec::new());
+        resolve(&mut selectors, &event, 1, &mut bit_by_bit);
+        resolve(&mut selectors, &event, u64::MAX, &mut at_once);
+        bit_by_bit.sort_unstable();
+        at_once.sort_unstable();
+        assert_eq!(bit_by_bit, at_once);
+        let unique: std::collections::HashSet<_> = at_once.iter().collect();
+        assert_eq!(unique.len(), at_once.len());
+    }
+
+    #[test]
     fn what_subscribers_ask_for_is_bounded_in_bytes() {
         let mut selectors = Selectors::new(hub(), 1_000);
         let long = Matcher::Exact("x".repeat(900).into());
@@ -487,7 +570,7 @@ mod tests {
         fn resolving_is_matching_every_selector(
             slice_ns in proptest::sample::select(vec![1, 1_000, 3_000, u64::MAX]),
             steps in proptest::collection::vec(
-                (0_u8..3, 0_usize..24, proptest::collection::vec(0_usize..12, 1..4)),
+                (0_u8..3, 0_usize..MATCHERS, proptest::collection::vec(0_usize..12, 1..4)),
                 1..120,
             ),
         ) {
@@ -534,8 +617,8 @@ mod tests {
                 for (matcher, place) in &members {
                     prop_assert_eq!(selectors.admits(&[*place], &event, &mut Budget::new(0)), fits(matcher));
                 }
-                prop_assert!(selectors.cached_topics() <= 2 * CACHED_TOPICS_MAX);
-                prop_assert!(selectors.recent_patterns() <= PATTERN_LOG_MAX);
+                prop_assert!(selectors.cached_topics() <= 2 * 2 * CACHED_TOPICS_MAX, "two indices");
+                prop_assert!(selectors.recent_patterns() <= 2 * PATTERN_LOG_MAX);
             }
             while let Some((_, place)) = members.pop() {
                 if let Some(moved) = selectors.leave(place).moved_slot {
@@ -543,7 +626,8 @@ mod tests {
                 }
             }
             prop_assert_eq!(selectors.slots.len() + selectors.cached_topics() + selectors.recent_patterns(), 0);
-            prop_assert_eq!((selectors.index.is_empty(), selectors.bytes), (true, 0));
+            prop_assert_eq!((selectors.index.is_empty(), selectors.templates.is_empty(), selectors.bytes), (true, true, 0));
+            prop_assert!(selectors.exact.is_empty() && selectors.topics.is_empty() && selectors.patterns.is_empty());
         }
     }
 }

@@ -3,9 +3,13 @@
 //! Nothing is granted that isn't written there, and one Mercure entry that can't be read makes the whole token invalid:
 //! a hub that skipped it would act on half of what the issuer meant.
 
+mod mercure_claim;
+
 use std::ops::Range;
 
 use serde_json::{Map, Value};
+
+pub use mercure_claim::{CLAIM_ENTRIES_MAX, ClaimError};
 
 use super::matcher::{MatchType, Matcher, MatcherError};
 use super::pattern::Asker;
@@ -31,11 +35,11 @@ pub struct Grants {
 /// What an entry's bearer is announced with in subscription documents.
 #[derive(Debug, Clone, PartialEq)]
 struct Payload {
-    /// The entry's places in `Grants::subscribe`.
-    matchers: Range<u8>,
-    value: Map<String, Value>,
+    /// The entry's places in `Grants::subscribe`; `None`: of every subscription that has no payload otherwise.
+    matchers: Option<Range<u16>>,
+    value: Value,
 }
-const _: () = assert!(DETAIL_TOPICS_MAX <= u8::MAX as usize);
+const _: () = assert!(DETAIL_TOPICS_MAX <= u16::MAX as usize);
 
 /// Which rule `authorization_details` breaks. Entries and topics are counted from 0, as JSON tools do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,12 +130,12 @@ impl Grants {
             topics += matchers.len();
             let payload = match detail.get("payload") {
                 None => None,
-                Some(Value::Object(payload)) => Some(payload),
+                Some(payload @ Value::Object(_)) => Some(payload),
                 Some(_) => return Err(GrantsError::Payload { entry }),
             };
             if actions.contains(&"subscribe") {
-                let place = |index: usize| u8::try_from(index).expect("at most DETAIL_TOPICS_MAX topics");
-                let matchers_of_entry = place(subscribe.len())..place(subscribe.len() + matchers.len());
+                let place = |index: usize| u16::try_from(index).expect("at most DETAIL_TOPICS_MAX topics");
+                let matchers_of_entry = Some(place(subscribe.len())..place(subscribe.len() + matchers.len()));
                 payloads.extend(payload.map(|value| Payload { matchers: matchers_of_entry, value: value.clone() }));
                 subscribe.extend_from_slice(&matchers);
             }
@@ -158,11 +162,17 @@ impl Grants {
     }
 
     /// The payload of the first `subscribe` entry that covers a subscription, whose matcher's value is read as a topic.
-    pub fn payload(&self, subscription: &ParsedTopic<'_>) -> Option<&Map<String, Value>> {
+    /// An object, but for tokens of before version 1.0, which may have any JSON and one for all subscriptions.
+    pub fn payload(&self, subscription: &ParsedTopic<'_>) -> Option<&Value> {
         // A pattern covers a subscription to itself, also where its own text isn't among the URLs it matches.
         let covers = |matcher: &Matcher| matcher.text() == subscription.text || matcher.matches(subscription);
-        let first = u8::try_from(self.subscribe.iter().position(covers)?).ok()?;
-        let payload = self.payloads.iter().find(|payload| payload.matchers.contains(&first))?;
+        let first = self.subscribe.iter().position(covers).and_then(|place| u16::try_from(place).ok());
+        let of_entry = |payload: &&Payload| match (&payload.matchers, first) {
+            (Some(matchers), Some(first)) => matchers.contains(&first),
+            _ => false,
+        };
+        let payload = self.payloads.iter().find(of_entry);
+        let payload = payload.or_else(|| self.payloads.iter().find(|payload| payload.matchers.is_none()))?;
         Some(&payload.value)
     }
 }

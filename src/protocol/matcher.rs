@@ -5,6 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::pattern::{Asker, PatternError, UrlPattern};
+use super::template::Template;
 use super::text::{self, TextError};
 use super::topic::{HubUrl, ParsedTopic};
 
@@ -18,13 +19,16 @@ pub enum MatchType {
     Exact,
     /// The topic, read as a URL, fits the value, read as a WHATWG URL pattern.
     UrlPattern,
+    /// As before version 1.0: the topic is the value or, if that is a URI template, one of its expansions. Only where
+    /// that version is spoken too.
+    Topic,
 }
 
 impl MatchType {
     /// Every type.
-    pub const ALL: [MatchType; 2] = [MatchType::Exact, MatchType::UrlPattern];
+    pub const ALL: [MatchType; 3] = [MatchType::Exact, MatchType::UrlPattern, MatchType::Topic];
 
-    /// The type of that name. Names are case-sensitive.
+    /// The type of that name in a request or a token. Names are case-sensitive; `topic` isn't one.
     pub fn from_name(name: &str) -> Option<MatchType> {
         match name {
             "exact" => Some(MatchType::Exact),
@@ -33,11 +37,12 @@ impl MatchType {
         }
     }
 
-    /// `exact` or `urlpattern`.
+    /// `exact`, `urlpattern` or `topic`.
     pub fn name(self) -> &'static str {
         match self {
             MatchType::Exact => "exact",
             MatchType::UrlPattern => "urlpattern",
+            MatchType::Topic => "topic",
         }
     }
 }
@@ -51,6 +56,10 @@ pub enum Matcher {
     Exact(Arc<str>),
     /// The topics whose URL fits.
     Pattern(Arc<UrlPattern>),
+    /// The topic of exactly this text, selected as before version 1.0.
+    Topic(Arc<str>),
+    /// The topics the template expands to, selected as before version 1.0.
+    Template(Arc<Template>),
 }
 
 /// Why a value is no matcher of its type.
@@ -79,6 +88,10 @@ impl Matcher {
         Ok(match kind {
             MatchType::Exact => Matcher::Exact(value.into()),
             MatchType::UrlPattern => Matcher::Pattern(UrlPattern::parse(value, hub, asker)?),
+            MatchType::Topic => {
+                let template = if value.contains('{') { Template::parse(value, asker)? } else { None };
+                template.map_or_else(|| Matcher::Topic(value.into()), Matcher::Template)
+            }
         })
     }
 
@@ -86,8 +99,9 @@ impl Matcher {
     pub fn matches(&self, topic: &ParsedTopic<'_>) -> bool {
         match self {
             Matcher::Any(_) => true,
-            Matcher::Exact(text) => **text == *topic.text,
+            Matcher::Exact(text) | Matcher::Topic(text) => **text == *topic.text,
             Matcher::Pattern(pattern) => topic.url.as_ref().is_some_and(|url| pattern.matches(url)),
+            Matcher::Template(template) => template.matches(topic.text),
         }
     }
 
@@ -95,6 +109,7 @@ impl Matcher {
     pub fn cost_ns(&self, topic: &ParsedTopic<'_>) -> u64 {
         match (self, &topic.url) {
             (Matcher::Pattern(pattern), Some(url)) => pattern.cost_ns(url.as_str().len()),
+            (Matcher::Template(template), _) => template.cost_ns(topic.text.len()),
             _ => COMPARISON_NS,
         }
     }
@@ -103,6 +118,7 @@ impl Matcher {
     pub fn typical_cost_ns(&self) -> u64 {
         match self {
             Matcher::Pattern(pattern) => pattern.typical_cost_ns(),
+            Matcher::Template(template) => template.typical_cost_ns(),
             _ => COMPARISON_NS,
         }
     }
@@ -116,8 +132,9 @@ impl Matcher {
     pub fn text(&self) -> &str {
         match self {
             Matcher::Any(_) => "*",
-            Matcher::Exact(text) => text,
+            Matcher::Exact(text) | Matcher::Topic(text) => text,
             Matcher::Pattern(pattern) => pattern.text(),
+            Matcher::Template(template) => template.text(),
         }
     }
 
@@ -127,6 +144,7 @@ impl Matcher {
             Matcher::Any(kind) => *kind,
             Matcher::Exact(_) => MatchType::Exact,
             Matcher::Pattern(_) => MatchType::UrlPattern,
+            Matcher::Topic(_) | Matcher::Template(_) => MatchType::Topic,
         }
     }
 }
@@ -147,7 +165,7 @@ mod tests {
     fn type_names_are_case_sensitive() {
         assert_eq!(MatchType::from_name("exact"), Some(MatchType::Exact));
         assert_eq!(MatchType::from_name("urlpattern"), Some(MatchType::UrlPattern));
-        for other in ["Exact", "URLPattern", "", "regexp", "exact "] {
+        for other in ["Exact", "URLPattern", "", "regexp", "exact ", "topic"] {
             assert_eq!(MatchType::from_name(other), None);
         }
         for kind in [MatchType::Exact, MatchType::UrlPattern] {
@@ -156,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn a_star_matches_everything_under_both_types() {
-        for kind in [MatchType::Exact, MatchType::UrlPattern] {
+    fn a_star_matches_everything_under_every_type() {
+        for kind in MatchType::ALL {
             assert_eq!(Matcher::parse(kind, "*", &hub()), Ok(Matcher::Any(kind)));
             for topic in ["", "a", "https://[bad", "urn:x"] {
                 assert!(matches(kind, "*", topic));
@@ -183,13 +201,31 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_selector_is_a_template_if_it_can_be_and_else_a_text() {
+        let parse = |text| Matcher::parse(MatchType::Topic, text, &hub()).unwrap();
+        assert_eq!(parse("*"), Matcher::Any(MatchType::Topic));
+        for (text, topic, other) in [
+            ("https://e.com/{id}", "https://e.com/1", "https://e.com/{id}"),
+            ("https://e.com/1", "https://e.com/1", "/1"),
+            ("https://e.com/{i d}", "https://e.com/{i d}", "https://e.com/1"),
+            ("/r/{id}", "/r/1", "https://hub.example/r/1"),
+            (":id", ":id", "1"),
+        ] {
+            assert!(matches(MatchType::Topic, text, topic), "{text}");
+            assert!(!matches(MatchType::Topic, text, other), "{text}");
+            assert_eq!((parse(text).kind(), parse(text).text()), (MatchType::Topic, text));
+            assert!(!parse(text).reads_urls());
+        }
+    }
+
+    #[test]
     fn a_pattern_never_matches_a_topic_that_is_no_url() {
         assert!(!matches(MatchType::UrlPattern, "https://*", "https://[bad"));
     }
 
     #[test]
-    fn forbidden_characters_are_refused_under_both_types() {
-        for kind in [MatchType::Exact, MatchType::UrlPattern] {
+    fn forbidden_characters_are_refused_under_every_type() {
+        for kind in MatchType::ALL {
             let error = Matcher::parse(kind, "/a\u{200B}", &hub()).unwrap_err();
             assert_eq!(error, MatcherError::Text(TextError { forbidden: '\u{200B}', at: 2 }));
         }
@@ -200,6 +236,8 @@ mod tests {
         let parse = |kind, value| Matcher::parse(kind, value, &hub()).unwrap();
         assert_eq!(parse(MatchType::UrlPattern, "/a"), parse(MatchType::UrlPattern, "/a"));
         assert_ne!(parse(MatchType::UrlPattern, "/a"), parse(MatchType::Exact, "/a"));
+        assert_ne!(parse(MatchType::Topic, "/a"), parse(MatchType::Exact, "/a"));
+        assert_eq!(parse(MatchType::Topic, "/{a}"), parse(MatchType::Topic, "/{a}"));
         assert_eq!(parse(MatchType::UrlPattern, "/a").text(), "/a");
         assert_eq!(parse(MatchType::UrlPattern, "/a").kind(), MatchType::UrlPattern);
     }

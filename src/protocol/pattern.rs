@@ -21,7 +21,7 @@ use urlpattern::matcher::{InnerMatcher, Matcher};
 use urlpattern::regexp::RegExp;
 use urlpattern::{RegexSyntax, UrlPatternInit, UrlPatternOptions};
 
-use self::compiled::Compiled;
+pub(super) use self::compiled::Compiled;
 use self::segments::Price;
 use super::topic::HubUrl;
 
@@ -29,7 +29,7 @@ use super::topic::HubUrl;
 pub const PATTERN_BYTES_MAX: usize = 4096;
 
 /// A topic as long as most.
-const TYPICAL_TOPIC_BYTES: usize = 100;
+pub(super) const TYPICAL_TOPIC_BYTES: usize = 100;
 /// In a program: the component's regular expression, between a literal before and one after it.
 const REGEX: u8 = 0x84;
 /// In a program: the end of a component.

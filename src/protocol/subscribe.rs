@@ -4,6 +4,7 @@ use std::str;
 
 use thiserror::Error;
 
+use super::compat::Compat;
 use super::form;
 use super::matcher::{MatchType, Matcher, MatcherError};
 use super::pattern::{PATTERN_BYTES_MAX, PatternError};
@@ -19,11 +20,13 @@ pub struct SubscribeLimits {
     pub matchers_max: usize,
     /// Bytes of one matcher's value, of either type.
     pub matcher_bytes_max: usize,
+    /// Whether the parameters of before version 1.0 are read too.
+    pub compat: Option<Compat>,
 }
 
 impl Default for SubscribeLimits {
     fn default() -> SubscribeLimits {
-        SubscribeLimits { matchers_max: 100, matcher_bytes_max: PATTERN_BYTES_MAX }
+        SubscribeLimits { matchers_max: 100, matcher_bytes_max: PATTERN_BYTES_MAX, compat: None }
     }
 }
 
@@ -109,9 +112,11 @@ impl Subscribe {
     pub fn from_forms(forms: &[&[u8]], hub: &HubUrl, limits: &SubscribeLimits) -> Result<Subscribe, SubscribeError> {
         let mut matchers = Vec::new();
         let mut matchers_seen = 0;
-        let mut last_event_id = None;
+        let mut last_event_id: Option<String> = None;
+        let mut old_cursor: Option<String> = None;
+        let reads_old_cursor = limits.compat.is_some_and(Compat::reads_old_cursor);
         for (name, value) in forms.iter().flat_map(|form| form::pairs(form)) {
-            if let Some((name, kind)) = matcher_name(&name)? {
+            if let Some((name, kind)) = matcher_name(&name, limits.compat)? {
                 if matchers_seen == limits.matchers_max {
                     return Err(SubscribeError::TooManyMatchers { max: limits.matchers_max });
                 }
@@ -123,6 +128,8 @@ impl Subscribe {
             } else if *name == *b"last_event_id" && last_event_id.is_none() {
                 // An id that isn't UTF-8 is an unknown one, not an error.
                 last_event_id = Some(String::from_utf8_lossy(&value).into_owned());
+            } else if *name == *b"Last-Event-ID" && reads_old_cursor && old_cursor.is_none() {
+                old_cursor = Some(String::from_utf8_lossy(&value).into_owned());
             }
         }
         if matchers.is_empty() {
@@ -131,16 +138,20 @@ impl Subscribe {
         if matchers.iter().map(Matcher::typical_cost_ns).sum::<u64>() > MATCHERS_NS_MAX {
             return Err(SubscribeError::TooCostly);
         }
+        // As with the header, an empty one lets the next decide.
+        let given = last_event_id.as_ref().is_some_and(|id| !id.is_empty());
+        let last_event_id = if given { last_event_id } else { old_cursor.or(last_event_id) };
         Ok(Subscribe { matchers, last_event_id })
     }
 }
 
 /// The matcher type a parameter's name stands for; `None` for parameters that are ignored.
-fn matcher_name(name: &[u8]) -> Result<Option<(&'static str, MatchType)>, SubscribeError> {
+fn matcher_name(name: &[u8], compat: Option<Compat>) -> Result<Option<(&'static str, MatchType)>, SubscribeError> {
     match name {
         b"match" => Ok(Some(("match", MatchType::Exact))),
         b"match_exact" => Ok(Some(("match_exact", MatchType::Exact))),
         b"match_urlpattern" => Ok(Some(("match_urlpattern", MatchType::UrlPattern))),
+        b"topic" if compat.is_some() => Ok(Some(("topic", MatchType::Topic))),
         b"topic" => Err(SubscribeError::Topic),
         // The draft keeps all names that start so, in any case, for matchers to come.
         _ if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"match")) => {
@@ -232,6 +243,42 @@ mod tests {
         let error = parse("topic=a&match=b").unwrap_err();
         assert_eq!(error, SubscribeError::Topic);
         assert!(error.to_string().contains("use match="));
+    }
+
+    fn parse_compat(compat: Compat, query: &str) -> Result<Subscribe, SubscribeError> {
+        let limits = SubscribeLimits { compat: Some(compat), ..SubscribeLimits::default() };
+        Subscribe::from_query(query, &hub(), &limits)
+    }
+
+    #[test]
+    fn in_compatibility_mode_topic_is_a_matcher_like_the_others() {
+        let parse = |query: &str| parse_compat(Compat::Eight, query);
+        let subscribe = parse("topic=a&match=a&topic=%2Fb%2F%7Bid%7D&topic=a&topic=*&match_urlpattern=/c").unwrap();
+        let kinds: Vec<_> = subscribe.matchers.iter().map(|matcher| (matcher.kind().name(), matcher.text())).collect();
+        let expected = [("topic", "a"), ("exact", "a"), ("topic", "/b/{id}"), ("topic", "*"), ("urlpattern", "/c")];
+        assert_eq!(kinds, expected);
+        assert!(matches!(&subscribe.matchers[2], Matcher::Template(_)));
+        let text = MatcherError::Text(TextError { forbidden: '\u{7F}', at: 0 });
+        assert_eq!(parse("topic=%7F"), Err(SubscribeError::Matcher { name: "topic", error: text }));
+        assert_eq!(parse("topic=%FF"), Err(SubscribeError::NotUtf8 { name: "topic" }));
+        assert_eq!(parse(&"topic=a&match=a&".repeat(51)), Err(SubscribeError::TooManyMatchers { max: 100 }));
+        for name in ["Topic", "topics", "TOPIC"] {
+            assert_eq!(parse(&format!("{name}=a")), Err(SubscribeError::NoMatcher), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_cursor_of_version_seven_comes_after_that_of_today() {
+        let cursor = |compat, query: &str| parse_compat(compat, query).unwrap().last_event_id;
+        let seven = |query: &str| cursor(Compat::Seven, query);
+        assert_eq!(seven("topic=a&Last-Event-ID=1&Last-Event-ID=2").as_deref(), Some("1"));
+        assert_eq!(seven("topic=a&Last-Event-ID=1&last_event_id=2").as_deref(), Some("2"));
+        assert_eq!(seven("topic=a&last_event_id&Last-Event-ID=1").as_deref(), Some("1"));
+        assert_eq!(seven("topic=a&last_event_id").as_deref(), Some(""));
+        for other in ["lastEventID", "lastEventId", "Last-Event-Id", "last-event-id"] {
+            assert_eq!(seven(&format!("topic=a&{other}=1")), None, "{other}");
+        }
+        assert_eq!(cursor(Compat::Eight, "topic=a&Last-Event-ID=1"), None);
     }
 
     #[test]

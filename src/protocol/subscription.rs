@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::compat::Compat;
 use super::matcher::{MatchType, Matcher};
 use super::token::Access;
 use super::topic::{HubUrl, ParsedTopic, Topic};
@@ -28,7 +29,7 @@ pub struct Subscription<'a> {
     /// Whether it is still there.
     pub active: bool,
     /// What the token says about it.
-    pub payload: Option<&'a Map<String, Value>>,
+    pub payload: Option<&'a Value>,
 }
 
 impl Subscription<'_> {
@@ -44,9 +45,13 @@ impl Subscription<'_> {
     pub fn write(&self, hub: &HubUrl, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"id":"#);
         write_text(&self.address(hub), out);
-        out.extend_from_slice(br#","type":"subscription","match_type":"#);
-        write_text(self.matcher.kind().name(), out);
-        out.extend_from_slice(br#","match":"#);
+        if self.matcher.kind() == MatchType::Topic {
+            out.extend_from_slice(br#","type":"subscription","topic":"#);
+        } else {
+            out.extend_from_slice(br#","type":"subscription","match_type":"#);
+            write_text(self.matcher.kind().name(), out);
+            out.extend_from_slice(br#","match":"#);
+        }
         write_text(self.matcher.text(), out);
         out.extend_from_slice(br#","subscriber":"#);
         write_text(self.subscriber, out);
@@ -79,7 +84,7 @@ pub fn announcement(address: &str, document: String) -> Update {
 }
 
 /// The payload of a subscription: the token says it, or nobody.
-pub fn payload<'a>(access: Option<&'a Access>, matcher: &Matcher, hub: &HubUrl) -> Option<&'a Map<String, Value>> {
+pub fn payload<'a>(access: Option<&'a Access>, matcher: &Matcher, hub: &HubUrl) -> Option<&'a Value> {
     let grants = &access?.grants;
     if grants.has_payloads() { grants.payload(&ParsedTopic::new(matcher.text(), hub)) } else { None }
 }
@@ -89,7 +94,13 @@ pub fn payload<'a>(access: Option<&'a Access>, matcher: &Matcher, hub: &HubUrl) 
 pub fn may_match_announcements(matcher: &Matcher, hub: &HubUrl) -> bool {
     match matcher {
         Matcher::Any(_) => true,
-        Matcher::Exact(text) => text.strip_prefix(hub.path()).is_some_and(|rest| rest.starts_with(SEGMENT)),
+        Matcher::Exact(text) | Matcher::Topic(text) => {
+            text.strip_prefix(hub.path()).is_some_and(|rest| rest.starts_with(SEGMENT))
+        }
+        Matcher::Template(template) => {
+            let (prefix, hub) = (template.prefix(), hub.path());
+            prefix.starts_with(hub) || hub.starts_with(prefix)
+        }
         Matcher::Pattern(pattern) => {
             let (prefix, hub) = (pattern.address_prefix(), hub.as_str());
             prefix.starts_with(hub) || hub.starts_with(prefix)
@@ -97,10 +108,13 @@ pub fn may_match_announcements(matcher: &Matcher, hub: &HubUrl) -> bool {
     }
 }
 
-/// Where the subscriptions of one matcher are listed.
+/// Where the subscriptions of one matcher are listed. Selectors of before version 1.0 have no type in their addresses.
 fn collection_address(hub: &HubUrl, matcher: &Matcher) -> String {
     let mut address = all_address(hub);
-    let _ = write!(address, "/{}/", matcher.kind().name());
+    if matcher.kind() != MatchType::Topic {
+        let _ = write!(address, "/{}", matcher.kind().name());
+    }
+    address.push('/');
     push_encoded(&mut address, matcher.text());
     address
 }
@@ -150,18 +164,26 @@ pub enum ResourceError {
 }
 
 impl Resource {
-    /// Reads what follows the hub's path in that of a request.
-    pub fn parse(rest: &str) -> Result<Resource, ResourceError> {
+    /// Reads what follows the hub's path in that of a request; the addresses of before version 1.0 too, if it is spoken.
+    pub fn parse(rest: &str, compat: Option<Compat>) -> Result<Resource, ResourceError> {
         let rest = rest.strip_prefix(SEGMENT).ok_or(ResourceError::Unknown)?;
         if rest.is_empty() {
             return Ok(Resource::All);
         }
         let mut segments = rest.strip_prefix('/').ok_or(ResourceError::Unknown)?.split('/');
-        let (kind, text, subscriber) = match (segments.next(), segments.next(), segments.next(), segments.next()) {
-            (Some(kind), Some(text), subscriber, None) => (kind, text, subscriber),
+        let of_before = |text| compat.is_some().then_some((MatchType::Topic, text));
+        let (first, second, third) = match (segments.next(), segments.next(), segments.next(), segments.next()) {
+            (Some(first), second, third, None) => (first, second, third),
             _ => return Err(ResourceError::Unknown),
         };
-        let kind = MatchType::from_name(kind).ok_or_else(|| ResourceError::Type(kind.to_owned()))?;
+        let ((kind, text), subscriber) = match (MatchType::from_name(first), second) {
+            (Some(kind), Some(text)) => ((kind, text), third),
+            (_, subscriber) => match (of_before(first), third) {
+                (Some(topic), None) if !first.is_empty() => (topic, subscriber),
+                _ if second.is_none() => return Err(ResourceError::Unknown),
+                _ => return Err(ResourceError::Type(first.to_owned())),
+            },
+        };
         let text = decoded(text)?;
         Ok(match subscriber {
             None => Resource::Of { kind, text },
@@ -265,8 +287,8 @@ mod tests {
     fn a_document_says_what_is_subscribed_to_by_whom() {
         let matcher = matcher(MatchType::UrlPattern, "https://e.com/:id");
         let payload = json!({"name": "Zoë \"Z\""});
-        let payload = payload.as_object();
-        let mut subscription = Subscription { matcher: &matcher, subscriber: ID, active: true, payload };
+        let mut subscription =
+            Subscription { matcher: &matcher, subscriber: ID, active: true, payload: Some(&payload) };
         let address = "/.well-known/mercure/subscriptions/urlpattern/https%3A%2F%2Fe.com%2F%3Aid/urn%3Auuid%3A9c0d2f7e-8f43-8b1e-9c55-0a6a31f7e9d2";
         assert_eq!(
             document(&subscription),
@@ -299,22 +321,45 @@ mod tests {
     #[test]
     fn a_path_names_all_those_of_a_matcher_or_one() {
         let of = |text: &str| Resource::Of { kind: MatchType::Exact, text: text.into() };
-        assert_eq!(Resource::parse("/subscriptions"), Ok(Resource::All));
-        assert_eq!(Resource::parse("/subscriptions/exact/a%2Fb%252F"), Ok(of("a/b%2F")));
-        assert_eq!(Resource::parse("/subscriptions/exact/"), Ok(of("")));
+        assert_eq!(Resource::parse("/subscriptions", None), Ok(Resource::All));
+        assert_eq!(Resource::parse("/subscriptions/exact/a%2Fb%252F", None), Ok(of("a/b%2F")));
+        assert_eq!(Resource::parse("/subscriptions/exact/", None), Ok(of("")));
         let one = Resource::One { kind: MatchType::UrlPattern, text: "/:a".into(), subscriber: "urn:x".into() };
-        assert_eq!(Resource::parse("/subscriptions/urlpattern/%2F%3Aa/urn%3Ax"), Ok(one));
+        assert_eq!(Resource::parse("/subscriptions/urlpattern/%2F%3Aa/urn%3Ax", None), Ok(one));
         for unknown in
             ["", "/", "/subscriptionsx", "/subscriptions/", "/subscriptions/exact", "/subscriptions/exact/a/b/c"]
         {
-            assert_eq!(Resource::parse(unknown), Err(ResourceError::Unknown), "{unknown}");
+            assert_eq!(Resource::parse(unknown, None), Err(ResourceError::Unknown), "{unknown}");
         }
-        assert_eq!(Resource::parse("/subscriptions/Exact/a"), Err(ResourceError::Type("Exact".into())));
+        assert_eq!(Resource::parse("/subscriptions/Exact/a", None), Err(ResourceError::Type("Exact".into())));
         for broken in ["%", "%4", "%zz", "%FF", "a%"] {
             let refused = Err(ResourceError::Encoding(broken.into()));
-            assert_eq!(Resource::parse(&format!("/subscriptions/exact/{broken}")), refused);
-            assert_eq!(Resource::parse(&format!("/subscriptions/exact/a/{broken}")), refused);
+            assert_eq!(Resource::parse(&format!("/subscriptions/exact/{broken}"), None), refused);
+            assert_eq!(Resource::parse(&format!("/subscriptions/exact/a/{broken}"), None), refused);
         }
+    }
+
+    #[test]
+    fn selectors_of_before_1_0_have_documents_and_addresses_of_their_own() {
+        let matcher = matcher(MatchType::Topic, "/a/{b}");
+        let subscription = Subscription { matcher: &matcher, subscriber: "s", active: true, payload: None };
+        let address = "/.well-known/mercure/subscriptions/%2Fa%2F%7Bb%7D/s";
+        assert_eq!(
+            document(&subscription),
+            json!({"id": address, "type": "subscription", "topic": "/a/{b}", "subscriber": "s", "active": true})
+        );
+        let compat = Some(Compat::Eight);
+        let parse = |path| Resource::parse(path, compat);
+        let of = |kind, text: &str| Ok(Resource::Of { kind, text: text.into() });
+        let one = |kind, text: &str| Ok(Resource::One { kind, text: text.into(), subscriber: "s".into() });
+        assert_eq!(parse("/subscriptions/%2Fa%2F%7Bb%7D"), of(MatchType::Topic, "/a/{b}"));
+        assert_eq!(parse("/subscriptions/%2Fa%2F%7Bb%7D/s"), one(MatchType::Topic, "/a/{b}"));
+        // Two segments of which the first is a type are a collection of today.
+        assert_eq!(parse("/subscriptions/exact/s"), of(MatchType::Exact, "s"));
+        assert_eq!(parse("/subscriptions/exact"), of(MatchType::Topic, "exact"));
+        assert_eq!(parse("/subscriptions/exact/a/s"), one(MatchType::Exact, "a"));
+        assert_eq!(parse("/subscriptions/a/b/c"), Err(ResourceError::Type("a".into())));
+        assert_eq!(parse("/subscriptions/"), Err(ResourceError::Unknown));
     }
 
     #[test]
@@ -340,6 +385,10 @@ mod tests {
             (MatchType::UrlPattern, "https://*/.well-known/*", yes),
             (MatchType::UrlPattern, "https://e.com/:id", no),
             (MatchType::UrlPattern, "/rooms/:id", no),
+            (MatchType::Topic, "/.well-known/mercure/subscriptions{/topic}{/subscriber}", yes),
+            (MatchType::Topic, "{+anything}", yes),
+            (MatchType::Topic, "/.well-known/mercure/subscriptions/a/b", yes),
+            (MatchType::Topic, "https://e.com/{id}", no),
         ] {
             assert_eq!(may_match_announcements(&matcher(kind, text), &hub), expected, "{text}");
         }
@@ -353,7 +402,7 @@ mod tests {
             let address = Subscription { matcher: &matcher, subscriber: &subscriber, active: true, payload: None }.address(&hub());
             let rest = address.strip_prefix(hub().path()).unwrap();
             prop_assert!(rest.is_ascii());
-            prop_assert_eq!(Resource::parse(rest), Ok(Resource::One { kind: MatchType::Exact, text, subscriber }));
+            prop_assert_eq!(Resource::parse(rest, None), Ok(Resource::One { kind: MatchType::Exact, text, subscriber }));
         }
     }
 }

@@ -26,6 +26,7 @@ pub use jws::{Part, TOKEN_BYTES_MAX};
 pub use mint::{Mint, MintError, mint};
 pub use verdict::{VERDICT_TOKENS_BYTES_MAX, VERDICTS_MAX, VerdictCache};
 
+use super::compat::{Compat, IMPLICIT_ISSUER};
 use super::grants::Grants;
 use super::keys::VerificationKey;
 use super::topic::HubUrl;
@@ -59,6 +60,8 @@ pub struct TokenRules {
     pub audience: String,
     /// What relative matchers in grants are relative to.
     pub hub: HubUrl,
+    /// Whether tokens of before version 1.0 are accepted too.
+    pub compat: Option<Compat>,
 }
 
 /// A trusted issuer.
@@ -81,13 +84,16 @@ pub struct Access {
     pub subject: Option<Box<str>>,
     /// `jti`, if it is a string.
     pub token_id: Option<Box<str>>,
-    /// `exp` in milliseconds since 1970, rounded down: from then on the token is expired.
+    /// `exp` in milliseconds since 1970, rounded down: from then on the token is expired. [`NEVER_MS`]: it has none.
     pub expires_at_ms: u64,
     /// `nbf` in milliseconds since 1970, rounded up: before that the token isn't valid yet.
     pub not_before_ms: Option<u64>,
     /// What the bearer may do.
     pub grants: Grants,
 }
+/// The end of what has no end.
+pub const NEVER_MS: u64 = u64::MAX;
+
 // Every subscriber with a token of its own holds one.
 const _: () = assert!(size_of::<Access>() <= 120);
 
@@ -104,6 +110,7 @@ pub struct TokenVerifier {
     issuers: Box<[TrustedIssuer]>,
     audience: String,
     hub: HubUrl,
+    compat: Option<Compat>,
 }
 
 #[derive(Debug)]
@@ -130,7 +137,7 @@ impl TokenVerifier {
             publisher: issuer.publisher.unwrap_or_default().into(),
             subscriber: issuer.subscriber.unwrap_or_default().into(),
         });
-        TokenVerifier { issuers: issuers.collect(), audience: rules.audience, hub: rules.hub }
+        TokenVerifier { issuers: issuers.collect(), audience: rules.audience, hub: rules.hub, compat: rules.compat }
     }
 
     /// What a token gives in a role at a time (milliseconds since 1970), or the first rule that it breaks.
@@ -140,14 +147,14 @@ impl TokenVerifier {
         let jws = Jws::split(token)?;
         let header = jws.header()?;
         let claims = jws.claims()?;
-        check_type(&header)?;
+        self.check_type(&header)?;
         check_critical(&header)?;
         let algorithm = algorithm(&header)?;
         let issuer = self.issuer(&claims)?;
         let keys = keys(issuer, role, algorithm)?;
         check_signature(&keys, role, algorithm, &jws)?;
 
-        let expires_at_ms = expiration(&claims, now_unix_ms)?;
+        let expires_at_ms = self.expiration(&claims, now_unix_ms)?;
         let not_before_ms = not_before(&claims, now_unix_ms)?;
         self.check_audience(&claims)?;
         let grants = self.grants(&claims)?;
@@ -162,7 +169,28 @@ impl TokenVerifier {
         })
     }
 
+    fn check_type(&self, header: &Members) -> Result<(), TokenError> {
+        if self.compat.is_some() { Ok(()) } else { check_type(header) }
+    }
+
+    fn expiration(&self, claims: &Members, now_unix_ms: u64) -> Result<u64, TokenError> {
+        match expiration(claims, now_unix_ms) {
+            Err(TokenError::ExpirationMissing) if self.compat.is_some() => Ok(NEVER_MS),
+            result => result,
+        }
+    }
+
     fn issuer(&self, claims: &Members) -> Result<&TrustedIssuer, TokenError> {
+        let named = self.named_issuer(claims);
+        let fallback = || match &*self.issuers {
+            _ if self.compat.is_none() => None,
+            [only] => Some(only),
+            several => several.iter().find(|issuer| *issuer.id == *IMPLICIT_ISSUER),
+        };
+        named.or_else(|error| fallback().ok_or(error))
+    }
+
+    fn named_issuer(&self, claims: &Members) -> Result<&TrustedIssuer, TokenError> {
         let found = claims.get("iss");
         let id =
             found.and_then(Value::as_str).ok_or_else(|| TokenError::IssuerMalformed { found: found.map(shortened) })?;
@@ -174,6 +202,9 @@ impl TokenVerifier {
     }
 
     fn check_audience(&self, claims: &Members) -> Result<(), TokenError> {
+        if self.compat.is_some() {
+            return Ok(());
+        }
         let found = claims.get("aud");
         let named: Option<Vec<&str>> = match found {
             Some(Value::String(audience)) => Some(vec![audience]),
@@ -192,9 +223,15 @@ impl TokenVerifier {
 
     fn grants(&self, claims: &Members) -> Result<Grants, TokenError> {
         match claims.get("authorization_details") {
+            details if self.reads_mercure_claim(details) => Ok(Grants::from_mercure_claim(claims, &self.hub)?),
             None => Ok(Grants::default()),
             Some(details) => Ok(Grants::from_details(details, &self.hub)?),
         }
+    }
+
+    /// Whether the claim of before version 1.0 counts, beside these details.
+    fn reads_mercure_claim(&self, details: Option<&Value>) -> bool {
+        self.compat.is_some() && details.is_none_or(|details| details.as_array().is_some_and(Vec::is_empty))
     }
 }
 

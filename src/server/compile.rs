@@ -1,11 +1,12 @@
-//! A thread for subscriptions with many patterns, or with one that needs a regular expression: reading those may take
-//! longer than a turn of a shard's loop should (design §5, "off the loop when slow").
+//! A thread for subscriptions with many patterns, or with a pattern or template that needs a regular expression: reading
+//! those may take longer than a turn of a shard's loop should (design §5, "off the loop when slow").
 
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::protocol::subscribe::{Subscribe, SubscribeError};
+use crate::protocol::template::Template;
 use crate::server::inbox::{Inbox, Message, Ticket};
 use crate::server::settings::Settings;
 use crate::server::shared::Shared;
@@ -20,12 +21,18 @@ const BYTES_ON_LOOP_MAX: usize = 16 * 1024;
 const PATTERNS_ON_LOOP_MAX: usize = 4;
 
 /// A query and the form that came with it, if any, to be parsed.
-#[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) shard: usize,
     pub(crate) ticket: Ticket,
     pub(crate) query: Box<str>,
     pub(crate) form: Vec<u8>,
+}
+
+/// Without the query, which may hold a token.
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("shard", &self.shard).finish_non_exhaustive()
+    }
 }
 
 /// What became of it.
@@ -43,6 +50,9 @@ pub(crate) fn may_be_slow(forms: &[&[u8]]) -> bool {
         return true;
     }
     let pairs = forms.iter().flat_map(|form| form_urlencoded::parse(form));
+    if pairs.clone().any(|(name, value)| name == "topic" && Template::needs_regex(&value)) {
+        return true;
+    }
     let mut patterns = pairs.filter(|(name, _)| name.ends_with("urlpattern")).map(|(_, value)| value).enumerate();
     patterns.any(|(before, pattern)| before == PATTERNS_ON_LOOP_MAX || needs_regex(&pattern))
 }
@@ -99,6 +109,7 @@ mod tests {
             "match_urlpattern=/a/*",
             "match_urlpattern=/a*",
             "match_urlpattern=https%3A%2F%2Fe.com%2F*&match=a+b",
+            "topic=*&topic=(x)&topic=/a/%7Bid%7D&topic={not a template",
         ] {
             assert!(!may_be_slow(&[plain.as_bytes()]), "{plain}");
         }
@@ -110,6 +121,8 @@ mod tests {
             "match_urlpattern=/a/:id*",
             "match_urlpattern=/a/**",
             "match=a&match_%75rlpattern=(x)",
+            "topic=/a/{b}.{c}",
+            "match=a&%74opic=/a/%7B%2Bb%7D",
             "%6Datch%5Furlpatter%6e=/a/:id%2a",
         ] {
             assert!(may_be_slow(&[slow.as_bytes()]), "{slow}");

@@ -9,6 +9,7 @@ use crate::http::head::HeadLimits;
 use crate::http::host_list::HostList;
 use crate::http::origin::OriginList;
 use crate::hub::ShardLimits;
+use crate::protocol::compat::Compat;
 use crate::protocol::prelude::Prelude;
 use crate::protocol::subscribe::SubscribeLimits;
 use crate::protocol::token::TokenVerifier;
@@ -31,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) public_hosts: HostList,
     /// Judges tokens.
     pub(crate) verifier: TokenVerifier,
+    /// The version of the protocol before 1.0 that is spoken too.
+    pub(crate) compat: Option<Compat>,
     /// Subscribers without a token may read public updates.
     pub(crate) anonymous: bool,
     /// Development mode: loopback `Host` only, and invalid tokens are explained in the answer.
@@ -82,6 +85,7 @@ impl Settings {
             discovery: Discovery::new(config),
             public_hosts: config.public_hosts.clone(),
             verifier: TokenVerifier::new(config.token_rules()),
+            compat: config.compat,
             anonymous: config.anonymous,
             dev: config.dev,
             cors: if cors.allows_any() { cors } else { loopback_too(cors) },
@@ -98,7 +102,7 @@ impl Settings {
             },
             head: HeadLimits { head_bytes_max: config.max_head_bytes, ..HeadLimits::default() },
             update: UpdateLimits::default(),
-            subscribe: SubscribeLimits::default(),
+            subscribe: SubscribeLimits { compat: config.compat, ..SubscribeLimits::default() },
             body_bytes_max: config.max_body_bytes,
             bodies_bytes_max: bodies_bytes_max(config.max_body_bytes),
             head_timeout_ms: milliseconds(config.head_timeout),

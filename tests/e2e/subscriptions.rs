@@ -340,6 +340,34 @@ fn the_list_follows_the_configured_path() {
 }
 
 #[test]
+fn selectors_of_before_1_0_are_announced_and_listed_under_their_old_addresses() {
+    let hub = Hub::start(&["--anonymous", "--subscriptions", "--compat", "8"]);
+    let claim =
+        json!({"subscribe": ["/.well-known/mercure/subscriptions{/topic}{/subscriber}"], "payload": {"who": "me"}});
+    let token = Token::granting(&["subscribe"], &[]).without_claim("authorization_details").claim("mercure", claim);
+    let token = token.sign(SUBSCRIBER_KEY);
+    let mut observer =
+        hub.subscribe_as(&token, &[("topic", "/.well-known/mercure/subscriptions{/topic}{/subscriber}")]);
+    let own = announced(&mut observer);
+    assert_eq!(own["payload"], json!({"who": "me"}));
+    let stream = hub.subscribe(&[("topic", "/books/{id}")]);
+    let begun = announced(&mut observer);
+    let subscriber = begun["subscriber"].as_str().unwrap().replace(':', "%3A");
+    let address = format!("{SUBSCRIPTIONS}/%2Fbooks%2F%7Bid%7D/{subscriber}");
+    assert_eq!(
+        begun,
+        json!({"id": address, "type": "subscription", "topic": "/books/{id}", "subscriber": begun["subscriber"], "active": true})
+    );
+    let bearer = format!("Bearer {token}");
+    let get = |path: &str| hub.request("GET", path, &[("Authorization", &bearer)]);
+    assert_eq!(serde_json::from_slice::<Value>(&get(&address).body).unwrap(), begun);
+    let list: Value = serde_json::from_slice(&get(&format!("{SUBSCRIPTIONS}/%2Fbooks%2F%7Bid%7D")).body).unwrap();
+    assert_eq!(list["subscriptions"], json!([begun]));
+    drop(stream);
+    assert_eq!(announced(&mut observer)["active"], json!(false));
+}
+
+#[test]
 fn after_kill_minus_9_no_ghost_remains() {
     let mut hub = hub();
     let mut observer_stream = hub.subscribe_as(&observer(), &[EVERYBODY]);

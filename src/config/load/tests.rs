@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::flags;
 use crate::config::setting::SETTINGS;
+use crate::protocol::compat::{Compat, IMPLICIT_ISSUER};
 use crate::protocol::keys::VerificationKey;
 use jsonwebtoken::Algorithm;
 use std::io::Write;
@@ -386,6 +387,36 @@ fn issuers_and_keys_come_together() {
         with(&[("issuer", "a"), ("issuer", "a"), ("subscriber-jwt-key", SECRET)]),
         "the issuer `a` is listed twice: leave one"
     );
+}
+
+#[test]
+fn in_compatibility_mode_keys_need_no_issuer() {
+    let given = |more: &[(&'static str, &str)]| {
+        load(&[&[("resource", RESOURCE), ("publisher-jwt-key", SECRET)], more].concat())
+    };
+    assert!(sentence(given(&[])).contains("--issuer"));
+    let config = given(&[("compat", "8")]).unwrap();
+    assert_eq!((config.compat, ids(&config.issuers)), (Some(Compat::Eight), vec![IMPLICIT_ISSUER]));
+    assert!(checks(&config.issuers[0].publisher, SECRET) && config.issuers[0].subscriber.is_none());
+    assert_eq!(config.token_rules().compat, Some(Compat::Eight));
+    // One that is named is the one there is.
+    let config = given(&[("compat", "7"), ("issuer", "https://a.example")]).unwrap();
+    assert_eq!(ids(&config.issuers), ["https://a.example"]);
+    assert_eq!(ids(&safe(&[("compat", "7"), ("anonymous", "true")]).unwrap().issuers), ["https://a.example"]);
+    let nobody = load(&[("resource", RESOURCE), ("compat", "8"), ("anonymous", "true")]).unwrap();
+    assert!(nobody.issuers.is_empty());
+}
+
+#[test]
+fn compatibility_is_off_unless_asked_for_and_says_what_it_loosens() {
+    assert_eq!(safe(&[]).unwrap().compat, None);
+    assert!(safe(&[]).unwrap().warnings.is_empty());
+    let warnings = safe(&[("compat", "7")]).unwrap().warnings;
+    assert_eq!(warnings.len(), Compat::Seven.loosened().len());
+    assert!(warnings.iter().all(|warning| warning.starts_with("--compat 7 loosens a rule: ")));
+    for word in ["6", "9", "yes", ""] {
+        assert!(refused(&[("compat", word)]).contains("neither 7 nor 8"), "{word}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::{Now, Output, Registration, Shard, Start, TICK_MS};
 use crate::hub::defect::{Defect, planted};
 use crate::hub::selector::NO_WALK;
 use crate::hub::subscriber::{Backlog, CloseReason, Place, Places, Rest, SlotId, State, Wait};
+use crate::protocol::token::NEVER_MS;
 
 /// Ticks in which the whole slab is swept.
 const SWEEP_TICKS: usize = 20;
@@ -37,7 +38,7 @@ impl Shard {
         let mut backlog = Backlog::new(Wait::Slice, offset);
         backlog.rest = Some(Rest::Head(registration.head, 0));
         backlog.from_earliest = registration.start == Start::Earliest;
-        let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms);
+        let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms).filter(|&at| at != NEVER_MS);
         let subscriber = self.slab.at_mut(slot);
         subscriber.state = State::Behind;
         subscriber.chunked = registration.chunked;

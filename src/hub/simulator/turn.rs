@@ -273,8 +273,8 @@ impl World {
             && census.selectors <= matchers
             && census.walks <= census.selectors
             && census.ranked <= 2 * (4 * census.walks + 64)
-            && census.cached_topics <= 2 * CACHED_TOPICS_MAX
-            && census.recent_patterns <= PATTERN_LOG_MAX
+            && census.cached_topics <= 2 * 2 * CACHED_TOPICS_MAX
+            && census.recent_patterns <= 2 * PATTERN_LOG_MAX
             && census.backlog_events <= CHUNK_EVENTS_MAX
             && census.reading <= waiting + self.nodes[shard].returned.len()
             && census.outputs == 0

@@ -41,6 +41,16 @@ const PATTERNS: [&str; 9] = [
     "/rooms/*",
     "*://hub.example/rooms/1",
 ];
+/// Selectors of the protocol before 1.0: everything, a text that is also asked for exactly, and templates. Plain
+/// ones: worlds have slices too small for regular expressions.
+const OLD_TOPICS: [&str; 6] = [
+    "*",
+    "https://sim.example/books/1",
+    "https://sim.example/books/{id}",
+    "https://sim.example/{kind}/{id}",
+    "news/{n}",
+    "{a}/{b}",
+];
 /// Patterns that match nothing: each is a selector of somebody's own.
 const STRAY_PATTERNS: usize = 30;
 /// Exact selectors that match nothing.
@@ -79,6 +89,7 @@ impl Universe {
         let mut texts = vec![(MatchType::Exact, "*".to_owned())];
         texts.extend(TOPICS.map(|text| (MatchType::Exact, text.to_owned())));
         texts.extend(PATTERNS.map(|text| (MatchType::UrlPattern, text.to_owned())));
+        texts.extend(OLD_TOPICS.map(|text| (MatchType::Topic, text.to_owned())));
         let stray = texts.len();
         for n in 0..STRAY_PATTERNS {
             let text = match n % 2 {
@@ -104,6 +115,10 @@ impl Universe {
 fn fits(kind: MatchType, matcher: &str, topic: &str) -> bool {
     if matcher == "*" || kind == MatchType::Exact {
         return matcher == "*" || matcher == topic;
+    }
+    if kind == MatchType::Topic {
+        // Templates in the other notation; of what is simulated, no value is empty and none of a name has a slash.
+        return glob(matcher.replace('{', ":").replace('}', "").as_bytes(), topic.as_bytes());
     }
     !topic.contains('[') && glob(absolute(matcher).as_bytes(), absolute(topic).as_bytes())
 }

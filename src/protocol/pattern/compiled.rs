@@ -31,7 +31,7 @@ const REGEX_SCRATCHES_KEPT_MAX: usize = 4;
 
 /// A compiled expression and its share of the ceiling, given back on drop.
 #[derive(Debug)]
-pub(super) struct Compiled {
+pub(in crate::protocol) struct Compiled {
     regex: Regex,
     automaton_bytes: usize,
     bytes: usize,
@@ -40,18 +40,18 @@ pub(super) struct Compiled {
 
 impl Compiled {
     /// The expression's automaton from the cache of the process, compiled if nobody else has it.
-    pub(super) fn get(source: &str, asker: Asker) -> Result<Arc<Compiled>, PatternError> {
+    pub(in crate::protocol) fn get(source: &str, asker: Asker) -> Result<Arc<Compiled>, PatternError> {
         static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new(REGEX_TOTAL_BYTES_MAX, REGEX_GRANTS_BYTES));
         CACHE.get(source, asker)
     }
 
     /// Whether the expression matches. It carries its own anchors.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    pub(in crate::protocol) fn matches(&self, text: &[u8]) -> bool {
         self.automaton_bytes * text.len() <= REGEX_MATCH_COST_MAX && self.regex.is_match(text)
     }
 
     /// What matching a text of so many bytes may cost, nanoseconds.
-    pub(super) fn cost_ns(&self, text_bytes: usize) -> u64 {
+    pub(in crate::protocol) fn cost_ns(&self, text_bytes: usize) -> u64 {
         ((self.automaton_bytes * text_bytes).min(REGEX_MATCH_COST_MAX) / REGEX_COST_PER_NS) as u64
     }
 }

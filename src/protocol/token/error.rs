@@ -4,8 +4,10 @@ use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
 use super::{Part, Role, TOKEN_BYTES_MAX};
-use crate::protocol::grants::GrantsError;
+use crate::protocol::grants::{ClaimError, GrantsError};
 use crate::protocol::keys::names;
+use crate::protocol::matcher::MatcherError;
+use crate::protocol::pattern::PatternError;
 
 /// Which rule a token breaks. The sentences are for the log and for `token explain`; a client is only told that the token
 /// is invalid.
@@ -156,6 +158,21 @@ pub enum TokenError {
     /// `authorization_details` can't be read.
     #[error(transparent)]
     Grants(#[from] GrantsError),
+    /// The claim of before version 1.0 can't be read.
+    #[error(transparent)]
+    MercureClaim(#[from] ClaimError),
+}
+
+impl TokenError {
+    /// Whether the same token may be fine later: the hub is full, the token isn't wrong.
+    pub fn may_pass(&self) -> bool {
+        let reason = match self {
+            TokenError::Grants(GrantsError::Matcher { reason, .. }) => reason,
+            TokenError::MercureClaim(ClaimError::Matcher { reason, .. }) => reason,
+            _ => return false,
+        };
+        *reason == MatcherError::Pattern(PatternError::TooManyRegexes)
+    }
 }
 
 /// How much of a stranger's text goes into a sentence.

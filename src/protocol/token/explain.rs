@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::{quoted, shortened, span};
 use super::jws::Jws;
-use super::{Role, TokenError, TokenVerifier};
+use super::{NEVER_MS, Role, TokenError, TokenVerifier};
 use crate::protocol::keys::{VerificationKey, names};
 use crate::protocol::matcher::Matcher;
 
@@ -65,7 +65,7 @@ impl TokenVerifier {
         let mut algorithm = None;
         if let Some(header) = &header {
             let found = |name| header.get(name).map_or("absent".to_owned(), shortened);
-            report.add("typ", found("typ"), super::check_type(header));
+            report.add("typ", found("typ"), self.check_type(header));
             report.add("crit", found("crit"), super::check_critical(header));
             algorithm = report.add("alg", found("alg"), super::algorithm(header));
         }
@@ -73,7 +73,12 @@ impl TokenVerifier {
             return report.finish();
         };
         let found = |name| claims.get(name).map_or("absent".to_owned(), shortened);
-        let issuer = report.add("iss", found("iss"), self.issuer(claims));
+        let issuer = self.issuer(claims);
+        let taken_for = match &issuer {
+            Ok(issuer) if self.named_issuer(claims).is_err() => format!(" (taken for {})", quoted(&issuer.id)),
+            _ => String::new(),
+        };
+        let issuer = report.add("iss", found("iss") + &taken_for, issuer);
         if let (Some(issuer), Some(algorithm)) = (issuer, algorithm) {
             let described: Vec<_> = issuer.keys(role).iter().map(describe).collect();
             let keys = super::keys(issuer, role, algorithm);
@@ -83,14 +88,22 @@ impl TokenVerifier {
                 report.add("signature", described, maker);
             }
         }
-        let exp = super::expiration(claims, now_unix_ms);
-        let left = exp.as_ref().map_or(String::new(), |exp| format!(" (in {})", span(exp - now_unix_ms)));
+        let exp = self.expiration(claims, now_unix_ms);
+        let left = match &exp {
+            Ok(NEVER_MS) => " (never expires)".to_owned(),
+            Ok(exp) => format!(" (in {})", span(exp - now_unix_ms)),
+            Err(_) => String::new(),
+        };
         report.add("exp", found("exp") + &left, exp);
         report.add("nbf", found("nbf"), super::not_before(claims, now_unix_ms));
         report.add("aud", found("aud"), self.check_audience(claims));
         let grants = self.grants(claims);
+        let source = match self.reads_mercure_claim(claims.get("authorization_details")) {
+            true => "by the claim mercure: ",
+            false => "",
+        };
         let described = grants.as_ref().map_or(String::new(), |grants| {
-            format!("publish: {}; subscribe: {}", listed(&grants.publish), listed(&grants.subscribe))
+            format!("{source}publish: {}; subscribe: {}", listed(&grants.publish), listed(&grants.subscribe))
         });
         report.add("authorization_details", described, grants);
         report.finish()

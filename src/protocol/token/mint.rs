@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::TOKEN_BYTES_MAX;
-use crate::protocol::grants::{DETAIL_TOPICS_MAX, DETAIL_TYPE};
+use crate::protocol::grants::{CLAIM_ENTRIES_MAX, DETAIL_TOPICS_MAX, DETAIL_TYPE};
 use crate::protocol::keys::{KeyError, SigningKey};
 use crate::protocol::matcher::MatchType;
 
@@ -34,6 +34,8 @@ pub struct Mint {
     pub payload: Option<Value>,
     /// `kid`: the name of the key, for issuers that have several.
     pub key_id: Option<String>,
+    /// As before version 1.0: the grants stand in the claim `mercure`, and there is no `aud`.
+    pub compat: bool,
 }
 
 /// Why no token was made.
@@ -56,6 +58,12 @@ pub enum MintError {
         /// How many, over both actions.
         topics: usize,
     },
+    /// More entries of one action than hubs accept.
+    #[error("a token has at most {CLAIM_ENTRIES_MAX} entries for an action: use templates that cover several topics")]
+    TooManyEntries,
+    /// What only the claim of before version 1.0 can grant.
+    #[error("a URI template is granted with --compat only; write a URL pattern, with :id for {{id}}")]
+    TopicWithoutCompat,
     /// Longer than hubs accept.
     #[error(
         "the token would have {bytes} bytes and at most {TOKEN_BYTES_MAX} are accepted: use patterns that cover several topics"
@@ -69,9 +77,10 @@ pub enum MintError {
     Key(#[from] KeyError),
 }
 
-/// Makes an access token as the protocol's version 1.0 has it.
+/// Makes an access token as the protocol's version 1.0 has it, or the ones before.
 pub fn mint(token: &Mint, key: &SigningKey) -> Result<String, MintError> {
-    let mut header = json!({"typ": "at+jwt", "alg": format!("{:?}", key.algorithm())});
+    let kind = if token.compat { "JWT" } else { "at+jwt" };
+    let mut header = json!({"typ": kind, "alg": format!("{:?}", key.algorithm())});
     if let Some(key_id) = &token.key_id {
         header["kid"] = key_id.as_str().into();
     }
@@ -90,7 +99,6 @@ fn claims(token: &Mint) -> Result<Value, MintError> {
     }
     let mut claims = json!({
         "iss": token.issuer,
-        "aud": token.audience,
         "iat": token.issued_at_s,
         "exp": token.expires_at_s,
     });
@@ -99,11 +107,35 @@ fn claims(token: &Mint) -> Result<Value, MintError> {
             claims[name] = value.as_str().into();
         }
     }
+    if token.compat {
+        claims["mercure"] = mercure_claim(token)?;
+        return Ok(claims);
+    }
+    claims["aud"] = token.audience.as_str().into();
     let details = details(token)?;
     if !details.is_empty() {
         claims["authorization_details"] = details.into();
     }
     Ok(claims)
+}
+
+/// The claim of before version 1.0: texts and templates as strings, the rest as objects.
+fn mercure_claim(token: &Mint) -> Result<Value, MintError> {
+    let entry = |matcher: &(MatchType, String)| match matcher {
+        (MatchType::Topic, text) => Value::from(text.as_str()),
+        _ => topic(matcher).into(),
+    };
+    let mut claim = Map::new();
+    for (action, matchers) in [("publish", &token.publish), ("subscribe", &token.subscribe)] {
+        if matchers.len() > CLAIM_ENTRIES_MAX {
+            return Err(MintError::TooManyEntries);
+        }
+        if !matchers.is_empty() {
+            claim.insert(action.to_owned(), matchers.iter().map(entry).collect());
+        }
+    }
+    claim.extend(token.payload.iter().map(|payload| ("payload".to_owned(), payload.clone())));
+    Ok(claim.into())
 }
 
 fn details(token: &Mint) -> Result<Vec<Value>, MintError> {
@@ -115,6 +147,9 @@ fn details(token: &Mint) -> Result<Vec<Value>, MintError> {
         vec![(vec!["publish"], publish), (vec!["subscribe"], subscribe)]
     };
     let topics: usize = entries.iter().map(|(_, matchers)| matchers.len()).sum();
+    if entries.iter().any(|(_, matchers)| matchers.iter().any(|(kind, _)| *kind == MatchType::Topic)) {
+        return Err(MintError::TopicWithoutCompat);
+    }
     if topics > DETAIL_TOPICS_MAX {
         return Err(MintError::TooManyTopics { topics });
     }

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Access, Role, TOKEN_BYTES_MAX};
+use super::{Access, Role};
+use crate::protocol::grants::DETAIL_TOPICS_MAX;
 use crate::protocol::signature::sha256;
 
 /// Verdicts in one cache.
@@ -36,10 +37,9 @@ type Key = ([u8; 32], Role);
 struct Verdict {
     key: Key,
     access: Arc<Access>,
-    token_bytes: u16,
+    token_bytes: u32,
     used: bool,
 }
-const _: () = assert!(TOKEN_BYTES_MAX <= u16::MAX as usize);
 
 impl Default for VerdictCache {
     fn default() -> VerdictCache {
@@ -82,16 +82,15 @@ impl VerdictCache {
         if let Some(&place) = self.places.get(&key) {
             self.remove(place);
         }
-        let token_bytes = match u16::try_from(token.len()) {
-            Ok(bytes) if usize::from(bytes) <= self.token_bytes_max => bytes,
+        let token_bytes = match u32::try_from(weight(token, &access)) {
+            Ok(bytes) if bytes as usize <= self.token_bytes_max => bytes,
             _ => return access,
         };
-        while self.verdicts.len() >= self.verdicts_max
-            || self.token_bytes + usize::from(token_bytes) > self.token_bytes_max
+        while self.verdicts.len() >= self.verdicts_max || self.token_bytes + token_bytes as usize > self.token_bytes_max
         {
             self.evict();
         }
-        self.token_bytes += usize::from(token_bytes);
+        self.token_bytes += token_bytes as usize;
         self.places.insert(key, self.verdicts.len());
         self.verdicts.push(Verdict { key, access: Arc::clone(&access), token_bytes, used: false });
         access
@@ -111,13 +110,21 @@ impl VerdictCache {
 
     fn remove(&mut self, place: usize) {
         let removed = self.verdicts.swap_remove(place);
-        self.token_bytes -= usize::from(removed.token_bytes);
+        self.token_bytes -= removed.token_bytes as usize;
         self.places.remove(&removed.key);
         if let Some(moved) = self.verdicts.get(place) {
             self.places.insert(moved.key, place);
         }
         debug_assert_eq!(self.places.len(), self.verdicts.len());
     }
+}
+
+/// The bytes a token counts for: its own and, where there are more grants than tokens of 1.0 may have, theirs. The claim of
+/// before has a thousand in a few bytes each.
+fn weight(token: &str, access: &Access) -> usize {
+    const GRANT_BYTES: usize = 64;
+    let grants = access.grants.publish.len() + access.grants.subscribe.len();
+    token.len() + GRANT_BYTES * grants.saturating_sub(2 * DETAIL_TOPICS_MAX)
 }
 
 fn key(token: &str, role: Role) -> Key {
@@ -194,6 +201,18 @@ mod tests {
         let mut cache = VerdictCache::new(1000, 3);
         cache.insert("long", Role::Publisher, access(100));
         assert_eq!(cache.get("long", Role::Publisher, 50), None);
+    }
+
+    #[test]
+    fn more_grants_than_a_token_of_today_may_have_count_too() {
+        let bytes = |entries: usize| {
+            let claim = serde_json::json!({"mercure": {"publish": vec!["a"; entries]}});
+            let hub = crate::protocol::topic::HubUrl::parse("https://hub.example/hub").unwrap();
+            let grants = Grants::from_mercure_claim(claim.as_object().unwrap(), &hub).unwrap();
+            weight("token", &Access { grants, ..access(100) })
+        };
+        assert_eq!((bytes(0), bytes(200)), (5, 5));
+        assert!(bytes(1000) > 50_000);
     }
 
     proptest! {

@@ -9,10 +9,7 @@ use crate::http::credentials::{Credentials, CredentialsError, origin_for_cookie_
 use crate::http::head::Head;
 use crate::http::problem::{challenge, problem};
 use crate::http::response::ResponseHead;
-use crate::protocol::grants::GrantsError;
-use crate::protocol::matcher::MatcherError;
-use crate::protocol::pattern::PatternError;
-use crate::protocol::token::{Access, Role, TokenError};
+use crate::protocol::token::{Access, Role};
 use crate::server::shard::Context;
 
 /// Judges the token a request presents, if any, and says whether it came in the cookie.
@@ -21,14 +18,20 @@ pub(super) async fn access(
     head: &Head<'_>,
     role: Role,
 ) -> Result<(Option<Arc<Access>>, bool), ResponseHead> {
-    let credentials = Credentials::from_head(head, &context.settings().cookie_name).map_err(|error| {
+    let settings = context.settings();
+    let credentials = match settings.compat {
+        None => Credentials::from_head(head, &settings.cookie_name),
+        Some(_) => Credentials::from_head_compat(head, &settings.cookie_name),
+    };
+    let credentials = credentials.map_err(|error| {
         let challenge = challenge(Some(CredentialsError::CODE), None, None);
         refusal(error.status(), &error.to_string()).field("WWW-Authenticate", challenge)
     })?;
-    let (token, by_cookie) = match credentials {
+    let (token, by_cookie) = match &credentials {
         Credentials::None => return Ok((None, false)),
-        Credentials::Header(token) => (token, false),
-        Credentials::Cookie(token) => (token, true),
+        Credentials::Header(token) => (*token, false),
+        Credentials::Query(token) => (&**token, false),
+        Credentials::Cookie(token) => (*token, true),
     };
     let known = || context.verdicts.borrow_mut().get(token, role, context.now().wall_ms);
     if let Some(access) = known() {
@@ -43,15 +46,9 @@ pub(super) async fn access(
     let verdict = context.settings().verifier.verify(token, role, now_ms);
     match verdict {
         Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, access)), by_cookie)),
-        Err(error) if may_pass(&error) => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
+        Err(error) if error.may_pass() => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
         Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }
-}
-
-/// Whether the same token may be fine later: the hub is full, the token isn't wrong.
-fn may_pass(error: &TokenError) -> bool {
-    let full = MatcherError::Pattern(PatternError::TooManyRegexes);
-    matches!(error, TokenError::Grants(GrantsError::Matcher { reason, .. }) if *reason == full)
 }
 
 /// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).

@@ -9,6 +9,7 @@ use crate::http::form;
 use crate::http::head::Head;
 use crate::http::response::ResponseHead;
 use crate::hub::Draft;
+use crate::protocol::compat::Compat;
 use crate::protocol::token::Role;
 use crate::protocol::topic::ParsedTopic;
 use crate::protocol::update::Update;
@@ -53,9 +54,10 @@ pub(super) async fn publish(
     };
     let BodyBytes { bytes, mut counted } = body;
     drop(bytes);
+    let ungranted = settings.compat.is_some_and(Compat::publishes_public_updates_ungranted) && !update.private;
     let denied =
         update.topics.iter().find(|topic| !access.grants.may_publish(&ParsedTopic::new(topic.as_str(), &settings.hub)));
-    if let Some(topic) = denied {
+    if let Some(topic) = denied.filter(|_| !ungranted) {
         let detail = format!("the access token does not grant publishing to the topic {:?}", topic.as_str());
         return Some(Err(insufficient(&detail)));
     }

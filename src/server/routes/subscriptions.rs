@@ -30,13 +30,13 @@ const PAGE_MAX: usize = 1000;
 pub(super) async fn subscriptions(context: &Rc<Context>, head: &Head<'_>, below: &str) -> Result<Answer, ResponseHead> {
     let settings = context.settings();
     if !settings.shard.announces {
-        let detail = match Resource::parse(below) {
+        let detail = match Resource::parse(below, settings.compat) {
             Err(ResourceError::Unknown) => format!("there is nothing here; the hub is at {}", settings.hub.path()),
             _ => "this hub doesn't tell who is subscribed; it would if started with --subscriptions".to_owned(),
         };
         return Err(refusal(404, &detail));
     }
-    let resource = Resource::parse(below).map_err(|error| match error {
+    let resource = Resource::parse(below, settings.compat).map_err(|error| match error {
         ResourceError::Unknown => refusal(404, &error.to_string()),
         ResourceError::Type(_) | ResourceError::Encoding(_) => refusal(400, &error.to_string()),
     })?;

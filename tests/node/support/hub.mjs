@@ -60,6 +60,13 @@ export function mint(action = 'publish') {
   return `${input}.${createHmac('sha256', key).update(input).digest('base64url')}`;
 }
 
+/** A token of before version 1.0: nothing but the claim `mercure`. */
+export function mintOld(action, topics) {
+  const input = [encode({ alg: 'HS256' }), encode({ mercure: { [action]: topics } })].join('.');
+  const key = action === 'publish' ? PUBLISHER_KEY : SUBSCRIBER_KEY;
+  return `${input}.${createHmac('sha256', key).update(input).digest('base64url')}`;
+}
+
 /** A hub that can be stopped and started again on the same port. */
 export class Hub {
   #child;

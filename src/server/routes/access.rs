@@ -30,7 +30,7 @@ pub(super) async fn access(
         Credentials::Header(token) => (token, false),
         Credentials::Cookie(token) => (token, true),
     };
-    let known = || context.verdicts.borrow_mut().get(token, role, context.now().wall_ms);
+    let known = || context.verdicts.borrow_mut().get(token, role, 0, context.now().wall_ms);
     if let Some(access) = known() {
         return Ok((Some(access), by_cookie));
     }
@@ -42,7 +42,7 @@ pub(super) async fn access(
     let now_ms = context.now().wall_ms;
     let verdict = context.settings().verifier.verify(token, role, now_ms);
     match verdict {
-        Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, access)), by_cookie)),
+        Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, 0, access)), by_cookie)),
         Err(error) if may_pass(&error) => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
         Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }

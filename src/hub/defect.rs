@@ -32,6 +32,8 @@ pub(crate) enum Defect {
     SpinsOnBlocked,
     /// Expiry: `exp` is not looked at.
     IgnoresExpiry,
+    /// Revoked: only who registers after a key was withdrawn is ended, not who was there.
+    SparesRevoked,
 }
 
 #[cfg(test)]

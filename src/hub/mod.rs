@@ -26,5 +26,5 @@ pub use batch::{Batch, Outcome, Part, Write};
 pub use event::{Draft, Event};
 pub use history::{Filter, Found, HistoryChunk, HistoryError, Reader, read};
 pub use log::{Located, Locator, Log};
-pub use shard::{Counters, Input, Now, Output, Registration, Shard, ShardLimits, Start, TICK_MS};
+pub use shard::{Counters, Input, Now, Output, Registration, Revocation, Shard, ShardLimits, Start, TICK_MS};
 pub use subscriber::{CloseReason, Sink, SlotId, SocketId, Subscriber};

@@ -11,6 +11,7 @@ mod interface;
 mod lifecycle;
 mod outcome;
 mod part;
+mod revoke;
 
 use std::collections::VecDeque;
 
@@ -27,6 +28,8 @@ use fan_out::SLICE_NS;
 pub(super) use fan_out::{JUDGE_NS, PENDING_MAX, SEND_NS};
 pub use interface::{Counters, Input, Now, Output, Registration, ShardLimits, Start, TICK_MS};
 use part::part_bytes;
+pub use revoke::Revocation;
+use revoke::Revocations;
 
 /// Who has taken nothing for so long is not waited for when the hub stops, tenths of seconds.
 const LATELY_DS: u32 = 10;
@@ -48,6 +51,7 @@ pub struct Shard {
     endings: VecDeque<SlotId>,
     /// Streams whose token ends sooner than a sweep can promise to notice: (Unix ms, who).
     soon: Vec<(u64, SlotId)>,
+    revocations: Revocations,
     outputs: VecDeque<Output>,
     /// Storage of the batch between slices; `None` while one is being carried out.
     batch: Option<Batch>,
@@ -78,6 +82,7 @@ impl Shard {
             heartbeats: VecDeque::new(),
             endings: VecDeque::new(),
             soon: Vec::new(),
+            revocations: Revocations::default(),
             outputs: VecDeque::new(),
             batch: Some(Batch::default()),
             resolution: Resolution::default(),
@@ -122,11 +127,20 @@ impl Shard {
             Input::History(id, answer) => self.history(id, answer, now),
             Input::Sent(batch) => self.sent(batch, now),
             Input::Tick => self.tick(now),
+            Input::Turn => self.carry_on_revoking(now),
+            Input::Revoke(revocation) => self.revoke(revocation, now),
+            Input::Limits(limits) => self.set_limits(limits),
             Input::Stop => {
                 self.stopping = true;
                 self.end_all(CloseReason::Stopping, now);
             }
         }
+    }
+
+    /// What time allows changes from now on; lifetimes that are running keep the end they have. What bounds memory stays.
+    fn set_limits(&mut self, limits: ShardLimits) {
+        let ShardLimits { tail_bytes_max, selectors_bytes_max, .. } = self.limits;
+        self.limits = ShardLimits { tail_bytes_max, selectors_bytes_max, ..limits };
     }
 
     /// The next thing to be done; `None` when all is drained.
@@ -140,6 +154,7 @@ impl Shard {
             || !self.catch_up.is_empty()
             || !self.heartbeats.is_empty()
             || !self.endings.is_empty()
+            || self.revocations.under_way()
             || self.schedule.oldest().is_some()
     }
 

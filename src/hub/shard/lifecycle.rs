@@ -37,6 +37,7 @@ impl Shard {
         let mut backlog = Backlog::new(Wait::Slice, offset);
         backlog.rest = Some(Rest::Head(registration.head, 0));
         backlog.from_earliest = registration.start == Start::Earliest;
+        let revoked = self.revocations.concern(registration.access.as_deref());
         let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms);
         let subscriber = self.slab.at_mut(slot);
         subscriber.state = State::Behind;
@@ -69,6 +70,8 @@ impl Shard {
         self.catch_up.push_back(id);
         if self.stopping {
             self.close(slot, CloseReason::Stopping, now);
+        } else if revoked {
+            self.close(slot, CloseReason::Revoked, now);
         } else if ending {
             self.close(slot, CloseReason::Expired, now);
         }

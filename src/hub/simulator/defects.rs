@@ -83,3 +83,8 @@ fn isolated_is_watched_for_stalled_clients_that_cost_slices() {
 fn expiry_is_watched_for_tokens_that_ended() {
     is_found(Defect::IgnoresExpiry, "expiry", any_world);
 }
+
+#[test]
+fn revoked_is_watched_for_streams_whose_key_was_withdrawn() {
+    is_found(Defect::SparesRevoked, "revoked", any_world);
+}

@@ -4,6 +4,7 @@ use super::amount::{self, AmountError};
 use super::environment;
 use super::file::{self, IssuerTable};
 use super::issuer;
+use super::key_set::KeySetSource;
 use super::layer::{self, Layer, Place, Resolved, Source};
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
@@ -11,7 +12,7 @@ use super::value::{
     local_url, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of, without_credentials,
 };
 use crate::http::origin::OriginList;
-use crate::protocol::keys::SigningKey;
+use crate::protocol::keys::{SigningKey, VerificationKey};
 use crate::protocol::token::{Issuer, TokenRules};
 use crate::protocol::topic::{HUB_PATH, HubUrl};
 use std::ffi::OsString;
@@ -42,6 +43,8 @@ pub struct Config {
     pub hub_url: HubUrl,
     /// Who may issue tokens; development mode adds its own (`open_data_folder`).
     pub issuers: Vec<Issuer>,
+    /// The key sets that give some of them their keys; those aren't among `issuers` until they are fetched.
+    pub key_sets: Vec<KeySetSource>,
     /// Whether subscribers may come without a token.
     pub anonymous: bool,
     /// Whether subscriptions are announced and listed.
@@ -87,6 +90,10 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// What development tokens are signed with (`open_data_folder`).
     pub(super) dev_key: Option<SigningKey>,
+    /// What they are checked with.
+    pub(super) dev_trust: Option<VerificationKey>,
+    /// What the command line said, for reading everything again.
+    pub(super) flags: Layer,
     pub(super) resolved: Resolved,
 }
 
@@ -140,9 +147,9 @@ impl Config {
             // What it would have said is unknown: refusals that build on its absence would mislead.
             return Err(Refusals(refusals));
         }
-        let resolved = Resolved::new(&[flags, environment.layer, file.layer]);
+        let resolved = Resolved::new(&[flags.clone(), environment.layer, file.layer]);
         let reader = Reader { resolved: &resolved, refusals, warnings: environment.warnings };
-        reader.config(&file.issuers)
+        reader.config(&file.issuers).map(|config| Config { flags, ..config })
     }
 
     /// Puts the port that was really bound where `--listen` had port 0, which means any: into the URLs and the issuer
@@ -202,7 +209,8 @@ impl Reader<'_> {
             self.refusals.push(Refusal::DevelopmentBeyondLoopback { place, value });
         }
         let (resource, hub_url) = self.resource(listen, dev);
-        let issuers = issuer::build(self.resolved, tables, &mut self.refusals);
+        let allow_http = self.switch("jwks-allow-http");
+        let (issuers, key_sets) = issuer::build(self.resolved, tables, allow_http, &mut self.refusals);
         let anonymous = self.switch("anonymous");
         self.nobody(dev, anonymous, &issuers, !tables.is_empty());
         let cookie_name = self.one("cookie-name", parse_cookie_name).unwrap_or_default();
@@ -241,6 +249,7 @@ impl Reader<'_> {
             resource,
             hub_url,
             issuers,
+            key_sets,
             anonymous,
             subscriptions: self.switch("subscriptions"),
             cors_origins,
@@ -274,6 +283,8 @@ impl Reader<'_> {
             log: self.one("log", parse_log).unwrap_or_default(),
             id_key: None,
             dev_key: None,
+            dev_trust: None,
+            flags: Layer::new(),
             warnings: self.warnings,
             resolved: self.resolved.clone(),
         };
@@ -365,12 +376,7 @@ impl Reader<'_> {
         // An empty list is set, and names nobody.
         let said = issuer.words.iter().any(|word| !word.trim().is_empty())
             || tables && matches!(issuer.source, Source::File(_));
-        if !dev
-            && !said
-            && !anonymous
-            && !self.resolved.is_set("publisher-jwt-key")
-            && !self.resolved.is_set("subscriber-jwt-key")
-        {
+        if !dev && !said && !anonymous && !issuer::KEY_SETTINGS.iter().any(|name| self.resolved.is_set(name)) {
             self.refusals.push(Refusal::NobodyCouldUseIt);
         }
         if !dev && issuers.iter().all(|issuer| issuer.publisher.is_none()) {

@@ -219,6 +219,26 @@ pub const SETTINGS: &[Setting] = &[
         mercure_env: Some("MERCURE_SUBSCRIBER_JWT_ALG"),
         ..row(ACCESS, "subscriber-jwt-alg", "ALG", Many, Value("HS256"), "The algorithms allowed with that key.")
     },
+    row(
+        ACCESS,
+        "publisher-jwks-url",
+        "URL",
+        One,
+        Without("none"),
+        "Instead of the key: a JSON Web Key Set of public keys, `https://…` or `file:///…`, fetched and kept fresh by the hub. \
+         Its keys may be used with what `--publisher-jwt-alg` says if it is set, else with all algorithms but HS256, HS384 and \
+         HS512.",
+    ),
+    row(ACCESS, "subscriber-jwks-url", "URL", One, Without("none"), "The same for the tokens for subscribing."),
+    row(
+        ACCESS,
+        "jwks-allow-http",
+        "",
+        Switch,
+        Value("false"),
+        "Fetch key sets over `http:` from other machines too. Whoever is on the way can then add a key of their own; without it \
+         `http:` is for loopback only.",
+    ),
     Setting {
         dev_default: Some(Value("true")),
         ..row(

@@ -4,7 +4,7 @@
 //! who knows it sign tokens, so such pairs are refused where they are configured, not where a token comes in.
 
 mod der;
-mod jwk;
+pub(super) mod jwk;
 mod material;
 
 use jsonwebtoken::errors::ErrorKind;

@@ -166,7 +166,7 @@ impl TokenVerifier {
         let algorithm = algorithm(&header)?;
         let issuer = self.issuer(&claims)?;
         let keys = keys(issuer, role, algorithm, &header)?;
-        let key = check_signature(&keys, role, algorithm, &jws)?;
+        let key = check_signature(&keys, issuer, role, algorithm, &jws)?;
 
         let expires_at_ms = expiration(&claims, now_unix_ms)?;
         let not_before_ms = not_before(&claims, now_unix_ms)?;
@@ -287,6 +287,7 @@ fn keys<'i>(
 /// The key that made the signature.
 fn check_signature<'k>(
     keys: &[&'k VerificationKey],
+    issuer: &TrustedIssuer,
     role: Role,
     algorithm: Algorithm,
     jws: &Jws<'_>,
@@ -294,7 +295,9 @@ fn check_signature<'k>(
     let signature = jws.signature()?;
     let message = jws.message.as_bytes();
     let mut keys = keys.iter();
-    keys.find(|key| key.verifies(algorithm, message, signature)).copied().ok_or(TokenError::Signature { role })
+    keys.find(|key| key.verifies(algorithm, message, signature))
+        .copied()
+        .ok_or_else(|| TokenError::Signature { issuer: issuer.id.to_string(), role })
 }
 
 /// RFC 7519 §4.1.4: valid before `exp`, not at it.

@@ -1,4 +1,4 @@
-//! What the server needs to know, worked out once at start and shared by all threads.
+//! What the server needs to know, worked out at start and at every reload, and shared by all threads.
 
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use crate::http::head::HeadLimits;
 use crate::http::origin::OriginList;
 use crate::hub::ShardLimits;
 use crate::protocol::subscribe::SubscribeLimits;
-use crate::protocol::token::TokenVerifier;
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::UpdateLimits;
 
@@ -22,8 +21,6 @@ pub(crate) struct Settings {
     pub(crate) shards: usize,
     /// The hub's URL: base of relative topics and patterns.
     pub(crate) hub: HubUrl,
-    /// Judges tokens.
-    pub(crate) verifier: TokenVerifier,
     /// Subscribers without a token may read public updates.
     pub(crate) anonymous: bool,
     /// Development mode: loopback `Host` only, and invalid tokens are explained in the answer.
@@ -56,8 +53,6 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     /// Key of the ids the hub makes.
     pub(crate) id_key: [u8; 32],
-    /// Time a graceful stop may take, milliseconds.
-    pub(crate) stop_ms: u64,
 }
 
 impl Settings {
@@ -70,7 +65,6 @@ impl Settings {
         Settings {
             shards: config.shards,
             hub: config.hub_url.clone(),
-            verifier: TokenVerifier::new(config.token_rules()),
             anonymous: config.anonymous,
             dev: config.dev,
             cors: if cors.allows_any() { cors } else { loopback_too(cors) },
@@ -97,7 +91,6 @@ impl Settings {
                 age_max_ms: max_age.map(milliseconds),
             },
             id_key: config.id_key.map_or_else(random_key, |key| key.0),
-            stop_ms: milliseconds(config.shutdown_timeout),
         }
     }
 }
@@ -106,7 +99,7 @@ fn bodies_bytes_max(body_bytes_max: usize) -> usize {
     BODIES_BYTES_MAX.max(body_bytes_max.saturating_mul(2))
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -186,7 +186,7 @@ fn material(jwk: &Map<String, Value>) -> Result<Material, JwkError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::protocol) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 

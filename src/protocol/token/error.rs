@@ -141,9 +141,12 @@ pub enum TokenError {
     },
     /// No key of the issuer's made the signature.
     #[error(
-        "the signature is not by the issuer's {role} key: the key configured here and the one that signed differ, or the token was changed"
+        "the signature is not by the {role} key of the issuer {}: the key configured here and the one that signed differ, or the token was changed",
+        quoted(issuer)
     )]
     Signature {
+        /// Who.
+        issuer: String,
         /// For what.
         role: Role,
     },

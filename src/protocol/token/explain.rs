@@ -78,7 +78,7 @@ impl TokenVerifier {
             let described: Vec<_> = issuer.keys(role).unwrap_or_default().iter().map(describe).collect();
             let keys = super::keys(issuer, role, algorithm, header);
             if let Some(keys) = report.add("key", described.join(", "), keys) {
-                let maker = super::check_signature(&keys, role, algorithm, &jws);
+                let maker = super::check_signature(&keys, issuer, role, algorithm, &jws);
                 let described = maker.as_ref().map_or(String::new(), |key| format!("by {}", describe(key)));
                 report.add("signature", described, maker);
             }

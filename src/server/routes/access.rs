@@ -30,7 +30,10 @@ pub(super) async fn access(
         Credentials::Header(token) => (token, false),
         Credentials::Cookie(token) => (token, true),
     };
-    let known = || context.verdicts.borrow_mut().get(token, role, 0, context.now().wall_ms);
+    let known = || {
+        let generation = context.keys.borrow().generation();
+        context.verdicts.borrow_mut().get(token, role, generation, context.now().wall_ms)
+    };
     if let Some(access) = known() {
         return Ok((Some(access), by_cookie));
     }
@@ -39,10 +42,16 @@ pub(super) async fn access(
     if let Some(access) = known() {
         return Ok((Some(access), by_cookie));
     }
-    let now_ms = context.now().wall_ms;
-    let verdict = context.settings().verifier.verify(token, role, now_ms);
+    let keys = context.keys.borrow();
+    let verdict = keys.verify(token, role, context.now().wall_ms);
     match verdict {
-        Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, 0, access)), by_cookie)),
+        Ok(access) => {
+            let access = context.verdicts.borrow_mut().insert(token, role, keys.generation(), access);
+            Ok((Some(access), by_cookie))
+        }
+        Err(TokenError::KeySetEmpty { .. }) => {
+            Err(try_later(503, "the hub has no keys of the token's issuer at hand", 5))
+        }
         Err(error) if may_pass(&error) => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
         Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }

@@ -28,4 +28,5 @@ mod sys;
 mod turns;
 mod turnstile;
 
+pub use key_sets::rules_with_key_sets;
 pub use start::{StartError, block_signals, run};

@@ -189,3 +189,24 @@ fn urls_that_could_not_be_trusted_are_refused_at_start() {
     assert!(refused("https://169.254.169.254/latest").contains("link-local"));
     assert!(refused("file:keys.json").contains("absolute path"));
 }
+
+#[test]
+fn the_command_that_explains_tokens_fetches_sets_too() {
+    let (key, other) = (IssuerKey::new("a"), IssuerKey::new("b"));
+    let server = KeyServer::start(&[&key]);
+    let explain = |token: &str| {
+        Launch::bare()
+            .args(&["token", "explain", token, "--resource", RESOURCE, "--issuer", ISSUER])
+            .args(&["--publisher-jwks-url", &server.url(), "--action", "publish"])
+            .output("")
+    };
+    let good = explain(&key.token());
+    assert!(good.status.success(), "{good:?}");
+    let unknown = explain(&other.token());
+    assert!(
+        !unknown.status.success() && String::from_utf8_lossy(&unknown.stdout).contains("kid is \"b\""),
+        "{unknown:?}"
+    );
+    server.answer("500 Internal Server Error", "", "");
+    assert!(String::from_utf8_lossy(&explain(&key.token()).stderr).contains("the answer is 500"));
+}

@@ -70,7 +70,7 @@ impl Shard {
         self.catch_up.push_back(id);
         if self.stopping {
             self.close(slot, CloseReason::Stopping, now);
-        } else if revoked {
+        } else if revoked && !planted(Defect::AdmitsRevoked) {
             self.close(slot, CloseReason::Revoked, now);
         } else if ending {
             self.close(slot, CloseReason::Expired, now);

@@ -100,3 +100,96 @@ impl Shard {
         (end < capacity).then_some(end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Input, Registration, ShardLimits, Sink, SocketId, Start};
+    use crate::protocol::grants::Grants;
+    use crate::protocol::matcher::{MatchType, Matcher};
+    use crate::protocol::topic::HubUrl;
+
+    const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
+
+    fn shard() -> Shard {
+        let limits = ShardLimits {
+            tail_bytes_max: 1 << 20,
+            selectors_bytes_max: usize::MAX,
+            heartbeat_ms: 0,
+            write_timeout_ms: 0,
+            lifetime_max_ms: 0,
+        };
+        Shard::new(limits, HubUrl::parse("https://hub.example/.well-known/mercure").unwrap(), 0)
+    }
+
+    fn register(shard: &mut Shard, key: Option<u64>) {
+        let access = key.map(|key| {
+            Arc::new(Access {
+                issuer: "i".into(),
+                subject: None,
+                token_id: None,
+                expires_at_ms: u64::MAX,
+                not_before_ms: None,
+                key: KeyIdentity(key),
+                grants: Grants::default(),
+            })
+        });
+        let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
+        let registration = Registration {
+            sink: Sink::Socket(SocketId(0)),
+            head: (*b"head").into(),
+            chunked: true,
+            start: Start::Live,
+            matchers: vec![Matcher::parse(MatchType::Exact, "urn:a", &hub).unwrap()],
+            access,
+            address: 0,
+            spread: 0,
+        };
+        let id = shard.reserve();
+        shard.handle(Input::Register(id, Box::new(registration)), NOW);
+    }
+
+    fn revoke(shard: &mut Shard, live: &[u64]) {
+        let live = live.iter().map(|&key| KeyIdentity(key)).collect();
+        shard.handle(Input::Revoke(Arc::new(Revocation::KeysGone { live })), NOW);
+    }
+
+    fn revoked(shard: &Shard) -> u64 {
+        shard.counters().closed[CloseReason::Revoked as usize]
+    }
+
+    #[test]
+    fn a_turn_ends_a_bounded_number_and_the_shard_is_busy_until_all_are_ended() {
+        let mut shard = shard();
+        for number in 0..90 {
+            register(&mut shard, [Some(1), Some(2), None][number % 3]);
+        }
+        revoke(&mut shard, &[2]);
+        assert_eq!(revoked(&shard), 0, "nothing is done at once");
+        let (mut before, mut turns) = (0, 0);
+        while shard.revocations.under_way() {
+            assert!(shard.busy());
+            shard.handle(Input::Turn, NOW);
+            let after = revoked(&shard);
+            assert!(after - before <= CLOSES_PER_TURN_MAX as u64);
+            (before, turns) = (after, turns + 1);
+        }
+        assert_eq!((before, turns >= 15), (30, true));
+    }
+
+    #[test]
+    fn the_newest_word_on_keys_holds_for_who_comes_later() {
+        let mut shard = shard();
+        register(&mut shard, Some(1));
+        revoke(&mut shard, &[2]);
+        revoke(&mut shard, &[1, 3]);
+        for _ in 0..1000 {
+            shard.handle(Input::Turn, NOW);
+        }
+        assert_eq!(revoked(&shard), 0, "the first word was taken back before it was carried out");
+        for key in [Some(2), Some(1), Some(3), None, Some(2)] {
+            register(&mut shard, key);
+        }
+        assert_eq!((revoked(&shard), shard.live()), (2, 6));
+    }
+}

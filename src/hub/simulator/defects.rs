@@ -88,3 +88,8 @@ fn expiry_is_watched_for_tokens_that_ended() {
 fn revoked_is_watched_for_streams_whose_key_was_withdrawn() {
     is_found(Defect::SparesRevoked, "revoked", any_world);
 }
+
+#[test]
+fn revoked_is_watched_for_requests_let_in_before_and_registered_after() {
+    is_found(Defect::AdmitsRevoked, "revoked", any_world);
+}

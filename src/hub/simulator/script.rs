@@ -197,8 +197,11 @@ impl World {
         };
         let access = self.mint(client, self.now.wall_ms + lives_ms);
         if self.random.chance(20) {
-            // Between the check of a token and the stream.
+            // Between the check of a token and the stream; those who are there may have been dealt with by then.
             self.withdraw_key();
+            for _ in 0..self.random.below(12) {
+                self.turn(shard);
+            }
         }
         self.register(client, shard, access);
     }

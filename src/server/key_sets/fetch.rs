@@ -89,7 +89,8 @@ fn from_web(url: &Url, loopback_only: bool) -> Result<Fetched, FetchError> {
         match response.status().as_u16() {
             200 => {
                 let max_age = max_age(response.headers());
-                let body = response.body_mut().with_config().limit(KEY_SET_BYTES_MAX as u64).read_to_vec();
+                // The limit of the library is the first length that is too much.
+                let body = response.body_mut().with_config().limit(KEY_SET_BYTES_MAX as u64 + 1).read_to_vec();
                 let text = body.map_err(|why| match why {
                     ureq::Error::BodyExceedsLimit(_) => FetchError::TooLarge,
                     why => FetchError::NoAnswer(why.to_string()),

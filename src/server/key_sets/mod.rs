@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::{Config, KeySetSource, KeySetUrl};
-use crate::protocol::keys::{KEY_SET_ALGORITHMS, KeySet};
+use crate::protocol::keys::{JwkError, KEY_SET_ALGORITHMS, KeySet};
 use crate::protocol::token::{Role, TokenRules, TokenVerifier};
 use crate::server::backbone::Backbone;
 use crate::server::clock::Clock;
@@ -264,20 +264,9 @@ impl State {
             let Some(text) = &source.text else {
                 continue;
             };
-            let found = KeySet::parse(text, &set.algorithms).unwrap_or_default();
-            for (key, why) in &found.left_out {
+            for (key, why) in add_keys(&mut rules, set, text) {
                 tracing::info!(url = %set.url, issuer = set.issuer, role = %set.role, key, "a key of a set is not used: {why}");
             }
-            if found.keys.is_empty() {
-                tracing::warn!(url = %set.url, issuer = set.issuer, role = %set.role, "a key set has no key that can be used");
-            }
-            let issuer = rules.issuers.iter_mut().find(|issuer| issuer.id == set.issuer);
-            let issuer = issuer.expect("a set belongs to an issuer");
-            let keys = match set.role {
-                Role::Publisher => &mut issuer.publisher,
-                Role::Subscriber => &mut issuer.subscriber,
-            };
-            keys.get_or_insert_default().extend(found.keys);
         }
         Arc::new(LiveKeys::new(self.live.generation() + 1, TokenVerifier::new(rules), wishes))
     }
@@ -288,4 +277,33 @@ fn read(fetched: Result<Fetched, FetchError>) -> Result<Fetched, String> {
     let fetched = fetched.map_err(|why| why.to_string())?;
     KeySet::parse(&fetched.text, &KEY_SET_ALGORITHMS).map_err(|why| why.to_string())?;
     Ok(fetched)
+}
+
+/// Adds the keys of a set to those of its issuer and role; what was left out, and why.
+fn add_keys(rules: &mut TokenRules, set: &KeySetSource, text: &[u8]) -> Vec<(String, JwkError)> {
+    let found = KeySet::parse(text, &set.algorithms).unwrap_or_default();
+    let issuer = rules.issuers.iter_mut().find(|issuer| issuer.id == set.issuer).expect("a set belongs to an issuer");
+    let keys = match set.role {
+        Role::Publisher => &mut issuer.publisher,
+        Role::Subscriber => &mut issuer.subscriber,
+    };
+    keys.get_or_insert_default().extend(found.keys);
+    found.left_out
+}
+
+/// The rules for tokens with the keys of all sets, fetched now, for commands that look at a token. Sentences on what could
+/// not be fetched or isn't used come with them.
+pub fn rules_with_key_sets(config: &Config) -> (TokenRules, Vec<String>) {
+    let (mut rules, mut sentences) = (config.token_rules(), Vec::new());
+    let mut fetched = HashMap::new();
+    for set in &config.key_sets {
+        match fetched.entry(&set.url).or_insert_with(|| read(fetch(&set.url))) {
+            Ok(Fetched { text, .. }) => {
+                let left_out = add_keys(&mut rules, set, text).into_iter();
+                sentences.extend(left_out.map(|(key, why)| format!("the key {key} of {} is not used: {why}", set.url)));
+            }
+            Err(why) => sentences.push(format!("the key set {} can't be used: {why}", set.url)),
+        }
+    }
+    (rules, sentences)
 }

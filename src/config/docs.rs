@@ -58,7 +58,7 @@ telling the hub.
 - A token that names a key (`kid`) which isn't in the set, or that none of its keys signed, is refused with 401 and has the set fetched
   again: at most once in 30 seconds, however many such tokens come. Nobody waits for a fetch; the client tries again. An issuer that
   publishes a key some minutes before it signs with it spares its clients that.
-- When a fetch fails, the last good set holds, the log says why, and it is tried again after 5 seconds, then more and more rarely, up to
+- When a fetch fails, the last good set holds, the log says why, and it is tried again after 5 seconds, then (a URL) more and more rarely, up to
   every 5 minutes. As long as a set has never been fetched, tokens that need it are answered 503.
 - A key that is no longer in the set stops working at once, and the streams that were opened with it are ended. A set without any key
   is taken at its word.

@@ -195,7 +195,7 @@ impl KeySets {
     async fn fetch_one(self: Arc<KeySets>, url: KeySetUrl) {
         let permit = self.fetches.acquire().await;
         let keeper = self.clone();
-        // A panic in there is reported by its thread, and the set isn't fetched again; nothing else suffers.
+        // It fails only when the hub stops.
         let _ = self.runtime.spawn_blocking(move || keeper.fetched(&url, read(fetch(&url)))).await;
         drop(permit);
         self.wake.notify_one();

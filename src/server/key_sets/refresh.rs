@@ -58,7 +58,11 @@ impl Refresh {
 
     /// A fetch failed. Whether that is worth a line in the log: the first time, and then ever more rarely.
     pub(super) fn failed(&mut self, now_ms: u64) -> bool {
-        let wait_ms = RETRY_MS.saturating_mul(1 << self.failures.min(16)).min(RETRY_MS_MAX);
+        let wait_ms = match self.is_file {
+            // Looking costs next to nothing, and whoever mends a file waits for it.
+            true => FILE_MS,
+            false => RETRY_MS.saturating_mul(1 << self.failures.min(16)).min(RETRY_MS_MAX),
+        };
         self.failures = self.failures.saturating_add(1);
         self.due_ms = now_ms + wait_ms;
         self.failures.is_power_of_two()
@@ -100,6 +104,13 @@ mod tests {
         assert!(waits.iter().map(|(_, wait)| *wait).eq([5, 10, 20, 40, 80, 160, 300, 300, 300]));
         refresh.succeeded(None, 0);
         assert_eq!((refresh.failures(), refresh.failed(0), refresh.due_ms()), (0, true, RETRY_MS));
+    }
+
+    #[test]
+    fn a_file_is_looked_at_as_often_when_it_cannot_be_read() {
+        let mut refresh = Refresh::new(true, 0);
+        let said = (0..4).map(|_| refresh.failed(0)).collect::<Vec<_>>();
+        assert_eq!((said, refresh.due_ms()), (vec![true, true, false, true], FILE_MS));
     }
 
     #[test]

@@ -137,3 +137,27 @@ fn development_tokens_survive_a_reload() {
     eventually("the reload", || hub.log().contains("the configuration was reloaded"));
     assert_eq!(publish(), 200);
 }
+
+#[test]
+fn limits_on_connections_and_timeouts_change_too() {
+    let hub = start(&config(PUBLISHER_KEY, SUBSCRIBER_KEY, "max_connections = 3"));
+    let mut streams: Vec<_> = (0..3).map(|_| hub.subscribe_as(&subscriber(), &[("match", "urn:a")])).collect();
+    assert_eq!(hub.connect().response("GET").status, 503, "one too many");
+    reload(&hub, &config(PUBLISHER_KEY, SUBSCRIBER_KEY, "max_connections = 9"), "the configuration was reloaded");
+    // A shard accepts who is there before it looks at its messages.
+    eventually("there is room for more", || {
+        let bearer = format!("Bearer {}", subscriber());
+        let more = hub.try_subscribe(&[("match", "urn:a")], &[("Authorization", &bearer)]);
+        more.is_ok_and(|stream| {
+            streams.push(stream);
+            streams.len() == 5
+        })
+    });
+    hub.say("urn:a", "all");
+    assert!(streams.iter_mut().all(|stream| stream.data() == "all"));
+
+    reload(&hub, &config(PUBLISHER_KEY, SUBSCRIBER_KEY, "head_timeout = '100ms'"), "the configuration was reloaded");
+    let mut slow = hub.connect();
+    slow.send(b"GET / HTTP/1.1\r\n");
+    assert_eq!(slow.response("GET").status, 408);
+}

@@ -238,6 +238,13 @@ mod tests {
     }
 
     #[test]
+    fn https_is_spoken_or_nothing_is_fetched() {
+        let url = Url::parse(&format!("https://{}/keys", serve(vec![ok("", "{}")]))).unwrap();
+        let refused = fetch(&KeySetUrl::Web { url, loopback_only: false });
+        assert!(matches!(refused, Err(FetchError::NoAnswer(_))), "{refused:?}");
+    }
+
+    #[test]
     fn link_local_addresses_are_not_connected_to_whatever_the_name() {
         let guarded = |loopback_only| Guarded { loopback_only, inner: DefaultResolver::default() };
         for (address, anywhere, loopback) in [

@@ -188,7 +188,11 @@ impl Explain {
             None if actions.is_empty() => vec![Intent::Publish, Intent::Subscribe],
             None => actions,
         };
-        let verifier = TokenVerifier::new(config.token_rules());
+        let (rules, problems) = cinnabar::server::rules_with_key_sets(&config);
+        for problem in problems {
+            say(&format!("cinnabar: warning: {problem}"));
+        }
+        let verifier = TokenVerifier::new(rules);
         let mut accepted = true;
         for intent in intents {
             let mut judged = Judgement { out: &mut out, paint, verifier: &verifier, config: &config };

@@ -121,6 +121,18 @@ impl Config {
         let key = VerificationKey::from_text(secret.expose(), &[Algorithm::HS256])
             .expect("64 hexadecimal digits are enough for HS256");
         self.dev_key = SigningKey::from_text(secret.expose(), Some(Algorithm::HS256)).ok();
+        self.dev_trust = Some(key.clone());
+        self.trust_dev_key(id, key);
+    }
+
+    /// The same for a configuration that was read again.
+    pub(super) fn trust_dev_secret_again(&mut self) {
+        if let Some(key) = self.dev_trust.clone() {
+            self.trust_dev_key(self.dev_issuer(), key);
+        }
+    }
+
+    fn trust_dev_key(&mut self, id: String, key: VerificationKey) {
         let at = self.issuers.iter().position(|issuer| issuer.id == id).unwrap_or_else(|| {
             self.issuers.push(Issuer { id, publisher: None, subscriber: None });
             self.issuers.len() - 1

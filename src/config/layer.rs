@@ -109,6 +109,11 @@ impl Resolved {
         !matches!(self.said(name).source, Source::Default | Source::Development)
     }
 
+    /// Takes over what another one has for the settings of these names.
+    pub(super) fn take(&mut self, names: &[&'static str], mut other: Resolved) {
+        self.values.extend(names.iter().filter_map(|name| other.values.remove_entry(name)));
+    }
+
     /// How to point at it in a sentence.
     pub(super) fn place(&self, name: &'static str) -> Place {
         Place { name, source: self.said(name).source.clone() }

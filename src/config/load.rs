@@ -5,6 +5,7 @@ use super::discovery;
 use super::environment;
 use super::file::{self, IssuerTable};
 use super::issuer;
+use super::key_set::KeySetSource;
 use super::layer::{self, Layer, Place, Resolved, Source};
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
@@ -15,7 +16,7 @@ use super::value::{
 use crate::http::host_list::HostList;
 use crate::http::origin::OriginList;
 use crate::protocol::compat::Compat;
-use crate::protocol::keys::SigningKey;
+use crate::protocol::keys::{SigningKey, VerificationKey};
 use crate::protocol::prelude::{PADDING_BYTES_MAX, PADDING_BYTES_MIN};
 use crate::protocol::token::{Issuer, TokenRules};
 use crate::protocol::topic::{HUB_PATH, HubUrl};
@@ -54,6 +55,8 @@ pub struct Config {
     pub authorization_servers: Vec<String>,
     /// Who may issue tokens; development mode adds its own (`open_data_folder`).
     pub issuers: Vec<Issuer>,
+    /// The key sets that give some of them their keys; those aren't among `issuers` until they are fetched.
+    pub key_sets: Vec<KeySetSource>,
     /// Whether subscribers may come without a token.
     pub anonymous: bool,
     /// The version of the protocol before 1.0 that is spoken too.
@@ -105,6 +108,10 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// What development tokens are signed with (`open_data_folder`).
     pub(super) dev_key: Option<SigningKey>,
+    /// What they are checked with.
+    pub(super) dev_trust: Option<VerificationKey>,
+    /// What the command line said, for reading everything again.
+    pub(super) flags: Layer,
     pub(super) resolved: Resolved,
 }
 
@@ -158,9 +165,9 @@ impl Config {
             // What it would have said is unknown: refusals that build on its absence would mislead.
             return Err(Refusals(refusals));
         }
-        let resolved = Resolved::new(&[flags, environment.layer, file.layer]);
+        let resolved = Resolved::new(&[flags.clone(), environment.layer, file.layer]);
         let reader = Reader { resolved: &resolved, refusals, warnings: environment.warnings };
-        reader.config(&file.issuers)
+        reader.config(&file.issuers).map(|config| Config { flags, ..config })
     }
 
     /// Puts the port that was really bound where `--listen` had port 0, which means any: into the URLs and the issuer
@@ -225,12 +232,13 @@ impl Reader<'_> {
             self.refusals.push(Refusal::DevelopmentBeyondLoopback { place, value });
         }
         let (resource, hub_url) = self.resource(listen, dev);
+        let allow_http = self.switch("jwks-allow-http");
         let compat = self.one("compat", parse_compat);
         if let Some(compat) = compat {
             let loosened = compat.loosened();
             self.warnings.extend(loosened.into_iter().map(|rule| format!("--compat {compat} loosens a rule: {rule}")));
         }
-        let issuers = issuer::build(self.resolved, tables, compat, &mut self.refusals);
+        let (issuers, key_sets) = issuer::build(self.resolved, tables, allow_http, compat, &mut self.refusals);
         let named = self.switch("authorization-server");
         let authorization_servers = discovery::authorization_servers(self.resolved, named, tables, &mut self.refusals);
         let public_hosts =
@@ -275,6 +283,7 @@ impl Reader<'_> {
             public_hosts,
             authorization_servers,
             issuers,
+            key_sets,
             anonymous,
             compat,
             subscriptions: self.switch("subscriptions"),
@@ -311,6 +320,8 @@ impl Reader<'_> {
             log: self.one("log", parse_log).unwrap_or_default(),
             id_key: None,
             dev_key: None,
+            dev_trust: None,
+            flags: Layer::new(),
             warnings: self.warnings,
             resolved: self.resolved.clone(),
         };
@@ -420,12 +431,7 @@ impl Reader<'_> {
         // An empty list is set, and names nobody.
         let said = issuer.words.iter().any(|word| !word.trim().is_empty())
             || tables && matches!(issuer.source, Source::File(_));
-        if !dev
-            && !said
-            && !anonymous
-            && !self.resolved.is_set("publisher-jwt-key")
-            && !self.resolved.is_set("subscriber-jwt-key")
-        {
+        if !dev && !said && !anonymous && !issuer::KEY_SETTINGS.iter().any(|name| self.resolved.is_set(name)) {
             self.refusals.push(Refusal::NobodyCouldUseIt);
         }
         if !dev && issuers.iter().all(|issuer| issuer.publisher.is_none()) {

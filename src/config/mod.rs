@@ -3,7 +3,7 @@
 //! `setting` has the settings as data; `layer` decides which word holds (flag beats environment, environment beats
 //! file, file beats default); `load` gives the words their types and refuses what is unknown, unreadable or unsafe,
 //! all of it at once. `dev` is what development mode adds, `data_folder` what survives a restart, `print` and `docs`
-//! show all of it. What a value does belongs to the part that uses it.
+//! show all of it; `renew` reads it again while the hub runs. What a value does belongs to the part that uses it.
 
 pub mod data_folder;
 pub mod dev;
@@ -16,14 +16,18 @@ mod discovery;
 mod environment;
 mod file;
 mod issuer;
+mod key_set;
 mod layer;
 mod load;
 mod nearest;
 mod refusal;
+mod renew;
 mod value;
 
 pub use amount::{AmountError, format_duration, parse_count, parse_duration, parse_size};
 pub use issuer::Secret;
+pub use key_set::{KeySetSource, KeySetUrl, is_link_local};
 pub use layer::{Layer, Place, Said, Source, flags};
 pub use load::{Config, History, IdKey, IoChoice};
 pub use refusal::{Refusal, Refusals};
+pub use renew::LIVE;

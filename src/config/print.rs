@@ -4,15 +4,21 @@ use super::Source;
 use super::load::Config;
 use super::setting::{SETTINGS, Setting};
 use crate::protocol::keys::VerificationKey;
+use crate::protocol::token::Role;
 
 impl Config {
     /// One line per setting, in three columns, and one per issuer. Secrets are not shown.
     pub fn table(&self) -> String {
         let mut rows: Vec<[String; 3]> = SETTINGS.iter().map(|setting| self.row(setting)).collect();
         for issuer in &self.issuers {
-            let role =
-                |role: &Option<Vec<VerificationKey>>| role.as_ref().map_or("none".to_owned(), |keys| algorithms(keys));
-            let keys = format!("publisher: {}, subscriber: {}", role(&issuer.publisher), role(&issuer.subscriber));
+            let role = |role, keys: &Option<Vec<VerificationKey>>| {
+                let set = self.key_sets.iter().find(|set| set.issuer == issuer.id && set.role == role);
+                let at_hand = keys.as_deref().filter(|keys| !keys.is_empty()).map(algorithms);
+                let all: Vec<String> = at_hand.into_iter().chain(set.map(|set| format!("set {}", set.url))).collect();
+                if all.is_empty() { "none".to_owned() } else { all.join(" + ") }
+            };
+            let publisher = role(Role::Publisher, &issuer.publisher);
+            let keys = format!("publisher: {publisher}, subscriber: {}", role(Role::Subscriber, &issuer.subscriber));
             rows.push([format!("  keys of {}", issuer.id), keys, self.resolved.said("issuer").source.to_string()]);
         }
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -97,10 +97,19 @@ pub enum Refusal {
     IssuerWithoutId { path: PathBuf },
     #[error("the {role} of issuer `{issuer}` has both `key` and `key_file`: leave one")]
     TwoKeys { issuer: String, role: Role },
+    #[error("the {role} of issuer `{issuer}` has `jwks_url` and a key of its own: leave one")]
+    KeyAndSet { issuer: String, role: Role },
+    #[error("{key} and {set} are both set, and a role has one or the other: leave one")]
+    KeyBesideSet { key: Place, set: Place },
+    #[error("the key set of the {role} of issuer `{issuer}` is `{url}`, which {why}")]
+    KeySetUrl { issuer: String, role: Role, url: String, why: &'static str },
     #[error(
-        "the {role} of issuer `{issuer}` has `jwks_url`, but key sets aren't supported yet: use `key` or `key_file`"
+        "the key set of the {role} of issuer `{issuer}` is allowed {algorithm}, which needs a shared secret, and a set holds public \
+         keys: leave it out"
     )]
-    KeySet { issuer: String, role: Role },
+    KeySetWithSecretAlgorithm { issuer: String, role: Role, algorithm: String },
+    #[error("development mode can't be switched on or off by a reload: restart the hub")]
+    DevelopmentByReload,
     #[error("the {role} key of issuer `{issuer}` can't be read from {}: {why}", path.display())]
     KeyFileUnreadable { issuer: String, role: Role, path: PathBuf, why: String },
     #[error("the {role} key of issuer `{issuer}` is allowed `{algorithm}`, which isn't an algorithm: use {ALGORITHMS}")]
@@ -124,9 +133,9 @@ fn did_you_mean(nearest: &Option<String>) -> String {
 
 fn missing_key(table: bool) -> &'static str {
     if table {
-        "a `publisher` or `subscriber` table with `key` or `key_file`"
+        "a `publisher` or `subscriber` table with `key`, `key_file` or `jwks_url`"
     } else {
-        "`--publisher-jwt-key KEY`, `--subscriber-jwt-key KEY` or both"
+        "`--publisher-jwt-key KEY`, `--subscriber-jwt-key KEY` or both (or `--publisher-jwks-url URL`, `--subscriber-jwks-url URL`)"
     }
 }
 

@@ -237,6 +237,26 @@ pub const SETTINGS: &[Setting] = &[
         "Name the issuers given by `--issuer` as authorization servers in the hub's metadata, so that clients find out where \
          tokens are to be had. In `[[issuer]]` tables write `authorization_server = true`.",
     ),
+    row(
+        ACCESS,
+        "publisher-jwks-url",
+        "URL",
+        One,
+        Without("none"),
+        "Instead of the key: a JSON Web Key Set of public keys, `https://…` or `file:///…`, fetched and kept fresh by the hub. \
+         Its keys may be used with what `--publisher-jwt-alg` says if it is set, else with all algorithms but HS256, HS384 and \
+         HS512.",
+    ),
+    row(ACCESS, "subscriber-jwks-url", "URL", One, Without("none"), "The same for the tokens for subscribing."),
+    row(
+        ACCESS,
+        "jwks-allow-http",
+        "",
+        Switch,
+        Value("false"),
+        "Fetch key sets over `http:` from other machines too. Whoever is on the way can then add a key of their own; without it \
+         `http:` is for loopback only.",
+    ),
     Setting {
         dev_default: Some(Value("true")),
         ..row(

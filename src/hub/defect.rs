@@ -34,6 +34,10 @@ pub(crate) enum Defect {
     LeavesGhosts,
     /// Expiry: `exp` is not looked at.
     IgnoresExpiry,
+    /// Revoked: only who registers after a key was withdrawn is ended, not who was there.
+    SparesRevoked,
+    /// Revoked: who registers after a key was withdrawn is not looked at.
+    AdmitsRevoked,
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub use event::{Draft, Event};
 pub use history::{Filter, Found, HistoryChunk, HistoryError, Range, Reader, may_read_announcements, read};
 pub use log::{Located, Locator, Log};
 pub use shard::{
-    Announcement, Counters, Input, Now, Output, Registration, Shard, ShardLimits, Start, Subscriptions, TICK_MS,
+    Announcement, Counters, Input, Now, Output, Registration, Revocation, Shard, ShardLimits, Start, Subscriptions,
+    TICK_MS,
 };
 pub use subscriber::{CloseReason, Sink, SlotId, SocketId, Subscriber};

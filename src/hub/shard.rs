@@ -12,6 +12,7 @@ mod lifecycle;
 mod outcome;
 mod part;
 mod presence;
+mod revoke;
 
 use std::collections::VecDeque;
 
@@ -33,6 +34,8 @@ use presence::Presence;
 #[cfg(test)]
 pub(super) use presence::STALE_MAX;
 pub use presence::{Announcement, Subscriptions};
+pub use revoke::Revocation;
+use revoke::Revocations;
 
 /// Who has taken nothing for so long is not waited for when the hub stops, tenths of seconds.
 const LATELY_DS: u32 = 10;
@@ -54,6 +57,7 @@ pub struct Shard {
     endings: VecDeque<SlotId>,
     /// Streams whose token ends sooner than a sweep can promise to notice: (Unix ms, who).
     soon: Vec<(u64, SlotId)>,
+    revocations: Revocations,
     outputs: VecDeque<Output>,
     presence: Presence,
     /// Storage of the batch between slices; `None` while one is being carried out.
@@ -85,6 +89,7 @@ impl Shard {
             heartbeats: VecDeque::new(),
             endings: VecDeque::new(),
             soon: Vec::new(),
+            revocations: Revocations::default(),
             outputs: VecDeque::new(),
             presence: Presence::default(),
             batch: Some(Batch::default()),
@@ -130,11 +135,20 @@ impl Shard {
             Input::History(id, answer) => self.history(id, answer, now),
             Input::Sent(batch) => self.sent(batch, now),
             Input::Tick => self.tick(now),
+            Input::Turn => self.carry_on_revoking(now),
+            Input::Revoke(revocation) => self.revoke(revocation, now),
+            Input::Limits(limits) => self.set_limits(limits),
             Input::Stop => {
                 self.stopping = true;
                 self.end_all(CloseReason::Stopping, now);
             }
         }
+    }
+
+    /// What time allows changes from now on; lifetimes that are running keep the end they have. What bounds memory stays.
+    fn set_limits(&mut self, limits: ShardLimits) {
+        let ShardLimits { tail_bytes_max, selectors_bytes_max, .. } = self.limits;
+        self.limits = ShardLimits { tail_bytes_max, selectors_bytes_max, ..limits };
     }
 
     /// The next thing to be done; `None` when all is drained.
@@ -148,6 +162,7 @@ impl Shard {
             || !self.catch_up.is_empty()
             || !self.heartbeats.is_empty()
             || !self.endings.is_empty()
+            || self.revocations.under_way()
             || self.schedule.oldest().is_some()
     }
 

@@ -4,11 +4,13 @@
 //! who knows it sign tokens, so such pairs are refused where they are configured, not where a token comes in.
 
 mod der;
+pub(super) mod jwk;
 mod material;
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 
+pub use jwk::{JwkError, KEY_SET_ALGORITHMS, KEY_SET_BYTES_MAX, KEY_SET_KEYS_MAX, KeySet, KeySetError};
 pub use material::KeyKind;
 use material::Material;
 
@@ -23,8 +25,8 @@ pub enum KeyError {
          Give the algorithm of the key (RS256, PS256, ES256, ES384, EdDSA, …) or a secret"
     )]
     PemAsSecret(Algorithm),
-    /// A JSON Web Key where a secret is expected.
-    #[error("the key is a JSON Web Key; give the secret itself, or the public key as PEM")]
+    /// A JSON Web Key or a set of them where a secret is expected.
+    #[error("the key is a JSON Web Key; give the secret itself, the public key as PEM, or the URL of the key set")]
     JwkAsSecret,
     /// A secret with an algorithm that needs a key pair.
     #[error("{0:?} needs a public key in PEM (-----BEGIN PUBLIC KEY-----) and the key is not PEM")]
@@ -97,6 +99,10 @@ pub struct VerificationKey {
     kind: KeyKind,
     algorithms: Box<[Algorithm]>,
     key: DecodingKey,
+    /// `kid`, of a key out of a key set.
+    id: Option<Box<str>>,
+    /// SHA-256 of the kind and the bytes of the key.
+    digest: [u8; 32],
 }
 
 impl VerificationKey {
@@ -105,6 +111,10 @@ impl VerificationKey {
     pub fn from_text(text: &str, algorithms: &[Algorithm]) -> Result<VerificationKey, KeyError> {
         let material = read(text, algorithms, material::public)?;
         let algorithms = algorithms_for(&material, algorithms)?;
+        Ok(VerificationKey::new(&material, algorithms, None))
+    }
+
+    fn new(material: &Material, algorithms: Box<[Algorithm]>, id: Option<Box<str>>) -> VerificationKey {
         let key = match material.kind {
             KeyKind::Secret => DecodingKey::from_secret(&material.bytes),
             KeyKind::Rsa => DecodingKey::from_rsa_der(&material.bytes),
@@ -112,7 +122,18 @@ impl VerificationKey {
             KeyKind::Ed25519 => DecodingKey::from_ed_der(&material.bytes),
         };
         signature::install();
-        Ok(VerificationKey { kind: material.kind, algorithms, key })
+        let digest = signature::sha256(&[&[material.kind as u8], &material.bytes[..]].concat());
+        VerificationKey { kind: material.kind, algorithms, key, id, digest }
+    }
+
+    /// The name tokens call it by in `kid`; only keys of key sets have one.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Tells keys apart without showing them: the same key has the same digest wherever it was read from.
+    pub(super) fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// What kind of key it is.
@@ -211,7 +232,8 @@ fn read(
     if let Some(&other) = algorithms.iter().find(|algorithm| !is_hmac(algorithm)) {
         return Err(KeyError::SecretAsPem(other));
     }
-    if serde_json::from_str::<serde_json::Value>(text).is_ok_and(|json| json.get("kty").is_some()) {
+    let is_jwk = |json: serde_json::Value| ["kty", "keys"].iter().any(|member| json.get(member).is_some());
+    if serde_json::from_str(text).is_ok_and(is_jwk) {
         return Err(KeyError::JwkAsSecret);
     }
     Ok(Material { kind: KeyKind::Secret, bytes: text.as_bytes().to_vec() })

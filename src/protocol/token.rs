@@ -3,10 +3,11 @@
 //! Every rule is a function of its own. [`TokenVerifier::verify`] stops at the first that fails; `explain` walks them all
 //! for a person. Claims count only once the signature has been verified; before that, `alg` and `iss` choose among the
 //! keys that the configuration gives, and nothing in a token ever brings a key along (`jwk`, `jku`, `x5u` and `x5c` are
-//! not read, and neither is `kid`: the few keys of an issuer's role are all tried).
+//! not read). `kid` is a hint: it chooses among keys that have a name, which those of key sets may have.
 
 mod error;
 mod explain;
+mod identity;
 mod jws;
 mod mint;
 mod verdict;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 pub use error::TokenError;
 use error::{quoted, shortened};
 pub use explain::{Check, Outcome, decode_unverified};
+pub use identity::KeyIdentity;
 use jws::Jws;
 pub use jws::{Part, TOKEN_BYTES_MAX};
 pub use mint::{Mint, MintError, mint};
@@ -32,6 +34,9 @@ use super::keys::VerificationKey;
 use super::topic::HubUrl;
 
 type Members = Map<String, Value>;
+
+/// Keys a signature is tried with: a token without `kid` must not cost as many checks as a key set has keys.
+const KEYS_TRIED_MAX: usize = 4;
 
 /// What a token is presented for: each role of an issuer has keys of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,9 +74,10 @@ pub struct TokenRules {
 pub struct Issuer {
     /// What its tokens have in `iss`, compared byte for byte.
     pub id: String,
-    /// The keys that may sign tokens for publishing; `None` if none of its tokens may be used for that.
+    /// The keys that may sign tokens for publishing; `None` if none of its tokens may be used for that. No key at all: its
+    /// key set could not be fetched yet, or has none.
     pub publisher: Option<Vec<VerificationKey>>,
-    /// The keys that may sign tokens for subscribing; `None` if none of its tokens may be used for that.
+    /// The keys that may sign tokens for subscribing, likewise.
     pub subscriber: Option<Vec<VerificationKey>>,
 }
 
@@ -88,6 +94,8 @@ pub struct Access {
     pub expires_at_ms: u64,
     /// `nbf` in milliseconds since 1970, rounded up: before that the token isn't valid yet.
     pub not_before_ms: Option<u64>,
+    /// Which key said so.
+    pub key: KeyIdentity,
     /// What the bearer may do.
     pub grants: Grants,
 }
@@ -95,7 +103,7 @@ pub struct Access {
 pub const NEVER_MS: u64 = u64::MAX;
 
 // Every subscriber with a token of its own holds one.
-const _: () = assert!(size_of::<Access>() <= 120);
+const _: () = assert!(size_of::<Access>() <= 128);
 
 impl Access {
     /// Whether the token's time has come and isn't over. All the other rules hold as long as the keys do.
@@ -116,15 +124,15 @@ pub struct TokenVerifier {
 #[derive(Debug)]
 struct TrustedIssuer {
     id: Arc<str>,
-    publisher: Box<[VerificationKey]>,
-    subscriber: Box<[VerificationKey]>,
+    publisher: Option<Box<[VerificationKey]>>,
+    subscriber: Option<Box<[VerificationKey]>>,
 }
 
 impl TrustedIssuer {
-    fn keys(&self, role: Role) -> &[VerificationKey] {
+    fn keys(&self, role: Role) -> Option<&[VerificationKey]> {
         match role {
-            Role::Publisher => &self.publisher,
-            Role::Subscriber => &self.subscriber,
+            Role::Publisher => self.publisher.as_deref(),
+            Role::Subscriber => self.subscriber.as_deref(),
         }
     }
 }
@@ -134,10 +142,23 @@ impl TokenVerifier {
     pub fn new(rules: TokenRules) -> TokenVerifier {
         let issuers = rules.issuers.into_iter().map(|issuer| TrustedIssuer {
             id: issuer.id.into(),
-            publisher: issuer.publisher.unwrap_or_default().into(),
-            subscriber: issuer.subscriber.unwrap_or_default().into(),
+            publisher: issuer.publisher.map(Vec::into_boxed_slice),
+            subscriber: issuer.subscriber.map(Vec::into_boxed_slice),
         });
         TokenVerifier { issuers: issuers.collect(), audience: rules.audience, hub: rules.hub, compat: rules.compat }
+    }
+
+    /// Every key in every role and with every algorithm it may be used with, by its identity and its name.
+    pub fn keys(&self) -> impl Iterator<Item = (KeyIdentity, Option<&str>)> {
+        let roles =
+            self.issuers.iter().flat_map(|issuer| [Role::Publisher, Role::Subscriber].map(|role| (issuer, role)));
+        roles.flat_map(|(issuer, role)| {
+            let keys = issuer.keys(role).unwrap_or_default().iter();
+            keys.flat_map(move |key| {
+                let algorithms = key.algorithms().iter();
+                algorithms.map(move |algorithm| (KeyIdentity::new(&issuer.id, role, *algorithm, key), key.id()))
+            })
+        })
     }
 
     /// What a token gives in a role at a time (milliseconds since 1970), or the first rule that it breaks.
@@ -151,8 +172,8 @@ impl TokenVerifier {
         check_critical(&header)?;
         let algorithm = algorithm(&header)?;
         let issuer = self.issuer(&claims)?;
-        let keys = keys(issuer, role, algorithm)?;
-        check_signature(&keys, role, algorithm, &jws)?;
+        let keys = keys(issuer, role, algorithm, &header)?;
+        let key = check_signature(&keys, issuer, role, algorithm, &jws)?;
 
         let expires_at_ms = self.expiration(&claims, now_unix_ms)?;
         let not_before_ms = not_before(&claims, now_unix_ms)?;
@@ -165,6 +186,7 @@ impl TokenVerifier {
             token_id: text("jti"),
             expires_at_ms,
             not_before_ms,
+            key: KeyIdentity::new(&issuer.id, role, algorithm, key),
             grants,
         })
     }
@@ -261,16 +283,40 @@ fn algorithm(header: &Members) -> Result<Algorithm, TokenError> {
         .ok_or_else(|| TokenError::Algorithm { found: found.map(shortened) })
 }
 
-/// The issuer's keys for the role that may be used with the algorithm: at least one.
-fn keys(issuer: &TrustedIssuer, role: Role, algorithm: Algorithm) -> Result<Vec<&VerificationKey>, TokenError> {
-    let all = issuer.keys(role);
+/// The issuer's keys for the role that may be used with the algorithm and have the name that the token gives, if both
+/// have one: at least one.
+fn keys<'i>(
+    issuer: &'i TrustedIssuer,
+    role: Role,
+    algorithm: Algorithm,
+    header: &Members,
+) -> Result<Vec<&'i VerificationKey>, TokenError> {
+    let issuer_owned = || issuer.id.to_string();
+    let Some(all) = issuer.keys(role) else {
+        return Err(TokenError::NoKey { issuer: issuer_owned(), role });
+    };
     if all.is_empty() {
-        return Err(TokenError::NoKey { issuer: issuer.id.to_string(), role });
+        return Err(TokenError::KeySetEmpty { issuer: issuer_owned(), role });
     }
-    let keys: Vec<_> = all.iter().filter(|key| key.algorithms().contains(&algorithm)).collect();
+    // A `kid` that isn't a string names nothing.
+    let named = header.get("kid").and_then(Value::as_str);
+    let named_so = |key: &VerificationKey| key.id().is_none_or(|id| named.is_none_or(|named| named == id));
+    let mut keys: Vec<_> = all.iter().filter(|key| named_so(key)).collect();
+    if let (true, Some(found)) = (keys.is_empty(), named) {
+        return Err(TokenError::KeyUnknown { issuer: issuer_owned(), role, found: found.to_owned() });
+    }
+    keys.retain(|key| key.algorithms().contains(&algorithm));
     if keys.is_empty() {
-        let allowed = all.iter().flat_map(VerificationKey::algorithms).copied().collect();
+        let mut allowed = Vec::new();
+        for algorithm in all.iter().flat_map(VerificationKey::algorithms) {
+            if !allowed.contains(algorithm) {
+                allowed.push(*algorithm);
+            }
+        }
         return Err(TokenError::AlgorithmNotAllowed { algorithm, role, allowed });
+    }
+    if keys.len() > KEYS_TRIED_MAX {
+        return Err(TokenError::KeyAmbiguous { issuer: issuer_owned(), role, keys: keys.len() });
     }
     Ok(keys)
 }
@@ -278,6 +324,7 @@ fn keys(issuer: &TrustedIssuer, role: Role, algorithm: Algorithm) -> Result<Vec<
 /// The key that made the signature.
 fn check_signature<'k>(
     keys: &[&'k VerificationKey],
+    issuer: &TrustedIssuer,
     role: Role,
     algorithm: Algorithm,
     jws: &Jws<'_>,
@@ -285,7 +332,9 @@ fn check_signature<'k>(
     let signature = jws.signature()?;
     let message = jws.message.as_bytes();
     let mut keys = keys.iter();
-    keys.find(|key| key.verifies(algorithm, message, signature)).copied().ok_or(TokenError::Signature { role })
+    keys.find(|key| key.verifies(algorithm, message, signature))
+        .copied()
+        .ok_or_else(|| TokenError::Signature { issuer: issuer.id.to_string(), role })
 }
 
 /// RFC 7519 §4.1.4: valid before `exp`, not at it.

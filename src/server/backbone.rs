@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
 /// Threads for calls that block (look-ups of names, files), at most.
-const BLOCKING_THREADS_MAX: usize = 4;
+const BLOCKING_THREADS_MAX: usize = 16;
 
 /// The thread and the way to its runtime.
 pub(crate) struct Backbone {

@@ -50,7 +50,6 @@ impl Question {
 
 /// What a shard has for others. It never waits for room in their inboxes: what finds none is sent later. There is one
 /// letter for each request for subscriptions at most.
-#[derive(Debug)]
 pub(crate) struct Letters {
     neighbours: Vec<Inbox>,
     unsent: RefCell<VecDeque<(usize, Message)>>,

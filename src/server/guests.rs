@@ -86,6 +86,11 @@ impl Guests {
         Guests { entries: BTreeMap::new(), next: 0, phases, limits, heads, idles, dropped: 0 }
     }
 
+    /// Deadlines that are given from now on.
+    pub(crate) fn set_phases(&mut self, phases: PhaseLimits) {
+        self.phases = phases;
+    }
+
     /// A new connection; drops another one if there are too many. `None`: all of them are busy, it is one too many.
     pub(crate) fn admit(&mut self, fd: RawFd, now_ms: u64) -> Option<u64> {
         if self.entries.len() - self.dropped >= self.limits.guests_max {

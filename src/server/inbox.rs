@@ -8,6 +8,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use crate::hub::{Event, Found, HistoryChunk, HistoryError, SlotId};
 use crate::server::census::{Answer, Question};
 use crate::server::compile::Compiled;
+use crate::server::key_sets::LiveKeys;
+use crate::server::settings::Settings;
 use crate::server::sys::EventFd;
 
 /// Messages that may wait for a shard. It empties the queue at every turn: a full one means a stuck loop.
@@ -18,7 +20,6 @@ const INBOX_MESSAGES_MAX: usize = 4096;
 pub(crate) struct Ticket(pub(crate) u64);
 
 /// A message to a shard.
-#[derive(Debug)]
 pub(crate) enum Message {
     /// Committed events, in log order.
     Events(Arc<[Arc<Event>]>),
@@ -34,6 +35,15 @@ pub(crate) enum Message {
     Asked { shard: usize, ticket: Ticket, question: Box<Question> },
     /// A shard's answer to that.
     Answered(Ticket, Answer),
+    /// The keys that hold from now on.
+    Keys(Arc<LiveKeys>),
+    /// The configuration has changed.
+    Settings {
+        /// All of it.
+        settings: Arc<Settings>,
+        /// Connections in total.
+        connections_max: usize,
+    },
     /// Stop: no new requests, end the streams.
     Stop,
 }

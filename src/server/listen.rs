@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections the kernel may hold before they are accepted; capped by net.core.somaxconn.
 const BACKLOG: i32 = 16_384;
@@ -49,9 +49,14 @@ fn listener(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListe
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     if !write_timeout.is_zero() {
-        socket.set_tcp_user_timeout(Some(write_timeout.min(USER_TIMEOUT_MAX)))?;
+        set_write_timeout(SockRef::from(&socket), write_timeout)?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// How long the kernel keeps trying to get something to a client, for the sockets accepted from now on.
+pub(crate) fn set_write_timeout(listener: SockRef<'_>, write_timeout: Duration) -> io::Result<()> {
+    listener.set_tcp_user_timeout(Some(write_timeout.min(USER_TIMEOUT_MAX)))
 }

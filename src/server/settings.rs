@@ -1,4 +1,4 @@
-//! What the server needs to know, worked out once at start and shared by all threads.
+//! What the server needs to know, worked out at start and at every reload, and shared by all threads.
 
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use crate::hub::ShardLimits;
 use crate::protocol::compat::Compat;
 use crate::protocol::prelude::Prelude;
 use crate::protocol::subscribe::SubscribeLimits;
-use crate::protocol::token::TokenVerifier;
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::UpdateLimits;
 use crate::server::discovery::Discovery;
@@ -30,8 +29,6 @@ pub(crate) struct Settings {
     pub(crate) discovery: Discovery,
     /// The hosts requests must be for; empty: any.
     pub(crate) public_hosts: HostList,
-    /// Judges tokens.
-    pub(crate) verifier: TokenVerifier,
     /// The version of the protocol before 1.0 that is spoken too.
     pub(crate) compat: Option<Compat>,
     /// Subscribers without a token may read public updates.
@@ -68,8 +65,6 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     /// Key of the ids the hub makes.
     pub(crate) id_key: [u8; 32],
-    /// Time a graceful stop may take, milliseconds.
-    pub(crate) stop_ms: u64,
 }
 
 impl Settings {
@@ -84,7 +79,6 @@ impl Settings {
             hub: config.hub_url.clone(),
             discovery: Discovery::new(config),
             public_hosts: config.public_hosts.clone(),
-            verifier: TokenVerifier::new(config.token_rules()),
             compat: config.compat,
             anonymous: config.anonymous,
             dev: config.dev,
@@ -114,7 +108,6 @@ impl Settings {
                 age_max_ms: max_age.map(milliseconds),
             },
             id_key: config.id_key.map_or_else(random_key, |key| key.0),
-            stop_ms: milliseconds(config.shutdown_timeout),
         }
     }
 }
@@ -123,7 +116,7 @@ fn bodies_bytes_max(body_bytes_max: usize) -> usize {
     BODIES_BYTES_MAX.max(body_bytes_max.saturating_mul(2))
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
 use monoio::net::UnixStream;
@@ -27,6 +28,8 @@ use crate::server::compile::{Compiled, Job};
 use crate::server::connection;
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Inbox, Message};
+use crate::server::key_sets::LiveKeys;
+use crate::server::listen;
 use crate::server::peers::Peers;
 use crate::server::presence::{FromShard, SubscriberIds};
 use crate::server::ration::Ration;
@@ -72,6 +75,7 @@ pub(crate) enum Driver {
 pub(crate) struct ShardParts {
     pub(crate) index: usize,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) keys: Arc<LiveKeys>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) listener: TcpListener,
@@ -94,6 +98,8 @@ pub(crate) struct ShardParts {
 pub(crate) struct Context {
     pub(crate) index: usize,
     settings: RefCell<Arc<Settings>>,
+    /// What tokens are judged by.
+    pub(crate) keys: RefCell<Arc<LiveKeys>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) sequencer: SequencerHandle,
@@ -141,7 +147,7 @@ pub(crate) struct Context {
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     driver: Driver,
-    connections_max: usize,
+    connections_max: Cell<usize>,
     ticks: Cell<u64>,
     /// While stopping: when the streams are ended even if something is still owed to them.
     streams_end_ms: Cell<Option<u64>>,
@@ -341,6 +347,7 @@ impl Context {
             }
         }
         self.take_in_messages(MESSAGES_MAX, now);
+        self.shard.borrow_mut().handle(Input::Turn, now);
         self.carry_out();
         let mut shard = self.shard.borrow_mut();
         if let Some(mut batch) = shard.slice() {
@@ -392,6 +399,8 @@ impl Context {
             }
             Message::Answered(ticket, answer) => self.answered.answer(ticket, answer),
             Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
+            Message::Keys(keys) => self.take_keys(keys, now),
+            Message::Settings { settings, connections_max } => self.take_settings(settings, connections_max, now),
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
                     let _ = self.epoll.borrow().remove(listener.as_raw_fd());
@@ -401,6 +410,28 @@ impl Context {
                 self.streams_end_ms.set(Some(self.shared.streams_end_ms()));
             }
         }
+    }
+
+    /// Judges by other keys from now on, and ends the streams of those that are gone.
+    fn take_keys(&self, keys: Arc<LiveKeys>, now: Now) {
+        if keys.generation() > self.keys.borrow().generation() {
+            self.shard.borrow_mut().handle(Input::Revoke(keys.revocation()), now);
+            self.keys.replace(keys);
+        }
+    }
+
+    /// What a reload has changed, for all that begins from now on and for streams that are open.
+    fn take_settings(&self, settings: Arc<Settings>, connections_max: usize, now: Now) {
+        self.shard.borrow_mut().handle(Input::Limits(settings.shard), now);
+        self.guests.borrow_mut().set_phases(phases(&settings));
+        self.connections_max.set(connections_max);
+        if let Some(listener) = &*self.listener.borrow() {
+            let write_timeout = Duration::from_millis(settings.shard.write_timeout_ms);
+            if let Err(error) = listen::set_write_timeout(SockRef::from(listener), write_timeout) {
+                tracing::warn!(shard = self.index, %error, "the kernel's share in --write-timeout can't be changed");
+            }
+        }
+        self.settings.replace(settings);
     }
 
     /// Does what the shard wants done: all shutdowns at once, then what is to be closed, which may be the same sockets.
@@ -465,7 +496,7 @@ impl Context {
                 continue;
             };
             let stream = std::net::TcpStream::from(socket);
-            let admitted = if self.shared.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max {
+            let admitted = if self.shared.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max.get() {
                 self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms)
             } else {
                 None
@@ -584,6 +615,15 @@ impl Context {
     }
 }
 
+fn phases(settings: &Settings) -> PhaseLimits {
+    PhaseLimits {
+        head_ms: settings.head_timeout_ms,
+        body_ms: settings.body_timeout_ms,
+        idle_ms: IDLE_TIMEOUT_MS,
+        answer_ms: ANSWER_TIMEOUT_MS,
+    }
+}
+
 fn spare_descriptor() -> Option<OwnedFd> {
     std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
 }
@@ -598,18 +638,13 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     epoll.add(listener.as_raw_fd(), Watch::Level, LISTENER)?;
     let gate = UnixStream::from_std(epoll.duplicate()?.into())?;
     let always = UnixStream::from_std(OwnedFd::from(EventFd::new(1)?).into())?;
-    let phases = PhaseLimits {
-        head_ms: settings.head_timeout_ms,
-        body_ms: settings.body_timeout_ms,
-        idle_ms: IDLE_TIMEOUT_MS,
-        answer_ms: ANSWER_TIMEOUT_MS,
-    };
     let context = Rc::new(Context {
         index,
         shard: RefCell::new(Shard::new(settings.shard, settings.hub.clone(), 0)),
         verdicts: RefCell::new(VerdictCache::default()),
-        guests: RefCell::new(Guests::new(phases, parts.guest_limits)),
+        guests: RefCell::new(Guests::new(phases(&settings), parts.guest_limits)),
         settings: RefCell::new(settings),
+        keys: RefCell::new(parts.keys),
         shared,
         clock,
         sequencer,
@@ -644,7 +679,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         random: Cell::new(parts.random),
         date: RefCell::new((0, String::new())),
         driver,
-        connections_max: parts.connections_max,
+        connections_max: Cell::new(parts.connections_max),
         ticks: Cell::new(0),
         streams_end_ms: Cell::new(None),
         messages,

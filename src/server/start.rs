@@ -19,9 +19,11 @@ use crate::server::clock::{self, Clock};
 use crate::server::compile;
 use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
+use crate::server::key_sets::KeySets;
 use crate::server::memory::memory_bytes;
 use crate::server::presence::{self, Announcer, Journal, SubscriberIds};
 use crate::server::recall;
+use crate::server::reload::Reloader;
 use crate::server::sender::Sender;
 use crate::server::sequencer::Sequencer;
 use crate::server::settings::Settings;
@@ -109,7 +111,8 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     }
     sys::grow_descriptor_table(&listeners[0], descriptors);
     let driver = choose_driver(config.io, descriptors)?;
-    let connections_max = connections_max(&settings, driver, descriptors);
+    let capacity = Capacity { driver, descriptors };
+    let connections_max = capacity.connections_max(&settings);
     let random = random_words(settings.shards + 1).map_err(system("can't get random numbers"))?;
 
     let epoch = (random[settings.shards] % u64::from(EPOCH_MAX)) as u32 + 1;
@@ -125,20 +128,22 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
     let cores = sys::cores();
 
-    let mut inboxes = Vec::new();
-    let mut receivers = Vec::new();
-    for _ in 0..settings.shards {
+    let (mut inboxes, mut receivers) = (Vec::new(), Vec::new());
+    for _ in &listeners {
         let (inbox, messages, bell) = Inbox::new().map_err(system("can't make a wake-up descriptor"))?;
         inboxes.push(inbox);
         receivers.push((messages, bell));
     }
     let subscriber_ids = Arc::new(SubscriberIds::new(random_key()));
     let (announcer, announcements) = presence::channel();
+    // Before the first request: what is fetched now isn't missing then.
+    let key_sets = KeySets::start(&config, inboxes.clone(), &backbone, clock);
     let mut shards = Vec::new();
     for (index, (listener, (messages, bell))) in listeners.into_iter().zip(receivers).enumerate() {
         let parts = ShardParts {
             index,
             settings: settings.clone(),
+            keys: key_sets.live(),
             shared: shared.clone(),
             clock,
             listener,
@@ -203,14 +208,16 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         "started"
     );
     ready(&config, address);
+    let reloader = Arc::new(Reloader::new(config, capacity, key_sets, inboxes.clone()));
 
-    wait_for_stop(&signals);
+    wait_for_stop(&signals, &reloader);
+    let stop_ms = reloader.stop_ms();
     tracing::info!("stopping: no new connections, streams are being ended");
-    shared.stop(clock.now().mono_ms + (settings.stop_ms / 2).min(FINISH_MS));
+    shared.stop(clock.now().mono_ms + (stop_ms / 2).min(FINISH_MS));
     for inbox in &inboxes {
         inbox.send(Message::Stop);
     }
-    let late = wait_for_end(&shards, &clock, settings.stop_ms);
+    let late = wait_for_end(&shards, &clock, stop_ms);
     if late > 0 {
         tracing::warn!(shards = late, "some connections did not end in time and are cut");
     }
@@ -248,11 +255,12 @@ fn wait_for_end(threads: &[thread::JoinHandle<()>], clock: &Clock, patience_ms: 
     }
 }
 
-/// Blocks until the hub is to stop.
-fn wait_for_stop(signals: &sys::Signals) {
+/// Blocks until the hub is to stop; reloads on the way.
+fn wait_for_stop(signals: &sys::Signals, reloader: &Reloader) {
     loop {
         match signals.wait() {
-            Ok(libc::SIGHUP) => tracing::warn!("SIGHUP: the configuration is read at start only; restart to change it"),
+            // What came of it is in the log.
+            Ok(libc::SIGHUP) => _ = reloader.reload(),
             Ok(_) => return,
             Err(error) => tracing::error!(%error, "waiting for signals failed"),
         }
@@ -306,22 +314,31 @@ fn choose_driver(io: IoChoice, descriptors: usize) -> Result<Driver, StartError>
     }
 }
 
-/// The limit on connections: as configured, or what descriptors and memory allow.
-fn connections_max(settings: &Settings, driver: Driver, descriptors: usize) -> usize {
-    let by_memory = memory_bytes().map_or(usize::MAX, |bytes| (bytes / 10 * 8 / CONNECTION_BYTES) as usize);
-    let by_descriptors = match driver {
-        Driver::Uring => usize::MAX,
-        Driver::Epoll => free_descriptors(descriptors, settings.shards),
-    };
-    let wanted = settings.connections_max.unwrap_or(by_memory);
-    if by_descriptors < FEW_CONNECTIONS.min(wanted) {
-        tracing::warn!(
-            descriptors,
-            connections = by_descriptors.max(1),
-            "the limit on descriptors leaves room for few connections: raise LimitNOFILE or the hard limit of ulimit -n"
-        );
+/// What the machine allows, as far as it limits the connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacity {
+    driver: Driver,
+    descriptors: usize,
+}
+
+impl Capacity {
+    /// The limit on connections: as configured, or what descriptors and memory allow.
+    pub(crate) fn connections_max(self, settings: &Settings) -> usize {
+        let by_memory = memory_bytes().map_or(usize::MAX, |bytes| (bytes / 10 * 8 / CONNECTION_BYTES) as usize);
+        let by_descriptors = match self.driver {
+            Driver::Uring => usize::MAX,
+            Driver::Epoll => free_descriptors(self.descriptors, settings.shards),
+        };
+        let wanted = settings.connections_max.unwrap_or(by_memory);
+        if by_descriptors < FEW_CONNECTIONS.min(wanted) {
+            tracing::warn!(
+                descriptors = self.descriptors,
+                connections = by_descriptors.max(1),
+                "the limit on descriptors leaves room for few connections: raise LimitNOFILE or the hard limit of ulimit -n"
+            );
+        }
+        wanted.min(by_descriptors).max(1)
     }
-    wanted.min(by_descriptors).max(1)
 }
 
 /// The descriptors left for connections.

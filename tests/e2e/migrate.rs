@@ -9,7 +9,7 @@ const LOGIN_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrf
 const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
 
 /// Settings the page names that this hub has yet to get.
-const SETTINGS_TO_COME: [&str; 3] = ["--admin", "--publisher-jwks-url", "--subscriber-jwks-url"];
+const SETTINGS_TO_COME: [&str; 1] = ["--admin"];
 
 /// The one fenced block of this language.
 fn block(language: &str) -> &'static str {

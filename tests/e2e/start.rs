@@ -85,16 +85,6 @@ fn history_in_a_folder_is_refused_until_there_is_one() {
 }
 
 #[test]
-fn key_sets_by_url_are_refused_until_there_are_some() {
-    let launch = Launch::serve();
-    let config = launch.file(
-        "cinnabar.toml",
-        &format!("resource = \"{RESOURCE}\"\n[[issuer]]\nid = \"a\"\npublisher = {{ jwks_url = \"https://a.example/jwks\" }}\n"),
-    );
-    assert_says(&launch.args(&["--config", &config]).refused(), &["jwks_url"]);
-}
-
-#[test]
 fn a_public_key_is_no_secret_of_an_hmac() {
     let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
     let said = Launch::serve()

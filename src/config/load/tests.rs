@@ -4,7 +4,8 @@ use super::*;
 use crate::config::flags;
 use crate::config::setting::SETTINGS;
 use crate::protocol::compat::{Compat, IMPLICIT_ISSUER};
-use crate::protocol::keys::VerificationKey;
+use crate::protocol::keys::{KEY_SET_ALGORITHMS, VerificationKey};
+use crate::protocol::token::Role;
 use jsonwebtoken::Algorithm;
 use std::io::Write;
 
@@ -243,16 +244,64 @@ fn an_origin_no_browser_would_send_is_refused() {
 }
 
 #[test]
-fn history_in_a_folder_and_key_sets_wait() {
+fn history_in_a_folder_waits() {
     assert_eq!(
         refused(&[("history", "./events")]),
         "`--history` is `./events`, but history in a folder isn't supported yet: use `memory`, which keeps events until the \
          process ends"
     );
-    let text = format!("resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ jwks_url = 'https://a/keys' }}");
+}
+
+#[test]
+fn key_sets_take_the_place_of_keys() {
+    let text = format!(
+        "resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ jwks_url = 'https://a/keys' }}\n\
+         subscriber = {{ jwks_url = 'file:///k', algorithms = ['ES256'] }}"
+    );
+    let config = from_file(&text).unwrap();
+    assert!(config.issuers[0].publisher.as_ref().is_some_and(Vec::is_empty) && config.key_sets.len() == 2);
+    assert_eq!(config.key_sets[0].algorithms, KEY_SET_ALGORITHMS);
+    assert_eq!(config.key_sets[1].algorithms, [Algorithm::ES256]);
+    assert!(config.table().contains("publisher: set https://a/keys, subscriber: set file:///k"), "{}", config.table());
+
+    let shared = [
+        ("resource", RESOURCE),
+        ("issuer", "a b"),
+        ("publisher-jwks-url", "https://a/keys"),
+        ("publisher-jwt-alg", "EdDSA"),
+    ];
+    let config = load(&shared).unwrap();
+    assert_eq!((config.issuers.len(), config.key_sets.len()), (2, 2));
+    assert_eq!((config.key_sets[1].issuer.as_str(), config.key_sets[1].role), ("b", Role::Publisher));
+    assert!(config.issuers.iter().all(|issuer| issuer.subscriber.is_none()));
+}
+
+#[test]
+fn key_sets_that_could_not_be_trusted_are_refused() {
+    let table = |text: &str| {
+        sentence(from_file(&format!("resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\npublisher = {{ {text} }}")))
+    };
     assert_eq!(
-        sentence(from_file(&text)),
-        "the publisher of issuer `a` has `jwks_url`, but key sets aren't supported yet: use `key` or `key_file`"
+        table("jwks_url = 'http://u:p@a.example/k'"),
+        "the key set of the publisher of issuer `a` is `http://...@a.example/k`, which names a user or a password: a key set is \
+         public, leave them out"
+    );
+    assert_eq!(
+        table("jwks_url = 'https://a/k', key_file = 'k'"),
+        "the publisher of issuer `a` has `jwks_url` and a key of its own: leave one"
+    );
+    assert_eq!(
+        table("jwks_url = 'https://a/k', algorithms = ['RS256', 'HS256']"),
+        "the key set of the publisher of issuer `a` is allowed HS256, which needs a shared secret, and a set holds public keys: \
+         leave it out"
+    );
+    let set = ("subscriber-jwks-url", "http://a.example/k");
+    assert!(refused(&[set]).contains("--jwks-allow-http"));
+    assert!(safe(&[set, ("jwks-allow-http", "true")]).is_ok());
+    let key = ("subscriber-jwt-key", "a secret of more than thirty-two bytes");
+    assert_eq!(
+        refused(&[("subscriber-jwks-url", "https://a/k"), key]),
+        "`--subscriber-jwt-key` and `--subscriber-jwks-url` are both set, and a role has one or the other: leave one"
     );
 }
 
@@ -381,7 +430,7 @@ fn issuers_and_keys_come_together() {
     );
     assert_eq!(
         with(&[("issuer", "https://a.example")]),
-        "the issuer `https://a.example` has no key: add `--publisher-jwt-key KEY`, `--subscriber-jwt-key KEY` or both"
+        "the issuer `https://a.example` has no key: add `--publisher-jwt-key KEY`, `--subscriber-jwt-key KEY` or both (or `--publisher-jwks-url URL`, `--subscriber-jwks-url URL`)"
     );
     assert_eq!(
         with(&[("issuer", "a"), ("issuer", "a"), ("subscriber-jwt-key", SECRET)]),
@@ -466,7 +515,7 @@ fn tables_of_issuers_have_one_key_a_role() {
     let table = |rest: &str| format!("resource = '{RESOURCE}'\n[[issuer]]\nid = 'a'\n{rest}");
     assert_eq!(
         sentence(from_file(&table(""))),
-        "the issuer `a` has no key: add a `publisher` or `subscriber` table with `key` or `key_file`"
+        "the issuer `a` has no key: add a `publisher` or `subscriber` table with `key`, `key_file` or `jwks_url`"
     );
     assert!(sentence(from_file(&table("publisher = { }"))).starts_with("the issuer `a` has no key"));
     assert_eq!(

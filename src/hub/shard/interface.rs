@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::revoke::Revocation;
 use crate::hub::batch::Batch;
 use crate::hub::event::Event;
 use crate::hub::history::{Filter, HistoryChunk, HistoryError};
@@ -97,6 +98,12 @@ pub enum Input {
     Sent(Batch),
     /// 50 ms have passed.
     Tick,
+    /// A turn of the loop: what is done piece by piece goes on. Needed at least while the shard is busy.
+    Turn,
+    /// Streams that were let in by what doesn't hold any more are to end.
+    Revoke(Arc<Revocation>),
+    /// The bounds in time have changed.
+    Limits(ShardLimits),
     /// The hub is stopping: end every stream.
     Stop,
 }

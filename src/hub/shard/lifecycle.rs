@@ -39,6 +39,7 @@ impl Shard {
         backlog.rest = Some(Rest::Head(registration.head, 0));
         backlog.from_earliest = registration.start == Start::Earliest;
         let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms).filter(|&at| at != NEVER_MS);
+        let revoked = self.revocations.concern(registration.access.as_deref());
         let subscriber = self.slab.at_mut(slot);
         subscriber.state = State::Behind;
         subscriber.chunked = registration.chunked;
@@ -71,6 +72,8 @@ impl Shard {
         self.catch_up.push_back(id);
         if self.stopping {
             self.close(slot, CloseReason::Stopping, now);
+        } else if revoked && !planted(Defect::AdmitsRevoked) {
+            self.close(slot, CloseReason::Revoked, now);
         } else if ending {
             self.close(slot, CloseReason::Expired, now);
         }

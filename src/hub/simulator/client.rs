@@ -7,6 +7,7 @@ use super::random::Random;
 use super::universe::{ANY, FIRST_PATTERN, Universe};
 use super::wire::Wire;
 use crate::hub::{Now, SlotId, Start};
+use crate::protocol::token::KeyIdentity;
 
 /// How a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +138,8 @@ pub(super) struct Connection {
     pub(super) talked: (u32, u32),
     pub(super) opened: Now,
     pub(super) expires_ms: Option<u64>,
+    /// What its token was accepted by.
+    pub(super) key: Option<KeyIdentity>,
     pub(super) idle_since_ms: u64,
     /// The hub was idle once when its head was here: this stream has everything up to there.
     pub(super) settled: u64,
@@ -165,6 +168,7 @@ impl Connection {
             talked: (0, 0),
             opened: now,
             expires_ms: None,
+            key: None,
             idle_since_ms: now.mono_ms,
             settled: 0,
         }

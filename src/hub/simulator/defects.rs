@@ -88,3 +88,13 @@ fn isolated_is_watched_for_stalled_clients_that_cost_slices() {
 fn expiry_is_watched_for_tokens_that_ended() {
     is_found(Defect::IgnoresExpiry, "expiry", any_world);
 }
+
+#[test]
+fn revoked_is_watched_for_streams_whose_key_was_withdrawn() {
+    is_found(Defect::SparesRevoked, "revoked", any_world);
+}
+
+#[test]
+fn revoked_is_watched_for_requests_let_in_before_and_registered_after() {
+    is_found(Defect::AdmitsRevoked, "revoked", any_world);
+}

@@ -200,12 +200,20 @@ impl World {
             _ => 3_600_000,
         };
         let access = self.mint(client, self.now.wall_ms + lives_ms);
+        if self.random.chance(20) {
+            // Between the check of a token and the stream; those who are there may have been dealt with by then.
+            self.withdraw_key();
+            for _ in 0..self.random.below(12) {
+                self.turn(shard);
+            }
+        }
         self.register(client, shard, access);
     }
 
     fn mishap(&mut self) {
-        match self.random.below(8) {
+        match self.random.below(10) {
             0 => self.crash(),
+            8 | 9 => self.withdraw_key(),
             1 | 2 => {
                 let ms = self.random.pick(&[300, 5_000, 100_000]);
                 note(|| format!("{:>6} the clock is stepped by {ms}", self.now.mono_ms));

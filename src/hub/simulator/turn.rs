@@ -1,6 +1,6 @@
 //! One turn of a shard's loop with everything around it checked: what it is told, what it writes, what it wants done.
 
-use super::client::{Edge, Phase};
+use super::client::{Connection, Edge, Phase};
 use super::trace::note;
 use super::universe::Universe;
 use super::world::{Question, World};
@@ -48,6 +48,7 @@ impl World {
             }
             self.input(shard, Input::History(id, answer));
         }
+        self.input(shard, Input::Turn);
         self.carry_out(shard);
         if let Some(batch) = self.nodes[shard].shard.slice() {
             let batch = self.send(shard, batch);
@@ -126,6 +127,7 @@ impl World {
         let old = limits.lifetime_max_ms > 0 && age_ms + 200 >= limits.lifetime_max_ms / 10 * 9;
         let stalled = limits.write_timeout_ms > 0
             && connection.blocked_ms.is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
+        let revoked = self.is_revoked(connection);
         let talkative = connection.talked.0 > 60 || connection.talked.1 > 16 * 1024;
         assert!(
             self.stopping
@@ -135,6 +137,7 @@ impl World {
                 || expiring
                 || old
                 || stalled
+                || revoked
                 || talkative,
             "complete: connection {at} was ended for no reason"
         );
@@ -246,8 +249,19 @@ impl World {
         self.stepped_ms.is_some_and(|at| self.now.mono_ms - at <= ms)
     }
 
-    /// A shard that isn't busy owes nothing to anybody whose socket has room.
+    fn is_revoked(&self, connection: &Connection) -> bool {
+        connection.key.is_some_and(|key| !self.keys.contains(&key))
+    }
+
+    /// A shard that isn't busy owes nothing to anybody whose socket has room, and has ended whom it had to.
     fn check_nothing_owed(&mut self, shard: usize) {
+        for &at in &self.held {
+            let connection = &self.connections[at];
+            assert!(
+                connection.shard != shard || !connection.open() || !self.is_revoked(connection),
+                "revoked: connection {at} is open, its key was withdrawn, and the shard is idle"
+            );
+        }
         let head = self.nodes[shard].shard.head();
         for &at in &self.held {
             let connection = &mut self.connections[at];

@@ -13,18 +13,20 @@ use super::universe::{ANNOUNCED, Universe};
 use crate::history::MemoryHistory;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::{
-    Announcement, Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard, Sink,
-    SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
+    Announcement, Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Revocation,
+    Shard, Sink, SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
 };
 use crate::protocol::event_id::IdCipher;
 use crate::protocol::grants::Grants;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::subscription::may_match_announcements;
-use crate::protocol::token::Access;
+use crate::protocol::token::{Access, KeyIdentity};
 use crate::protocol::update::Update;
 
 /// Publishes that wait for the sequencer at most.
 const QUEUE_MAX: usize = 300;
+/// Keys an issuer has at a time.
+const KEYS: usize = 3;
 
 /// A shard and what is on its way to it.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub(super) struct World {
     answered: u64,
     lost: u64,
     pub(super) stopping: bool,
+    /// Keys of the issuer that hold.
+    pub(super) keys: [KeyIdentity; KEYS],
 }
 
 impl World {
@@ -103,6 +107,7 @@ impl World {
             answered: 0,
             lost: 0,
             stopping: false,
+            keys: std::array::from_fn(|at| KeyIdentity(at as u64)),
         };
         world.start_shards();
         world
@@ -354,6 +359,7 @@ impl World {
         let due = Due::new(who.interest.clone(), starts_after);
         let mut connection = Connection::new(client, who, shard, slot, due, self.now);
         connection.expires_ms = access.as_ref().map(|access| access.expires_at_ms);
+        connection.key = access.as_ref().map(|access| access.key);
         note(|| {
             let exp = connection.expires_ms.map(|exp| exp.saturating_sub(self.now.wall_ms));
             format!(
@@ -394,8 +400,21 @@ impl World {
             token_id: None,
             expires_at_ms: expires_ms,
             not_before_ms: None,
+            key: self.keys[self.random.below(KEYS)],
             grants: granted,
         }))
+    }
+
+    /// The issuer replaces one of its keys: the shards are told.
+    pub(super) fn withdraw_key(&mut self) {
+        let at = self.random.below(KEYS);
+        note(|| format!("{:>6} the key {:?} is withdrawn", self.now.mono_ms, self.keys[at]));
+        self.keys[at].0 += KEYS as u64;
+        let revocation = Arc::new(Revocation::KeysGone { live: self.keys.into_iter().collect() });
+        for shard in 0..self.nodes.len() {
+            self.input(shard, Input::Revoke(revocation.clone()));
+            self.carry_out(shard);
+        }
     }
 
     /// The client goes, without a word or with one.

@@ -182,6 +182,25 @@ fn sec1_as_pkcs8(sec1: &[u8]) -> Result<Material, KeyError> {
     Ok(Material { kind, bytes: der::write(der::SEQUENCE, &[&version, &identifier, &key]) })
 }
 
+/// An RSA key from its modulus and its public exponent, as RSAPublicKey (RFC 8017 appendix A.1.1). Sets in the wild write a
+/// leading zero byte.
+pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<Material> {
+    let positive = |bytes: &[u8]| {
+        let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+        [&[0; 1][..usize::from(bytes.get(zeros).is_some_and(|&byte| byte >= 0x80))], &bytes[zeros..]].concat()
+    };
+    // ring takes exponents of up to 33 bits, odd and more than 1.
+    let (modulus, exponent) = (positive(modulus), positive(exponent));
+    let sound = matches!(exponent[..], [.., last] if exponent.len() <= 5 && last % 2 == 1 && exponent != [1]);
+    if !sound || modulus.len() > RSA_PUBLIC_BITS.end() / 8 + 1 {
+        return None;
+    }
+    let bytes =
+        der::write(der::SEQUENCE, &[&der::write(der::INTEGER, &[&modulus]), &der::write(der::INTEGER, &[&exponent])]);
+    check_rsa_bits(Der::new(&bytes).sequence(), RSA_PUBLIC_BITS).ok()?;
+    Some(Material { kind: KeyKind::Rsa, bytes })
+}
+
 /// `fields` stand before the modulus of an RSA key (RFC 8017 appendix A.1).
 fn check_rsa_bits(fields: Option<Der<'_>>, accepted: std::ops::RangeInclusive<usize>) -> Result<(), KeyError> {
     let modulus = fields.and_then(|mut fields| fields.read(der::INTEGER)).ok_or(KeyError::MalformedPem)?;

@@ -91,6 +91,46 @@ pub enum TokenError {
         /// For what.
         role: Role,
     },
+    /// The issuer's keys come from a set that has none.
+    #[error(
+        "there is no {role} key of the issuer {} at hand: its key set could not be fetched yet, or holds none that can be used; the \
+         log says which",
+        quoted(issuer)
+    )]
+    KeySetEmpty {
+        /// Who.
+        issuer: String,
+        /// For what.
+        role: Role,
+    },
+    /// No key of the issuer's has the name that the token gives.
+    #[error(
+        "kid is {} and no {role} key of the issuer {} has that name: a hub fetches the key set again now and then when that happens, so \
+         try again; if it stays so, compare with the kids in the set",
+        quoted(found),
+        quoted(issuer)
+    )]
+    KeyUnknown {
+        /// Who.
+        issuer: String,
+        /// For what.
+        role: Role,
+        /// What the token says.
+        found: String,
+    },
+    /// Too many keys could have made the signature.
+    #[error(
+        "the token has no kid and {keys} {role} keys of the issuer {} could have signed it: let the issuer put kid into the header",
+        quoted(issuer)
+    )]
+    KeyAmbiguous {
+        /// Who.
+        issuer: String,
+        /// For what.
+        role: Role,
+        /// How many.
+        keys: usize,
+    },
     /// `alg` isn't allowed for any of the issuer's keys.
     #[error("alg is {} and the issuer's {role} keys are for {}: sign with one of those, or change the key's algorithms", names(&[*algorithm]), names(allowed))]
     AlgorithmNotAllowed {
@@ -103,9 +143,12 @@ pub enum TokenError {
     },
     /// No key of the issuer's made the signature.
     #[error(
-        "the signature is not by the issuer's {role} key: the key configured here and the one that signed differ, or the token was changed"
+        "the signature is not by the {role} key of the issuer {}: the key configured here and the one that signed differ, or the token was changed",
+        quoted(issuer)
     )]
     Signature {
+        /// Who.
+        issuer: String,
         /// For what.
         role: Role,
     },

@@ -79,11 +79,11 @@ impl TokenVerifier {
             _ => String::new(),
         };
         let issuer = report.add("iss", found("iss") + &taken_for, issuer);
-        if let (Some(issuer), Some(algorithm)) = (issuer, algorithm) {
-            let described: Vec<_> = issuer.keys(role).iter().map(describe).collect();
-            let keys = super::keys(issuer, role, algorithm);
+        if let (Some(issuer), Some(algorithm), Some(header)) = (issuer, algorithm, &header) {
+            let described: Vec<_> = issuer.keys(role).unwrap_or_default().iter().map(describe).collect();
+            let keys = super::keys(issuer, role, algorithm, header);
             if let Some(keys) = report.add("key", described.join(", "), keys) {
-                let maker = super::check_signature(&keys, role, algorithm, &jws);
+                let maker = super::check_signature(&keys, issuer, role, algorithm, &jws);
                 let described = maker.as_ref().map_or(String::new(), |key| format!("by {}", describe(key)));
                 report.add("signature", described, maker);
             }
@@ -134,9 +134,10 @@ impl Report {
     }
 }
 
-/// "RSA (RS256, PS256)".
+/// "RSA (RS256, PS256)", with the kid of a key that has one.
 fn describe(key: &VerificationKey) -> String {
-    format!("{} ({})", key.kind(), names(key.algorithms()))
+    let id = key.id().map(|id| format!(" {}", quoted(id))).unwrap_or_default();
+    format!("{}{id} ({})", key.kind(), names(key.algorithms()))
 }
 
 fn listed(matchers: &[Matcher]) -> String {

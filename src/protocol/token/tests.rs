@@ -9,8 +9,9 @@ use serde_json::json;
 use super::error::span;
 use super::*;
 use crate::protocol::grants::{DETAIL_TYPE, GrantsError};
-use crate::protocol::keys::SigningKey;
+use crate::protocol::keys::jwk::tests::jwk_of;
 use crate::protocol::keys::tests::{P256, P256_PUBLIC, RSA, RSA_PUBLIC};
+use crate::protocol::keys::{KEY_SET_ALGORITHMS, KeySet, SigningKey};
 use crate::protocol::matcher::MatchType;
 use crate::protocol::topic::ParsedTopic;
 
@@ -207,6 +208,68 @@ fn names_are_compared_exactly() {
 
 // Header
 
+/// A verifier whose only issuer has this set for subscribing, and a key without a name besides if there is one.
+fn with_set(jwks: Value, nameless: Option<&str>) -> TokenVerifier {
+    let text = json!({ "keys": jwks }).to_string();
+    let mut keys = KeySet::parse(text.as_bytes(), &KEY_SET_ALGORITHMS).unwrap().keys;
+    keys.extend(nameless.map(|pem| VerificationKey::from_text(pem, &[]).unwrap()));
+    TokenVerifier::new(TokenRules {
+        issuers: vec![Issuer { id: ISSUER.into(), publisher: None, subscriber: Some(keys) }],
+        audience: HUB.into(),
+        hub: HubUrl::parse(HUB).unwrap(),
+        compat: None,
+    })
+}
+
+fn jwk(kid: &str, pem: &str) -> Value {
+    with(jwk_of(pem), "kid", kid.into())
+}
+
+/// A token of the set's issuer, signed with the P-256 key under this name.
+fn signed_as(kid: Option<&str>) -> String {
+    let header = with(json!({"typ": "at+jwt", "alg": "ES256"}), "kid", kid.into());
+    sign_text(&header.to_string(), &claims().to_string(), &SigningKey::from_text(P256, None).unwrap())
+}
+
+#[test]
+fn kid_chooses_among_keys_that_have_names() {
+    let verify = |verifier: &TokenVerifier, kid| verifier.verify(&signed_as(kid), Role::Subscriber, NOW_MS).map(|_| ());
+    let set = with_set(json!([jwk("a", P256_PUBLIC), jwk("b", RSA_PUBLIC)]), None);
+    assert_eq!(verify(&set, Some("a")), Ok(()));
+    assert_eq!(verify(&set, None), Ok(()), "no name: all that fit are tried");
+    assert!(matches!(verify(&set, Some("b")), Err(TokenError::AlgorithmNotAllowed { .. })), "another key's name");
+    let unknown = TokenError::KeyUnknown { issuer: ISSUER.into(), role: Role::Subscriber, found: "c".into() };
+    assert_eq!(verify(&set, Some("c")), Err(unknown));
+    let nameless = with_set(json!([jwk("b", RSA_PUBLIC)]), Some(P256_PUBLIC));
+    assert_eq!(verify(&nameless, Some("c")), Ok(()), "a key without a name goes with any");
+}
+
+#[test]
+fn a_token_without_kid_is_not_tried_with_every_key_of_a_large_set() {
+    let jwks: Vec<_> = (0..KEYS_TRIED_MAX + 1).map(|number| jwk(&number.to_string(), P256_PUBLIC)).collect();
+    let set = with_set(jwks.into(), None);
+    let verify = |kid| set.verify(&signed_as(kid), Role::Subscriber, NOW_MS).map(|_| ());
+    let keys = KEYS_TRIED_MAX + 1;
+    assert_eq!(verify(None), Err(TokenError::KeyAmbiguous { issuer: ISSUER.into(), role: Role::Subscriber, keys }));
+    assert_eq!(verify(Some("3")), Ok(()));
+}
+
+#[test]
+fn a_set_without_keys_is_said_to_be_one() {
+    let error = with_set(json!([]), None).verify(&signed_as(None), Role::Subscriber, NOW_MS);
+    assert_eq!(error, Err(TokenError::KeySetEmpty { issuer: ISSUER.into(), role: Role::Subscriber }));
+}
+
+#[test]
+fn an_access_names_one_of_the_keys_of_its_verifier() {
+    let set = with_set(json!([jwk("a", P256_PUBLIC), jwk("b", RSA_PUBLIC)]), None);
+    let access = set.verify(&signed_as(None), Role::Subscriber, NOW_MS).unwrap();
+    assert_eq!(set.keys().find(|(identity, _)| *identity == access.key).unwrap().1, Some("a"));
+    assert_eq!(set.keys().count(), 7, "one use of the first, six of the second");
+    let pem = with_set(json!([]), Some(P256_PUBLIC)).verify(&signed_as(None), Role::Subscriber, NOW_MS).unwrap();
+    assert_eq!(pem.key, access.key, "the same key in another form");
+}
+
 #[test]
 fn typ_is_at_jwt() {
     for good in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
@@ -322,7 +385,11 @@ fn kid_and_keys_in_the_header_change_nothing() {
         assert!(verify(&sign(&header, &claims())).is_ok(), "{name}");
         let own = SigningKey::from_text(&"x".repeat(32), None).unwrap();
         let token = sign_text(&header.to_string(), &claims().to_string(), &own);
-        assert_eq!(verify(&token), Err(TokenError::Signature { role: Role::Publisher }), "{name}");
+        assert_eq!(
+            verify(&token),
+            Err(TokenError::Signature { issuer: ISSUER.into(), role: Role::Publisher }),
+            "{name}"
+        );
     }
 }
 
@@ -360,8 +427,14 @@ fn key_is_that_of_the_role() {
     let verify = |token: &str, role| verifier().verify(token, role, NOW_MS).map(|_| ());
     assert_eq!(verify(&publisher, Role::Publisher), Ok(()));
     assert_eq!(verify(&subscriber, Role::Subscriber), Ok(()));
-    assert_eq!(verify(&publisher, Role::Subscriber), Err(TokenError::Signature { role: Role::Subscriber }));
-    assert_eq!(verify(&subscriber, Role::Publisher), Err(TokenError::Signature { role: Role::Publisher }));
+    assert_eq!(
+        verify(&publisher, Role::Subscriber),
+        Err(TokenError::Signature { issuer: ISSUER.into(), role: Role::Subscriber })
+    );
+    assert_eq!(
+        verify(&subscriber, Role::Publisher),
+        Err(TokenError::Signature { issuer: ISSUER.into(), role: Role::Publisher })
+    );
     assert_eq!(
         verify(&rsa_token(RSA, Algorithm::RS256), Role::Publisher),
         Err(TokenError::NoKey { issuer: RSA_ISSUER.into(), role: Role::Publisher })
@@ -374,7 +447,7 @@ fn signature_covers_header_and_claims() {
     let [head, body, signature]: [&str; 3] = token.split('.').collect::<Vec<_>>().try_into().unwrap();
     let other_claims = URL_SAFE_NO_PAD.encode(with(claims(), "sub", "root".into()).to_string());
     let other_header = URL_SAFE_NO_PAD.encode(with(header(), "kid", "x".into()).to_string());
-    let wrong = Err(TokenError::Signature { role: Role::Publisher });
+    let wrong = Err(TokenError::Signature { issuer: ISSUER.into(), role: Role::Publisher });
     assert_eq!(verify(&format!("{head}.{other_claims}.{signature}")), wrong);
     assert_eq!(verify(&format!("{other_header}.{body}.{signature}")), wrong);
     assert_eq!(verify(&format!("{head}.{body}.{}", &signature[..40])), wrong);
@@ -392,7 +465,7 @@ fn signature_of_ecdsa_has_no_zeros_and_no_asn1() {
         verifier().verify(&token, Role::Subscriber, NOW_MS)
     };
     assert!(verify(&raw).is_ok());
-    let wrong = Err(TokenError::Signature { role: Role::Subscriber });
+    let wrong = Err(TokenError::Signature { issuer: RSA_ISSUER.into(), role: Role::Subscriber });
     assert_eq!(verify(&[0; 64]), wrong);
     assert_eq!(verify(&raw[..63]), wrong);
     let mut padded = raw.clone();
@@ -407,7 +480,7 @@ fn signature_is_checked_before_the_other_claims() {
     let own = SigningKey::from_text(&"x".repeat(32), None).unwrap();
     for claims in [with(claims(), "exp", 0.into()), with(claims(), "aud", 1.into()), without(claims(), "exp")] {
         let token = sign_text(&header().to_string(), &claims.to_string(), &own);
-        assert_eq!(verify(&token), Err(TokenError::Signature { role: Role::Publisher }));
+        assert_eq!(verify(&token), Err(TokenError::Signature { issuer: ISSUER.into(), role: Role::Publisher }));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Tokens that were found valid, so that a crowd coming back doesn't cost a signature check each.
 //!
 //! Only successes are kept: failures are as many as an attacker likes. What changes with time is checked at every use.
-//! A cache belongs to one set of rules; with other rules a new one is made.
+//! A verdict holds under the rules it was found by – the issuers, their keys, the expected audience – and these have a
+//! generation: under the next one it isn't found any more, and gives way to those that are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,9 +30,13 @@ pub struct VerdictCache {
     token_bytes_max: usize,
     /// Where the search for a victim goes on: a second-chance clock.
     hand: usize,
+    /// The newest that was asked about.
+    generation: u64,
 }
 
-type Key = ([u8; 32], Role);
+/// The token's SHA-256, what it is presented for, and the generation of the rules, which stands for the expected audience
+/// too: that is one of them.
+type Key = ([u8; 32], Role, u64);
 
 #[derive(Debug)]
 struct Verdict {
@@ -58,12 +63,15 @@ impl VerdictCache {
             token_bytes: 0,
             token_bytes_max,
             hand: 0,
+            generation: 0,
         }
     }
 
-    /// What the token gives, if it was found valid before and is valid at this time (milliseconds since 1970).
-    pub fn get(&mut self, token: &str, role: Role, now_unix_ms: u64) -> Option<Arc<Access>> {
-        let place = *self.places.get(&key(token, role))?;
+    /// What the token gives, if it was found valid before by the rules of this generation, and is valid at this time
+    /// (milliseconds since 1970).
+    pub fn get(&mut self, token: &str, role: Role, generation: u64, now_unix_ms: u64) -> Option<Arc<Access>> {
+        self.generation = self.generation.max(generation);
+        let place = *self.places.get(&key(token, role, generation))?;
         let verdict = &mut self.verdicts[place];
         if verdict.access.valid_at(now_unix_ms) {
             verdict.used = true;
@@ -75,10 +83,10 @@ impl VerdictCache {
         }
     }
 
-    /// Keeps what [`TokenVerifier::verify`](super::TokenVerifier::verify) said about the token.
-    pub fn insert(&mut self, token: &str, role: Role, access: Access) -> Arc<Access> {
+    /// Keeps what the [`TokenVerifier::verify`](super::TokenVerifier::verify) of this generation said about the token.
+    pub fn insert(&mut self, token: &str, role: Role, generation: u64, access: Access) -> Arc<Access> {
         let access = Arc::new(access);
-        let key = key(token, role);
+        let key = key(token, role, generation);
         if let Some(&place) = self.places.get(&key) {
             self.remove(place);
         }
@@ -96,11 +104,12 @@ impl VerdictCache {
         access
     }
 
-    /// Removes the first verdict from the hand on that wasn't used since the hand last passed.
+    /// Removes the first verdict from the hand on that wasn't used since the hand last passed, or can't be any more.
     fn evict(&mut self) {
         loop {
             self.hand %= self.verdicts.len();
-            if std::mem::take(&mut self.verdicts[self.hand].used) {
+            let verdict = &mut self.verdicts[self.hand];
+            if std::mem::take(&mut verdict.used) && verdict.key.2 >= self.generation {
                 self.hand += 1;
             } else {
                 return self.remove(self.hand);
@@ -127,8 +136,8 @@ fn weight(token: &str, access: &Access) -> usize {
     token.len() + GRANT_BYTES * grants.saturating_sub(2 * DETAIL_TOPICS_MAX)
 }
 
-fn key(token: &str, role: Role) -> Key {
-    (sha256(token.as_bytes()), role)
+fn key(token: &str, role: Role, generation: u64) -> Key {
+    (sha256(token.as_bytes()), role, generation)
 }
 
 #[cfg(test)]
@@ -137,6 +146,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::grants::Grants;
+    use crate::protocol::token::KeyIdentity;
 
     fn access(expires_at_ms: u64) -> Access {
         Access {
@@ -145,6 +155,7 @@ mod tests {
             token_id: None,
             expires_at_ms,
             not_before_ms: Some(10),
+            key: KeyIdentity(0),
             grants: Grants::default(),
         }
     }
@@ -152,40 +163,57 @@ mod tests {
     #[test]
     fn identical_tokens_share_one_access() {
         let mut cache = VerdictCache::default();
-        let first = cache.insert("a", Role::Subscriber, access(100));
-        let second = cache.get("a", Role::Subscriber, 50).unwrap();
+        let first = cache.insert("a", Role::Subscriber, 1, access(100));
+        let second = cache.get("a", Role::Subscriber, 1, 50).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!(cache.get("b", Role::Subscriber, 50), None);
+        assert_eq!(cache.get("b", Role::Subscriber, 1, 50), None);
     }
 
     #[test]
     fn a_role_is_part_of_the_key() {
         let mut cache = VerdictCache::default();
-        cache.insert("a", Role::Subscriber, access(100));
-        assert_eq!(cache.get("a", Role::Publisher, 50), None);
+        cache.insert("a", Role::Subscriber, 1, access(100));
+        assert_eq!(cache.get("a", Role::Publisher, 1, 50), None);
+    }
+
+    #[test]
+    fn a_verdict_is_not_found_under_other_rules_and_gives_way() {
+        let mut cache = VerdictCache::new(2, 1000);
+        for token in ["a", "b"] {
+            cache.insert(token, Role::Subscriber, 1, access(100));
+            assert!(cache.get(token, Role::Subscriber, 1, 50).is_some());
+        }
+        assert_eq!(cache.get("a", Role::Subscriber, 2, 50), None);
+        for token in ["a", "b"] {
+            cache.insert(token, Role::Subscriber, 2, access(200));
+        }
+        for token in ["a", "b"] {
+            assert_eq!(cache.get(token, Role::Subscriber, 2, 150).unwrap().expires_at_ms, 200);
+            assert_eq!(cache.get(token, Role::Subscriber, 1, 50), None, "a used verdict of old is evicted first");
+        }
     }
 
     #[test]
     fn exp_and_nbf_are_checked_at_every_use() {
         let mut cache = VerdictCache::default();
-        cache.insert("a", Role::Subscriber, access(100));
-        assert!(cache.get("a", Role::Subscriber, 10).is_some());
-        assert!(cache.get("a", Role::Subscriber, 99).is_some());
-        assert_eq!(cache.get("a", Role::Subscriber, 100), None);
+        cache.insert("a", Role::Subscriber, 1, access(100));
+        assert!(cache.get("a", Role::Subscriber, 1, 10).is_some());
+        assert!(cache.get("a", Role::Subscriber, 1, 99).is_some());
+        assert_eq!(cache.get("a", Role::Subscriber, 1, 100), None);
         assert!(cache.verdicts.is_empty() && cache.places.is_empty());
-        cache.insert("a", Role::Subscriber, access(100));
-        assert_eq!(cache.get("a", Role::Subscriber, 9), None);
+        cache.insert("a", Role::Subscriber, 1, access(100));
+        assert_eq!(cache.get("a", Role::Subscriber, 1, 9), None);
     }
 
     #[test]
     fn a_full_cache_forgets_what_is_not_used() {
         let mut cache = VerdictCache::new(3, 1000);
         for token in ["a", "b", "c"] {
-            cache.insert(token, Role::Subscriber, access(100));
+            cache.insert(token, Role::Subscriber, 1, access(100));
         }
         for token in ["d", "e", "f", "g"] {
-            assert!(cache.get("a", Role::Subscriber, 50).is_some(), "before {token}");
-            cache.insert(token, Role::Subscriber, access(100));
+            assert!(cache.get("a", Role::Subscriber, 1, 50).is_some(), "before {token}");
+            cache.insert(token, Role::Subscriber, 1, access(100));
         }
         assert_eq!(cache.verdicts.len(), 3);
     }
@@ -194,13 +222,13 @@ mod tests {
     fn long_tokens_count_for_more() {
         let mut cache = VerdictCache::new(1000, 50_000);
         for number in 0..20 {
-            cache.insert(&format!("{number:08000}"), Role::Publisher, access(100));
+            cache.insert(&format!("{number:08000}"), Role::Publisher, 1, access(100));
         }
         assert_eq!(cache.verdicts.len(), 6);
         assert_eq!(cache.token_bytes, 48_000);
         let mut cache = VerdictCache::new(1000, 3);
-        cache.insert("long", Role::Publisher, access(100));
-        assert_eq!(cache.get("long", Role::Publisher, 50), None);
+        cache.insert("long", Role::Publisher, 1, access(100));
+        assert_eq!(cache.get("long", Role::Publisher, 1, 50), None);
     }
 
     #[test]
@@ -224,9 +252,9 @@ mod tests {
             for (token, insert, now) in steps {
                 let text = token.to_string();
                 if insert {
-                    cache.insert(&text, Role::Publisher, access(20 + token));
-                    prop_assert!(cache.get(&text, Role::Publisher, 10).is_some());
-                } else if let Some(found) = cache.get(&text, Role::Publisher, now) {
+                    cache.insert(&text, Role::Publisher, 1, access(20 + token));
+                    prop_assert!(cache.get(&text, Role::Publisher, 1, 10).is_some());
+                } else if let Some(found) = cache.get(&text, Role::Publisher, 1, now) {
                     prop_assert_eq!(found.expires_at_ms, 20 + token);
                     prop_assert!(now < found.expires_at_ms);
                 }

@@ -9,7 +9,7 @@ use crate::http::credentials::{Credentials, CredentialsError, origin_for_cookie_
 use crate::http::head::Head;
 use crate::http::problem::{challenge, problem};
 use crate::http::response::ResponseHead;
-use crate::protocol::token::{Access, Role};
+use crate::protocol::token::{Access, Role, TokenError};
 use crate::server::shard::Context;
 
 /// Judges the token a request presents, if any, and says whether it came in the cookie.
@@ -33,7 +33,10 @@ pub(super) async fn access(
         Credentials::Query(token) => (&**token, false),
         Credentials::Cookie(token) => (*token, true),
     };
-    let known = || context.verdicts.borrow_mut().get(token, role, context.now().wall_ms);
+    let known = || {
+        let generation = context.keys.borrow().generation();
+        context.verdicts.borrow_mut().get(token, role, generation, context.now().wall_ms)
+    };
     if let Some(access) = known() {
         return Ok((Some(access), by_cookie));
     }
@@ -42,10 +45,16 @@ pub(super) async fn access(
     if let Some(access) = known() {
         return Ok((Some(access), by_cookie));
     }
-    let now_ms = context.now().wall_ms;
-    let verdict = context.settings().verifier.verify(token, role, now_ms);
+    let keys = context.keys.borrow();
+    let verdict = keys.verify(token, role, context.now().wall_ms);
     match verdict {
-        Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, access)), by_cookie)),
+        Ok(access) => {
+            let access = context.verdicts.borrow_mut().insert(token, role, keys.generation(), access);
+            Ok((Some(access), by_cookie))
+        }
+        Err(TokenError::KeySetEmpty { .. }) => {
+            Err(try_later(503, "the hub has no keys of the token's issuer at hand", 5))
+        }
         Err(error) if error.may_pass() => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
         Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }

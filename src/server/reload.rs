@@ -1,0 +1,76 @@
+//! Changing the configuration while the hub runs, without dropping a connection.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::config::Config;
+use crate::server::inbox::{Inbox, Message};
+use crate::server::key_sets::KeySets;
+use crate::server::settings::{Settings, milliseconds};
+use crate::server::start::Capacity;
+
+/// Reads the configuration again when asked to. May be asked from any thread that may block.
+pub(crate) struct Reloader {
+    /// What holds. Held while it is read again, so that two reloads don't mix.
+    config: Mutex<Config>,
+    capacity: Capacity,
+    key_sets: Arc<KeySets>,
+    inboxes: Vec<Inbox>,
+}
+
+impl Reloader {
+    pub(crate) fn new(config: Config, capacity: Capacity, key_sets: Arc<KeySets>, inboxes: Vec<Inbox>) -> Reloader {
+        Reloader { config: Mutex::new(config), capacity, key_sets, inboxes }
+    }
+
+    /// Applies what the environment, the file, the key files and the key sets say now, and logs what came of it. The names
+    /// of settings that differ and wait for the next start.
+    ///
+    /// # Errors
+    /// A sentence for everything that is wrong: then nothing has changed.
+    pub(crate) fn reload(&self) -> Result<Vec<&'static str>, Vec<String>> {
+        let reloaded = self.try_reload();
+        match &reloaded {
+            Ok(waiting) if waiting.is_empty() => tracing::info!("the configuration was reloaded"),
+            Ok(waiting) => tracing::warn!(
+                settings = waiting.join(", "),
+                "the configuration was reloaded, except for what can be changed by a restart only"
+            ),
+            Err(sentences) => {
+                for sentence in sentences {
+                    tracing::error!("reload refused: {sentence}");
+                }
+                tracing::error!("the configuration was not reloaded, the old one holds");
+            }
+        }
+        reloaded
+    }
+
+    fn try_reload(&self) -> Result<Vec<&'static str>, Vec<String>> {
+        let mut config = self.config();
+        let read = config
+            .read_again(std::env::vars_os())
+            .map_err(|refusals| refusals.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let (renewed, waiting) = config.renewed(read);
+        let fetched = self.key_sets.prepare(&renewed)?;
+        for warning in &renewed.warnings {
+            tracing::warn!("{warning}");
+        }
+        let settings = Arc::new(Settings::new(&renewed));
+        let connections_max = self.capacity.connections_max(&settings);
+        self.key_sets.renew(&renewed, fetched);
+        for inbox in &self.inboxes {
+            inbox.send(Message::Settings { settings: settings.clone(), connections_max });
+        }
+        *config = renewed;
+        Ok(waiting)
+    }
+
+    /// Time a graceful stop may take, milliseconds, as was said last.
+    pub(crate) fn stop_ms(&self) -> u64 {
+        milliseconds(self.config().shutdown_timeout)
+    }
+
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().expect("nobody panics while reading the configuration")
+    }
+}

@@ -68,6 +68,7 @@ impl World {
             issuers: vec![Issuer { id: ISSUER.into(), publisher: None, subscriber: Some(vec![key]) }],
             audience: HUB.into(),
             hub: HubUrl::parse(HUB).expect("a URL"),
+            compat: None,
         });
         let tokens: Vec<_> = (0..CROWD).map(|number| token(number, &signer)).collect();
         let bare = tokens[..FRESH].iter().map(|token| {

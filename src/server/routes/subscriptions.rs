@@ -105,8 +105,11 @@ async fn wanted(context: &Rc<Context>, kind: MatchType, text: &str) -> Result<Op
     if kind == MatchType::Exact {
         return Ok(Matcher::parse(kind, text, &settings.hub).ok());
     }
-    let query =
-        form_urlencoded::Serializer::new(String::new()).append_pair(&format!("match_{}", kind.name()), text).finish();
+    let name = match kind {
+        MatchType::Topic => "topic".to_owned(),
+        kind => format!("match_{}", kind.name()),
+    };
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair(&name, text).finish();
     match read(context, &query, Vec::new()).await? {
         Ok(subscribe) => Ok(subscribe.matchers.into_iter().next()),
         Err(error) if error.may_pass() => Err(try_later(503, &error.to_string(), 5)),

@@ -29,7 +29,8 @@ pub struct Grants {
     pub publish: Box<[Matcher]>,
     /// Which private updates may be read: one topic of an update needs one of these.
     pub subscribe: Box<[Matcher]>,
-    payloads: Box<[Payload]>,
+    /// Boxed twice on purpose: most tokens have none, and it is one word then.
+    payloads: Option<Box<Box<[Payload]>>>,
 }
 
 /// What an entry's bearer is announced with in subscription documents.
@@ -143,7 +144,7 @@ impl Grants {
                 publish.extend(matchers);
             }
         }
-        Ok(Grants { publish: publish.into(), subscribe: subscribe.into(), payloads: payloads.into() })
+        Ok(Grants { publish: publish.into(), subscribe: subscribe.into(), payloads: boxed(payloads) })
     }
 
     /// Whether an update may name this topic. An update may be published when all of its topics may be named.
@@ -156,9 +157,15 @@ impl Grants {
         self.subscribe.iter().any(|matcher| matcher.matches(topic))
     }
 
+    /// The matcher as the grants have it, if they have an equal one: many subscribe to exactly what they are granted, and
+    /// need not hold it twice.
+    pub fn shared(&self, matcher: Matcher) -> Matcher {
+        self.subscribe.iter().find(|granted| **granted == matcher).cloned().unwrap_or(matcher)
+    }
+
     /// Whether there is a payload for any subscription.
     pub fn has_payloads(&self) -> bool {
-        !self.payloads.is_empty()
+        self.payloads.is_some()
     }
 
     /// The payload of the first `subscribe` entry that covers a subscription, whose matcher's value is read as a topic.
@@ -171,10 +178,15 @@ impl Grants {
             (Some(matchers), Some(first)) => matchers.contains(&first),
             _ => false,
         };
-        let payload = self.payloads.iter().find(of_entry);
-        let payload = payload.or_else(|| self.payloads.iter().find(|payload| payload.matchers.is_none()))?;
+        let payloads = self.payloads.as_ref()?;
+        let payload = payloads.iter().find(of_entry);
+        let payload = payload.or_else(|| payloads.iter().find(|payload| payload.matchers.is_none()))?;
         Some(&payload.value)
     }
+}
+
+fn boxed(payloads: Vec<Payload>) -> Option<Box<Box<[Payload]>>> {
+    (!payloads.is_empty()).then(|| Box::new(payloads.into()))
 }
 
 /// The strings of `actions`, those unknown to a hub included.

@@ -92,8 +92,9 @@ pub struct Access {
     pub token_id: Option<Box<str>>,
     /// `exp` in milliseconds since 1970, rounded down: from then on the token is expired. [`NEVER_MS`]: it has none.
     pub expires_at_ms: u64,
-    /// `nbf` in milliseconds since 1970, rounded up: before that the token isn't valid yet.
-    pub not_before_ms: Option<u64>,
+    /// `nbf` in milliseconds since 1970, rounded up: before that the token isn't valid yet. 0: it has
+    /// none.
+    pub not_before_ms: u64,
     /// Which key said so.
     pub key: KeyIdentity,
     /// What the bearer may do.
@@ -103,12 +104,12 @@ pub struct Access {
 pub const NEVER_MS: u64 = u64::MAX;
 
 // Every subscriber with a token of its own holds one.
-const _: () = assert!(size_of::<Access>() <= 128);
+const _: () = assert!(size_of::<Access>() <= 112);
 
 impl Access {
     /// Whether the token's time has come and isn't over. All the other rules hold as long as the keys do.
     pub fn valid_at(&self, now_unix_ms: u64) -> bool {
-        now_unix_ms < self.expires_at_ms && self.not_before_ms.is_none_or(|start| start <= now_unix_ms)
+        now_unix_ms < self.expires_at_ms && self.not_before_ms <= now_unix_ms
     }
 }
 
@@ -349,13 +350,13 @@ fn expiration(claims: &Members, now_unix_ms: u64) -> Result<u64, TokenError> {
 }
 
 /// RFC 7519 §4.1.5: valid from `nbf` on.
-fn not_before(claims: &Members, now_unix_ms: u64) -> Result<Option<u64>, TokenError> {
+fn not_before(claims: &Members, now_unix_ms: u64) -> Result<u64, TokenError> {
     let Some(nbf) = claims.get("nbf") else {
-        return Ok(None);
+        return Ok(0);
     };
     let not_before_ms = unix_ms("nbf", nbf, f64::ceil)?;
     if not_before_ms <= now_unix_ms {
-        Ok(Some(not_before_ms))
+        Ok(not_before_ms)
     } else {
         Err(TokenError::NotYetValid { not_before_ms, now_unix_ms })
     }

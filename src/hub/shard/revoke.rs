@@ -130,7 +130,7 @@ mod tests {
                 subject: None,
                 token_id: None,
                 expires_at_ms: u64::MAX,
-                not_before_ms: None,
+                not_before_ms: 0,
                 key: KeyIdentity(key),
                 grants: Grants::default(),
             })

@@ -399,7 +399,7 @@ impl World {
             subject: None,
             token_id: None,
             expires_at_ms: expires_ms,
-            not_before_ms: None,
+            not_before_ms: 0,
             key: self.keys[self.random.below(KEYS)],
             grants: granted,
         }))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Grants, Payload};
+use super::{Grants, Payload, boxed};
 use crate::protocol::matcher::{MatchType, Matcher, MatcherError};
 use crate::protocol::pattern::Asker;
 use crate::protocol::topic::HubUrl;
@@ -97,7 +97,7 @@ impl Grants {
         let shared = members.get("payload").filter(|payload| !payload.is_null());
         payloads.extend(shared.map(|value| Payload { matchers: None, value: value.clone() }));
         let matchers = |entries: Vec<(Matcher, _)>| entries.into_iter().map(|(matcher, _)| matcher).collect();
-        Ok(Grants { publish: matchers(publish), subscribe: matchers(subscribe), payloads: payloads.into() })
+        Ok(Grants { publish: matchers(publish), subscribe: matchers(subscribe), payloads: boxed(payloads) })
     }
 }
 

@@ -22,7 +22,8 @@ pub const VERDICT_TOKENS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A token is known by its SHA-256, so that tokens aren't lying about in memory.
 #[derive(Debug)]
 pub struct VerdictCache {
-    places: HashMap<Key, usize>,
+    /// By a part of the key; the whole is compared in the verdict.
+    places: HashMap<u64, u32>,
     verdicts: Vec<Verdict>,
     verdicts_max: usize,
     /// Sum over `verdicts`.
@@ -71,8 +72,12 @@ impl VerdictCache {
     /// (milliseconds since 1970).
     pub fn get(&mut self, token: &str, role: Role, generation: u64, now_unix_ms: u64) -> Option<Arc<Access>> {
         self.generation = self.generation.max(generation);
-        let place = *self.places.get(&key(token, role, generation))?;
+        let key = key(token, role, generation);
+        let place = *self.places.get(&part(&key))? as usize;
         let verdict = &mut self.verdicts[place];
+        if verdict.key != key {
+            return None;
+        }
         if verdict.access.valid_at(now_unix_ms) {
             verdict.used = true;
             Some(Arc::clone(&verdict.access))
@@ -87,8 +92,8 @@ impl VerdictCache {
     pub fn insert(&mut self, token: &str, role: Role, generation: u64, access: Access) -> Arc<Access> {
         let access = Arc::new(access);
         let key = key(token, role, generation);
-        if let Some(&place) = self.places.get(&key) {
-            self.remove(place);
+        if let Some(&place) = self.places.get(&part(&key)) {
+            self.remove(place as usize);
         }
         let token_bytes = match u32::try_from(weight(token, &access)) {
             Ok(bytes) if bytes as usize <= self.token_bytes_max => bytes,
@@ -99,7 +104,11 @@ impl VerdictCache {
             self.evict();
         }
         self.token_bytes += token_bytes as usize;
-        self.places.insert(key, self.verdicts.len());
+        if self.verdicts.len() == self.verdicts.capacity() {
+            // Doubling would leave up to half of a large list unused.
+            self.verdicts.reserve_exact(self.verdicts.len() / 4 + 16);
+        }
+        self.places.insert(part(&key), self.verdicts.len() as u32);
         self.verdicts.push(Verdict { key, access: Arc::clone(&access), token_bytes, used: false });
         access
     }
@@ -120,9 +129,9 @@ impl VerdictCache {
     fn remove(&mut self, place: usize) {
         let removed = self.verdicts.swap_remove(place);
         self.token_bytes -= removed.token_bytes as usize;
-        self.places.remove(&removed.key);
+        self.places.remove(&part(&removed.key));
         if let Some(moved) = self.verdicts.get(place) {
-            self.places.insert(moved.key, place);
+            self.places.insert(part(&moved.key), place as u32);
         }
         debug_assert_eq!(self.places.len(), self.verdicts.len());
     }
@@ -140,6 +149,12 @@ fn key(token: &str, role: Role, generation: u64) -> Key {
     (sha256(token.as_bytes()), role, generation)
 }
 
+/// A part of the key that is as good as unique: of two that share it, the later one stays.
+fn part((digest, role, generation): &Key) -> u64 {
+    let word = u64::from_le_bytes(digest[..8].try_into().expect("eight bytes"));
+    word ^ (generation << 1) ^ *role as u64
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -154,7 +169,7 @@ mod tests {
             subject: None,
             token_id: None,
             expires_at_ms,
-            not_before_ms: Some(10),
+            not_before_ms: 10,
             key: KeyIdentity(0),
             grants: Grants::default(),
         }
@@ -260,7 +275,7 @@ mod tests {
                 }
                 prop_assert!(cache.verdicts.len() <= 5 && cache.token_bytes <= 12);
                 for (place, verdict) in cache.verdicts.iter().enumerate() {
-                    prop_assert_eq!(cache.places.get(&verdict.key), Some(&place));
+                    prop_assert_eq!(cache.places.get(&part(&verdict.key)), Some(&(place as u32)));
                 }
                 prop_assert_eq!(cache.places.len(), cache.verdicts.len());
             }

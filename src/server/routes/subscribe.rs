@@ -92,8 +92,12 @@ pub(super) async fn subscribe(
         };
         response.add_field("Mercure-Last-Event-ID", before);
     }
+    let matchers = match &access {
+        Some(access) => request.matchers.into_iter().map(|matcher| access.grants.shared(matcher)).collect(),
+        None => request.matchers,
+    };
     // Asked last: those whose cursors are being looked up all would find the same room.
-    if !context.has_room(&request.matchers) {
+    if !context.has_room(&matchers) {
         return Err(try_later(503, "the hub holds as many different matchers as it may", 5));
     }
     hub_fields(&settings, head, &mut response);
@@ -104,7 +108,7 @@ pub(super) async fn subscribe(
     }
     let chunked = head.version == Version::Http11;
     bytes.extend_from_slice(settings.prelude.bytes(chunked));
-    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers: request.matchers, access })))
+    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers, access })))
 }
 
 /// Reads a query and the form that joins it; what may take long, elsewhere than on the loop.

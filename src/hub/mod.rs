@@ -7,7 +7,10 @@
 mod batch;
 mod budget;
 mod defect;
+mod denials;
 mod event;
+mod flight;
+mod histogram;
 mod history;
 mod judge;
 mod log;
@@ -23,8 +26,14 @@ mod tail;
 
 pub(crate) use batch::VISIT_PARTS_MAX;
 pub use batch::{Batch, Outcome, Part, Write};
+pub use denials::{DENIED_TEXT_BYTES_MAX, DenialError, Denials, Denied};
 pub use event::{Draft, Event};
+pub use flight::Latencies;
+pub use histogram::{Histogram, Sizes, Times};
 pub use history::{Filter, Found, HistoryChunk, HistoryError, Reader, read};
 pub use log::{Located, Locator, Log};
-pub use shard::{Counters, Input, Now, Output, Registration, Shard, ShardLimits, Start, TICK_MS};
+pub use shard::{
+    Counters, Findings, Input, Now, Output, Population, Registration, Revocation, SURVEY_ROWS_MAX, Shard, ShardLimits,
+    Start, StreamView, Survey, TICK_MS,
+};
 pub use subscriber::{CloseReason, Sink, SlotId, SocketId, Subscriber};

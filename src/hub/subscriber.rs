@@ -55,11 +55,13 @@ pub enum CloseReason {
     Trimmed,
     /// The hub is stopping.
     Stopping,
+    /// An administrator ended it.
+    Kicked,
 }
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [CloseReason; 7] = [
+    pub const ALL: [CloseReason; 8] = [
         CloseReason::Gone,
         CloseReason::Expired,
         CloseReason::Lifetime,
@@ -67,6 +69,7 @@ impl CloseReason {
         CloseReason::Talkative,
         CloseReason::Trimmed,
         CloseReason::Stopping,
+        CloseReason::Kicked,
     ];
 
     /// The word logs and metrics use.
@@ -79,6 +82,7 @@ impl CloseReason {
             CloseReason::Talkative => "talkative",
             CloseReason::Trimmed => "trimmed",
             CloseReason::Stopping => "stopping",
+            CloseReason::Kicked => "kicked",
         }
     }
 }

@@ -357,6 +357,7 @@ impl Context {
                 Output::Read { id, after, from_earliest, filter } => {
                     self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
                 }
+                Output::Revoked(..) | Output::Surveyed(..) => {}
                 Output::Shutdown(sink) => shutdowns.push(sink),
                 Output::Close { sink, address } => closes.push((sink, address)),
             }

@@ -1,7 +1,7 @@
 //! The hub around the shards, without threads: a sequencer, a memory history and its readers, queues between them that
 //! are as slow as chance will have it, and a clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, RwLock};
 
 use super::client::{Client, Connection, Edge, Phase};
@@ -13,8 +13,8 @@ use super::universe::Universe;
 use crate::history::MemoryHistory;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::{
-    Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Shard, Sink, SlotId,
-    SocketId, Start, TICK_MS, read,
+    Draft, Event, Filter, Findings, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Revocation,
+    Shard, Sink, SlotId, SocketId, Start, TICK_MS, read,
 };
 use crate::protocol::event_id::IdCipher;
 use crate::protocol::grants::Grants;
@@ -33,6 +33,9 @@ pub(super) struct Node {
     /// From the history readers, in any order.
     pub(super) returned: Vec<(SlotId, Result<HistoryChunk, HistoryError>)>,
     pub(super) ready: VecDeque<(SlotId, Edge)>,
+    /// Revocations that are over, with the streams they ended.
+    pub(super) revoked: Vec<(Arc<Revocation>, u64)>,
+    pub(super) findings: Vec<Findings>,
     pub(super) overloaded: bool,
     pub(super) turns: u64,
 }
@@ -72,6 +75,8 @@ pub(super) struct World {
     answered: u64,
     lost: u64,
     pub(super) stopping: bool,
+    /// Clients who were kicked once.
+    pub(super) kicked: HashSet<usize>,
 }
 
 impl World {
@@ -98,6 +103,7 @@ impl World {
             answered: 0,
             lost: 0,
             stopping: false,
+            kicked: HashSet::new(),
         };
         world.start_shards();
         world
@@ -118,6 +124,8 @@ impl World {
                     inbox: VecDeque::new(),
                     returned: Vec::new(),
                     ready: VecDeque::new(),
+                    revoked: Vec::new(),
+                    findings: Vec::new(),
                     overloaded: false,
                     turns: 0,
                 }
@@ -335,7 +343,7 @@ impl World {
         granted.subscribe = grants.iter().map(|&m| universe.matchers[m].clone()).collect();
         Some(Arc::new(Access {
             issuer: "https://issuer.example".into(),
-            subject: None,
+            subject: Some(format!("client {client}").into()),
             token_id: None,
             expires_at_ms: expires_ms,
             not_before_ms: None,

@@ -11,6 +11,7 @@ pub mod docs;
 pub mod print;
 pub mod setting;
 
+mod admin;
 mod amount;
 mod environment;
 mod file;
@@ -21,6 +22,7 @@ mod nearest;
 mod refusal;
 mod value;
 
+pub use admin::{ADMIN_SOCKET, Admin, AdminListen};
 pub use amount::{AmountError, format_duration, parse_count, parse_duration, parse_size};
 pub use issuer::Secret;
 pub use layer::{Layer, Place, Said, Source, flags};

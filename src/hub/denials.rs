@@ -12,6 +12,10 @@ use crate::protocol::topic::{HubUrl, ParsedTopic};
 pub const DENIED_MAX: usize = 10_000;
 /// Topics denied at once: each costs every new subscription a match.
 pub const DENIED_TOPICS_MAX: usize = 100;
+/// Entries of all kinds.
+pub const DENIED_ENTRIES_MAX: usize = 2 * DENIED_MAX + DENIED_TOPICS_MAX;
+/// Bytes of all subjects, token ids and topics together.
+pub const DENIED_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a subject, token id or topic.
 pub const DENIED_TEXT_BYTES_MAX: usize = 2 * 1024;
 
@@ -66,8 +70,11 @@ impl Denied {
 /// Why somebody can't be denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DenialError {
-    /// More than [`DENIED_MAX`] of a kind, or [`DENIED_TOPICS_MAX`] topics.
-    #[error("the deny list is full: it holds {DENIED_MAX} subjects, as many token ids, and {DENIED_TOPICS_MAX} topics")]
+    /// More than [`DENIED_MAX`] of a kind, [`DENIED_TOPICS_MAX`] topics, or [`DENIED_BYTES_MAX`] in all.
+    #[error(
+        "the deny list is full: it holds {DENIED_MAX} subjects, as many token ids and {DENIED_TOPICS_MAX} topics, and \
+         {DENIED_BYTES_MAX} bytes of them"
+    )]
     Full,
     /// More than [`DENIED_TEXT_BYTES_MAX`].
     #[error("what is denied has {DENIED_TEXT_BYTES_MAX} bytes at most")]
@@ -80,6 +87,8 @@ pub struct Denials {
     subjects: HashMap<Box<str>, u64>,
     token_ids: HashMap<Box<str>, u64>,
     topics: HashMap<Box<str>, u64>,
+    /// Of all texts together.
+    bytes: usize,
 }
 
 impl Denials {
@@ -92,19 +101,24 @@ impl Denials {
         if text.len() > DENIED_TEXT_BYTES_MAX {
             return Err(DenialError::TooLong);
         }
+        let bytes = self.bytes;
         let entries_max = if matches!(who, Denied::Topic(_)) { DENIED_TOPICS_MAX } else { DENIED_MAX };
         let entries = self.of_kind_mut(who);
-        if !entries.contains_key(text) && entries.len() >= entries_max {
+        let known = entries.contains_key(text);
+        if !known && (entries.len() >= entries_max || bytes + text.len() > DENIED_BYTES_MAX) {
             return Err(DenialError::Full);
         }
         let entry = entries.entry(text.into()).or_default();
         *entry = until_ms.max(*entry);
+        self.bytes += if known { 0 } else { text.len() };
         Ok(())
     }
 
     /// Lets somebody in again; false: it wasn't denied.
     pub fn allow(&mut self, who: &Denied) -> bool {
-        self.of_kind_mut(who).remove(who.text()).is_some()
+        let was_denied = self.of_kind_mut(who).remove(who.text()).is_some();
+        self.bytes -= if was_denied { who.text().len() } else { 0 };
+        was_denied
     }
 
     /// Forgets what no longer counts.
@@ -112,6 +126,7 @@ impl Denials {
         for entries in [&mut self.subjects, &mut self.token_ids, &mut self.topics] {
             entries.retain(|_, until_ms| *until_ms > now_ms);
         }
+        self.bytes = self.texts().map(str::len).sum();
     }
 
     /// Whether the bearer of a token is kept out.
@@ -156,6 +171,11 @@ impl Denials {
     /// Whether nobody is denied.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let kinds = [&self.subjects, &self.token_ids, &self.topics];
+        kinds.into_iter().flat_map(|entries| entries.keys().map(|text| &**text))
     }
 
     fn of_kind_mut(&mut self, who: &Denied) -> &mut HashMap<Box<str>, u64> {
@@ -231,6 +251,13 @@ mod tests {
             denials.deny(&Denied::Topic(number.to_string().into()), 1).unwrap();
         }
         assert_eq!(denials.deny(&Denied::Topic("one more".into()), 1), Err(DenialError::Full));
+        let mut long = Denials::default();
+        let text = |number: usize| Denied::TokenId(format!("{number:0$}", DENIED_TEXT_BYTES_MAX).into());
+        (0..DENIED_BYTES_MAX / DENIED_TEXT_BYTES_MAX).for_each(|number| long.deny(&text(number), 1).unwrap());
+        assert_eq!(long.deny(&Denied::Subject("one more".into()), 1), Err(DenialError::Full));
+        assert!(long.allow(&text(3)) && long.deny(&Denied::Subject("one more".into()), 1).is_ok());
+        long.forget_ended(1);
+        assert_eq!((long.len(), long.bytes), (0, 0));
         let long = "x".repeat(DENIED_TEXT_BYTES_MAX + 1);
         assert_eq!(denials.deny(&Denied::TokenId(long.into()), 1), Err(DenialError::TooLong));
     }

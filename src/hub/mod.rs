@@ -26,14 +26,17 @@ mod tail;
 
 pub(crate) use batch::VISIT_PARTS_MAX;
 pub use batch::{Batch, Outcome, Part, Write};
-pub use denials::{DENIED_TEXT_BYTES_MAX, DenialError, Denials, Denied};
+pub use denials::{
+    DENIED_BYTES_MAX, DENIED_ENTRIES_MAX, DENIED_MAX, DENIED_TEXT_BYTES_MAX, DENIED_TOPICS_MAX, DenialError, Denials,
+    Denied,
+};
 pub use event::{Draft, Event};
 pub use flight::Latencies;
-pub use histogram::{Histogram, Sizes, Times};
+pub use histogram::{COUNT_BOUNDS, Histogram, Sizes, TIME_BOUNDS_US, Times};
 pub use history::{Filter, Found, HistoryChunk, HistoryError, Reader, read};
 pub use log::{Located, Locator, Log};
 pub use shard::{
-    Counters, Findings, Input, Now, Output, Population, Registration, Revocation, SURVEY_ROWS_MAX, Shard, ShardLimits,
-    Start, StreamView, Survey, TICK_MS,
+    Counters, Findings, Input, Now, Output, Population, Registration, Revocation, SHOWN_MATCHERS_MAX, SURVEY_ROWS_MAX,
+    Shard, ShardLimits, Start, StreamView, Survey, TICK_MS,
 };
 pub use subscriber::{CloseReason, Sink, SlotId, SocketId, Subscriber};

@@ -37,7 +37,7 @@ pub use population::Population;
 pub use revoke::Revocation;
 use revoke::Sweep;
 use survey::Round;
-pub use survey::{Findings, SURVEY_ROWS_MAX, StreamView, Survey};
+pub use survey::{Findings, SHOWN_MATCHERS_MAX, SURVEY_ROWS_MAX, StreamView, Survey};
 
 /// Who has taken nothing for so long is not waited for when the hub stops, tenths of seconds.
 const LATELY_DS: u32 = 10;

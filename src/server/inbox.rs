@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::hub::{Event, Found, HistoryChunk, HistoryError, SlotId};
+use crate::server::admin::Order;
 use crate::server::compile::Compiled;
 use crate::server::sys::EventFd;
 
@@ -29,6 +30,8 @@ pub(crate) enum Message {
     History(SlotId, Result<HistoryChunk, HistoryError>),
     /// A subscription whose patterns were compiled elsewhere.
     Compiled(Ticket, Compiled),
+    /// What an administrator wants.
+    Admin(Order),
     /// Stop: no new requests, end the streams.
     Stop,
 }
@@ -79,5 +82,12 @@ impl Inbox {
             let _ = self.queue.send(full.into_inner());
         }
         self.bell.ring();
+    }
+
+    /// Sends unless there is no room, without waiting; false: the shard is stuck.
+    pub(crate) fn offer(&self, message: Message) -> bool {
+        let sent = self.queue.try_send(message).is_ok();
+        self.bell.ring();
+        sent
     }
 }

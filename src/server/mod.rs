@@ -3,6 +3,7 @@
 //! [`run`] starts a sequencer, the history readers and a shard per core, and waits for a signal. Nothing here decides
 //! who gets which event (that is `hub`) or what a request means (`protocol`, `http`): it moves bytes and time.
 
+mod admin;
 mod backbone;
 mod clock;
 mod compile;
@@ -11,6 +12,7 @@ mod guests;
 mod inbox;
 mod listen;
 mod memory;
+mod observed;
 mod peers;
 mod ration;
 mod recall;
@@ -26,4 +28,5 @@ mod sys;
 mod turns;
 mod turnstile;
 
+pub use admin::DenyListFileError;
 pub use start::{StartError, block_signals, run};

@@ -4,6 +4,9 @@
 //! awaits. A turn takes in what is there, then writes one bounded slice and goes back to the loop, where the tasks of
 //! requests have theirs.
 
+mod observe;
+mod orders;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -18,9 +21,11 @@ use crossbeam_channel::{Receiver, Sender as QueueSender};
 use monoio::net::UnixStream;
 use socket2::SockRef;
 
-use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS};
+use crate::admin::Tally;
+use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS, Times};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::VerdictCache;
+use crate::server::admin::{AdminBridge, Asked};
 use crate::server::clock::Clock;
 use crate::server::compile::{Compiled, Job};
 use crate::server::connection;
@@ -83,6 +88,7 @@ pub(crate) struct ShardParts {
     pub(crate) connections_max: usize,
     pub(crate) guest_limits: GuestLimits,
     pub(crate) random: u64,
+    pub(crate) admin: tokio::sync::mpsc::Sender<Asked>,
 }
 
 /// A shard at work: what its loop and the tasks of its requests share.
@@ -134,6 +140,14 @@ pub(crate) struct Context {
     messages: Receiver<Message>,
     bell: Arc<Bell>,
     ticker: Ticker,
+    /// When the ticker was started, and how late its ticks were.
+    ticker_started_us: u64,
+    loop_lag: RefCell<Times>,
+    /// What requests have come to.
+    pub(crate) tally: RefCell<Tally>,
+    /// The way to those who answer administrators.
+    pub(crate) admin: AdminBridge,
+    orders: RefCell<orders::Orders>,
 }
 
 impl Context {
@@ -296,10 +310,12 @@ impl Context {
             }
         }
         self.take_in_messages(MESSAGES_MAX, now);
+        self.shard.borrow_mut().errand(now);
         self.carry_out();
         let mut shard = self.shard.borrow_mut();
         if let Some(mut batch) = shard.slice() {
             self.sender.borrow_mut().send(&shard, &mut batch);
+            batch.sent_us = self.clock.mono_us();
             shard.handle(Input::Sent(batch), now);
         }
         let overloaded = shard.overloaded();
@@ -338,6 +354,7 @@ impl Context {
             Message::Found(ticket, found) => self.found.answer(ticket, found),
             Message::Compiled(ticket, compiled) => self.compiled.answer(ticket, compiled),
             Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
+            Message::Admin(order) => self.take_order(order, now),
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
                     let _ = self.epoll.borrow().remove(listener.as_raw_fd());
@@ -357,7 +374,8 @@ impl Context {
                 Output::Read { id, after, from_earliest, filter } => {
                     self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
                 }
-                Output::Revoked(..) | Output::Surveyed(..) => {}
+                Output::Revoked(revocation, closed) => self.orders.borrow_mut().revoked(&revocation, closed),
+                Output::Surveyed(survey, findings) => self.surveyed(&survey, findings),
                 Output::Shutdown(sink) => shutdowns.push(sink),
                 Output::Close { sink, address } => closes.push((sink, address)),
             }
@@ -475,6 +493,7 @@ impl Context {
         }
         let before = self.ticks.get();
         self.ticks.set(before + fired);
+        self.observe(before, now);
         for _ in 0..fired.min(TICKS_MAX) {
             self.shard.borrow_mut().handle(Input::Tick, now);
         }
@@ -537,7 +556,7 @@ fn spare_descriptor() -> Option<OwnedFd> {
 pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, driver, .. } = parts;
     let epoll = Epoll::new(READY_MAX)?;
-    let ticker = Ticker::new(TICK_MS)?;
+    let (ticker, ticker_started_us) = (Ticker::new(TICK_MS)?, clock.mono_us());
     epoll.add(bell.fd().as_raw_fd(), Watch::Level, BELL)?;
     epoll.add(ticker.as_raw_fd(), Watch::Level, TICK)?;
     epoll.add(listener.as_raw_fd(), Watch::Level, LISTENER)?;
@@ -589,6 +608,11 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         messages,
         bell,
         ticker,
+        ticker_started_us,
+        loop_lag: RefCell::default(),
+        tally: RefCell::default(),
+        admin: AdminBridge::new(index, parts.admin),
+        orders: RefCell::default(),
     });
     let mut ready = Vec::with_capacity(READY_MAX);
     let mut turns = Turns::new(index);

@@ -32,20 +32,42 @@ pub(super) async fn access(
     };
     let known = || context.verdicts.borrow_mut().get(token, role, context.now().wall_ms);
     if let Some(access) = known() {
-        return Ok((Some(access), by_cookie));
+        context.tally.borrow_mut().verdict_hits += 1;
+        return not_denied(context, head, role, access).map(|access| (Some(access), by_cookie));
     }
     context.signature_checks.pass(|| context.ring()).await;
     // Others with the same token may have been first.
     if let Some(access) = known() {
-        return Ok((Some(access), by_cookie));
+        context.tally.borrow_mut().verdict_hits += 1;
+        return not_denied(context, head, role, access).map(|access| (Some(access), by_cookie));
     }
+    context.tally.borrow_mut().tokens_checked += 1;
     let now_ms = context.now().wall_ms;
     let verdict = context.settings().verifier.verify(token, role, now_ms);
     match verdict {
-        Ok(access) => Ok((Some(context.verdicts.borrow_mut().insert(token, role, access)), by_cookie)),
+        Ok(access) => {
+            let access = context.verdicts.borrow_mut().insert(token, role, access);
+            not_denied(context, head, role, access).map(|access| (Some(access), by_cookie))
+        }
         Err(error) if may_pass(&error) => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
         Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }
+}
+
+/// Whoever is on the deny list goes no further: a stream is answered 204, after which `EventSource` doesn't come back.
+fn not_denied(
+    context: &Context,
+    head: &Head<'_>,
+    role: Role,
+    access: Arc<Access>,
+) -> Result<Arc<Access>, ResponseHead> {
+    if !context.denies(&access) {
+        return Ok(access);
+    }
+    Err(match role {
+        Role::Subscriber if head.path == context.settings().hub.path() => ResponseHead::new(204),
+        Role::Subscriber | Role::Publisher => refusal(403, "an administrator of this hub has denied this access token"),
+    })
 }
 
 /// Whether the same token may be fine later: the hub is full, the token isn't wrong.
@@ -56,6 +78,7 @@ fn may_pass(error: &TokenError) -> bool {
 
 /// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).
 fn invalid_token(context: &Context, role: Role, rule: &str) -> ResponseHead {
+    context.tally.borrow_mut().tokens_refused += 1;
     let reference = format!("{:016x}", context.random());
     if let Some(left_out) = context.refused_tokens.take(context.now().mono_ms) {
         tracing::info!(%reference, ?role, rule, left_out, "an access token was refused");

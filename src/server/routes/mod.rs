@@ -49,6 +49,7 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
         Method::Options => Ok(Answer::Response(options(context, head))),
         Method::Query | Method::Other => Err(not_allowed(HUB_METHODS)),
     };
+    count(context, head.method, &answered);
     let origin = head.get_str("origin");
     Some(match answered {
         Ok(Answer::Response(mut response)) | Err(mut response) => {
@@ -59,6 +60,19 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
         }
         Ok(other) => other,
     })
+}
+
+/// Counts what became of a publish, and subscriptions that are refused; those that aren't are counted as streams.
+fn count(context: &Context, method: Method, answered: &Result<Answer, ResponseHead>) {
+    match (method, answered) {
+        (Method::Post, Ok(Answer::Response(response)) | Err(response)) => {
+            context.tally.borrow_mut().publish(response.status());
+        }
+        (Method::Get | Method::Query, Err(response)) => {
+            context.tally.borrow_mut().subscription_refused(response.status());
+        }
+        _ => {}
+    }
 }
 
 /// Everything that isn't the hub's own resource.

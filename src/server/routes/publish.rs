@@ -67,7 +67,11 @@ pub(super) async fn publish(
         let detail = format!("the access token does not grant publishing to the topic {:?}", topic.as_str());
         return Some(Err(insufficient(&detail)));
     }
-    let draft = Draft::new(update);
+    if let Some(topic) = update.topics.iter().find(|topic| context.denies_topic(topic.as_str())) {
+        let detail = format!("an administrator of this hub has denied the topic {:?}", topic.as_str());
+        return Some(Err(refusal(403, &detail)));
+    }
+    let draft = Draft::new(update).received(context.clock.mono_us());
     counted.set(draft.cost_bytes());
     Some(commit(context, draft, counted).await)
 }

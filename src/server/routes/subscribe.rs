@@ -52,6 +52,9 @@ pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<
         true => try_later(503, &error.to_string(), 5),
         false => refusal(400, &error.to_string()),
     })?;
+    if context.denies_matchers(&request.matchers) {
+        return Err(ResponseHead::new(204));
+    }
     if context.stopping() {
         return Err(try_later(503, "the hub is stopping", 1));
     }

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod admin;
 mod commands;
 mod cors;
 mod curl;

@@ -74,6 +74,9 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Where administrators come in.
     pub admin: Admin,
+    /// Where spans of requests are sent to.
+    #[cfg(feature = "otel")]
+    pub otlp_endpoint: Option<url::Url>,
     /// Event loops.
     pub shards: usize,
     /// Connections held at once, over all shards; none is as many as the machine allows.
@@ -271,6 +274,8 @@ impl Reader<'_> {
                 "a silent client would be kept for ever",
             ),
             admin: self.admin(listen),
+            #[cfg(feature = "otel")]
+            otlp_endpoint: self.one("otlp-endpoint", super::admin::parse_otlp_endpoint),
             shards: self.shards(),
             max_connections: self.max_connections(),
             io: self.one("io", parse_io).unwrap_or(IoChoice::Auto),

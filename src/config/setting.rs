@@ -77,6 +77,9 @@ impl Setting {
     }
 }
 
+/// Settings that only some builds have: not part of docs/configuration.md.
+pub const OF_FEATURES: &[&str] = &["otlp-endpoint"];
+
 /// The row with this name.
 ///
 /// # Panics
@@ -378,6 +381,16 @@ pub const SETTINGS: &[Setting] = &[
         Without("none"),
         "An address where health and metrics alone are answered, read-only and without a token: for probes and for \
          Prometheus.",
+    ),
+    #[cfg(feature = "otel")]
+    row(
+        ADMIN,
+        "otlp-endpoint",
+        "URL",
+        One,
+        Without("none"),
+        "The OpenTelemetry collector that spans of requests are sent to, e.g. `http://127.0.0.1:4318`; `/v1/traces` is \
+         added (docs/tracing.md).",
     ),
     row(MACHINE, "shards", "N", One, Without("one per core"), "How many event loops share the connections."),
     row(

@@ -4,6 +4,7 @@
 //! `protocol` and `hub` have no sockets, no clock, no threads and no randomness of their own: time, randomness and
 //! the results of I/O are arguments. ARCHITECTURE.md is the map.
 
+pub mod admin;
 pub mod config;
 pub mod history;
 pub mod http;

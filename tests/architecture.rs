@@ -13,6 +13,7 @@ const RULES: &[(&str, &[&str])] = &[
             "crate::server",
             "crate::history",
             "crate::config",
+            "crate::admin",
             "std::net",
             "std::thread",
             "std::io",
@@ -57,6 +58,22 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("history", &["crate::http", "crate::server", "crate::config", "std::net", "monoio", "libc"]),
+    (
+        "admin",
+        &[
+            "crate::server",
+            "std::net::Tcp",
+            "std::thread",
+            "std::fs",
+            "std::io",
+            "Instant",
+            "SystemTime",
+            "monoio",
+            "tokio",
+            "hyper",
+            "libc",
+        ],
+    ),
     ("config", &["crate::server", "crate::hub", "crate::history", "monoio"]),
 ];
 

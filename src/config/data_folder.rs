@@ -122,6 +122,36 @@ impl DataFolder {
         self.existing_key(name)?.ok_or_else(|| io_error(&path, &io::ErrorKind::NotFound.into()))
     }
 
+    /// The text of this name if it is there.
+    ///
+    /// # Errors
+    /// When it can't be read, is longer than `bytes_max`, or isn't UTF-8.
+    pub fn read_text(&self, name: &str, bytes_max: usize) -> Result<Option<String>, DataFolderError> {
+        let path = self.path.join(name);
+        let file = match File::open(&path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|why| io_error(&path, &why))?,
+        };
+        let mut text = String::new();
+        file.take(bytes_max as u64 + 1).read_to_string(&mut text).map_err(|why| io_error(&path, &why))?;
+        if text.len() > bytes_max {
+            return Err(io_error(&path, &io::ErrorKind::FileTooLarge.into()));
+        }
+        Ok(Some(text))
+    }
+
+    /// Puts a text in the place of the one of this name, whole or not at all, and durably.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<(), DataFolderError> {
+        let path = self.path.join(name);
+        let draft = path.with_extension(format!("draft-{}", std::process::id()));
+        let written = write_draft(&draft, text).and_then(|()| fs::rename(&draft, &path));
+        written.map_err(|why| io_error(&path, &why))?;
+        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(|why| io_error(&self.path, &why))
+    }
+
     /// Writes a new key whole or not at all: a crash must not leave half a key under its name.
     fn write_key(&self, path: &Path) -> Result<(), DataFolderError> {
         let draft = path.with_extension(format!("draft-{}", std::process::id()));
@@ -229,6 +259,20 @@ mod tests {
         assert_eq!(DataFolder::open(&path).unwrap().key("id.key").unwrap(), key, "the same key next time");
         assert_ne!(folder.key("other.key").unwrap(), key);
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_text_is_replaced_whole_and_bounded_when_read() {
+        let path = scratch("text");
+        let folder = DataFolder::open(&path).unwrap();
+        assert_eq!(folder.read_text("denied.json", 10), Ok(None));
+        folder.write_text("denied.json", "a longer one").unwrap();
+        folder.write_text("denied.json", "short").unwrap();
+        assert_eq!(folder.read_text("denied.json", 5), Ok(Some("short".to_owned())));
+        assert!(folder.read_text("denied.json", 4).is_err());
+        assert_eq!(mode(&path.join("denied.json")), 0o600);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "the draft is gone");
+        fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! docs/configuration.md, written from the table of settings.
 
 use super::renew::LIVE;
-use super::setting::{Fallback, GROUPS, Kind, SETTINGS, Setting};
+use super::setting::{Fallback, GROUPS, Kind, OF_FEATURES, SETTINGS, Setting};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -91,7 +91,7 @@ pub fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     for group in GROUPS {
         page.push_str(&format!("\n## {group}\n\n| setting | default | meaning |\n|---|---|---|\n"));
-        page.extend(SETTINGS.iter().filter(|setting| setting.group == *group).map(row));
+        page.extend(settings().filter(|setting| setting.group == *group).map(row));
     }
     page.push_str(ISSUERS);
     page.push_str(RELOAD);
@@ -100,6 +100,11 @@ pub fn page() -> String {
     page.push_str(".\n");
     page.push_str(RELOAD_REST);
     page
+}
+
+/// Those of every build.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| !OF_FEATURES.contains(&setting.name))
 }
 
 fn row(setting: &Setting) -> String {
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn every_setting_stands_under_all_its_names() {
         let page = page();
-        for setting in SETTINGS {
+        for setting in settings() {
             assert!(page.contains(&setting.flag()), "{}", setting.name);
             assert!(page.contains(&setting.env()), "{}", setting.name);
         }

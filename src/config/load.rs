@@ -1,5 +1,6 @@
 //! From words to types: `Config`, and the refusal of what is unknown, unreadable or unsafe.
 
+use super::admin::{Admin, AdminListen, parse_admin, parse_token};
 use super::amount::{self, AmountError};
 use super::discovery;
 use super::environment;
@@ -92,6 +93,11 @@ pub struct Config {
     pub head_timeout: Duration,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
+    /// Where administrators come in.
+    pub admin: Admin,
+    /// Where spans of requests are sent to.
+    #[cfg(feature = "otel")]
+    pub otlp_endpoint: Option<url::Url>,
     /// Event loops.
     pub shards: usize,
     /// Connections held at once, over all shards; none is as many as the machine allows.
@@ -313,6 +319,9 @@ impl Reader<'_> {
                 amount::parse_duration,
                 "a silent client would be kept for ever",
             ),
+            admin: self.admin(listen),
+            #[cfg(feature = "otel")]
+            otlp_endpoint: self.one("otlp-endpoint", super::admin::parse_otlp_endpoint),
             shards: self.shards(),
             max_connections: self.max_connections(),
             io: self.one("io", parse_io).unwrap_or(IoChoice::Auto),
@@ -494,6 +503,35 @@ impl Reader<'_> {
             max_bytes: self.more_than_zero("history-max-bytes", amount::parse_size, UNCLEAR),
             max_age: self.off_at_zero("history-max-age"),
         }
+    }
+
+    fn admin(&mut self, listen: SocketAddr) -> Admin {
+        let by_default = !self.resolved.is_set("admin");
+        let data = self.resolved.word("data").map(PathBuf::from);
+        let said = self.one("admin", parse_admin);
+        let admin = said.unwrap_or_else(|| Admin::default_listen(data.as_deref()));
+        let word = self.resolved.word("admin-token").map(str::to_owned);
+        let token = word.as_deref().map(parse_token).transpose().unwrap_or_else(|why| {
+            self.refuse("admin-token", "(secret)", &why);
+            None
+        });
+        if matches!(admin, AdminListen::Tcp(_)) && word.is_none() {
+            self.refuse_said(
+                "admin",
+                &"everybody who reaches it could use: add `--admin-token` with 32 bytes or more, or use unix:PATH",
+            );
+        }
+        let health = self.one("health-listen", parse_listen);
+        let taken = |address: SocketAddr| address.port() != 0 && address == listen;
+        if matches!(admin, AdminListen::Tcp(address) if taken(address)) {
+            self.refuse_said("admin", &"is where the hub itself listens: use another port");
+        }
+        if let Some(address) = health
+            && (taken(address) || address.port() != 0 && admin == AdminListen::Tcp(address))
+        {
+            self.refuse_said("health-listen", &"is in use for something else: use another port");
+        }
+        Admin { listen: admin, by_default, token, health }
     }
 
     fn shards(&mut self) -> usize {

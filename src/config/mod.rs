@@ -11,6 +11,7 @@ pub mod docs;
 pub mod print;
 pub mod setting;
 
+mod admin;
 mod amount;
 mod discovery;
 mod environment;
@@ -24,6 +25,7 @@ mod refusal;
 mod renew;
 mod value;
 
+pub use admin::{ADMIN_SOCKET, Admin, AdminListen};
 pub use amount::{AmountError, format_duration, parse_count, parse_duration, parse_size};
 pub use issuer::Secret;
 pub use key_set::{KeySetSource, KeySetUrl, is_link_local};

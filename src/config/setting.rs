@@ -77,6 +77,9 @@ impl Setting {
     }
 }
 
+/// Settings that only some builds have: not part of docs/configuration.md.
+pub const OF_FEATURES: &[&str] = &["otlp-endpoint"];
+
 /// The row with this name.
 ///
 /// # Panics
@@ -94,10 +97,11 @@ const BROWSERS: &str = "Browsers";
 const HISTORY: &str = "History";
 const STREAMS: &str = "Streams";
 const LIMITS: &str = "Limits of a request";
+const ADMIN: &str = "Administration";
 const MACHINE: &str = "The machine";
 
 /// The headings, in the order they are shown.
-pub const GROUPS: &[&str] = &[LISTENING, ACCESS, BROWSERS, HISTORY, STREAMS, LIMITS, MACHINE];
+pub const GROUPS: &[&str] = &[LISTENING, ACCESS, BROWSERS, HISTORY, STREAMS, LIMITS, ADMIN, MACHINE];
 
 /// A row that is neither secret nor different in development mode; the others are written by update from it.
 const fn row(
@@ -420,6 +424,46 @@ pub const SETTINGS: &[Setting] = &[
         One,
         Value("30s"),
         "How long a client may take to send the body of a request.",
+    ),
+    row(
+        ADMIN,
+        "admin",
+        "unix:PATH|ADDR:PORT|off",
+        One,
+        Without("`admin.sock` in the data folder, if there is one; else off"),
+        "Where the hub answers its administrators: health, metrics, what is going on, kicks (docs/admin.md). A Unix \
+         socket is open to the hub's user and root alone; an address needs `--admin-token`.",
+    ),
+    Setting {
+        secret: true,
+        ..row(
+            ADMIN,
+            "admin-token",
+            "TOKEN",
+            One,
+            Without("none"),
+            "What administrators present as `Authorization: Bearer TOKEN` wherever they don't come over the Unix socket, \
+             32 bytes or more. Other users of the machine can see flags: prefer the environment or the file.",
+        )
+    },
+    row(
+        ADMIN,
+        "health-listen",
+        "ADDR:PORT",
+        One,
+        Without("none"),
+        "An address where health and metrics alone are answered, read-only and without a token: for probes and for \
+         Prometheus.",
+    ),
+    #[cfg(feature = "otel")]
+    row(
+        ADMIN,
+        "otlp-endpoint",
+        "URL",
+        One,
+        Without("none"),
+        "The OpenTelemetry collector that spans of requests are sent to, e.g. `http://127.0.0.1:4318`; `/v1/traces` is \
+         added (docs/tracing.md).",
     ),
     row(MACHINE, "shards", "N", One, Without("one per core"), "How many event loops share the connections."),
     row(

@@ -61,6 +61,8 @@ pub struct Write {
 pub struct Batch {
     /// One for each subscriber visited.
     pub writes: Vec<Write>,
+    /// When they were carried out, microseconds of monotonic time; the sender fills it in.
+    pub sent_us: u64,
     pub(super) parts: Vec<Part>,
 }
 

@@ -16,6 +16,7 @@ pub struct Draft {
     announcement: bool,
     given_id: Option<Box<str>>,
     frame: FrameDraft,
+    received_us: u64,
 }
 
 impl Draft {
@@ -28,12 +29,19 @@ impl Draft {
             given_id: update.id.map(String::into_boxed_str),
             topics: update.topics.into_boxed_slice(),
             frame,
+            received_us: 0,
         }
     }
 
     /// Encodes the hub's own word about a subscription, which has its own share of history.
     pub fn announcement(update: Update) -> Draft {
         Draft { announcement: true, ..Draft::new(update) }
+    }
+
+    /// Notes when it was taken, microseconds of the server's monotonic time: what latencies are counted from.
+    pub fn received(mut self, mono_us: u64) -> Draft {
+        self.received_us = mono_us;
+        self
     }
 
     /// Bytes this draft holds in memory, as bounded by the queue to the sequencer.
@@ -46,6 +54,7 @@ impl Draft {
         Event {
             offset,
             published_ms,
+            received_us: self.received_us,
             private: self.private,
             announcement: self.announcement,
             id_given,
@@ -62,6 +71,8 @@ pub struct Event {
     pub offset: u64,
     /// When it was appended, milliseconds of Unix time. Retention by age goes by it.
     pub published_ms: u64,
+    /// When it was taken, microseconds of monotonic time of the run that took it; 0: not known.
+    pub received_us: u64,
     /// Readable only with a `subscribe` grant on one of the topics.
     pub private: bool,
     /// The hub's own word about a subscription, not a publisher's.

@@ -7,7 +7,10 @@
 mod batch;
 mod budget;
 mod defect;
+mod denials;
 mod event;
+mod flight;
+mod histogram;
 mod history;
 mod judge;
 mod log;
@@ -23,11 +26,17 @@ mod tail;
 
 pub(crate) use batch::VISIT_PARTS_MAX;
 pub use batch::{Batch, Outcome, Part, Write};
+pub use denials::{
+    DENIED_BYTES_MAX, DENIED_ENTRIES_MAX, DENIED_MAX, DENIED_TEXT_BYTES_MAX, DENIED_TOPICS_MAX, DenialError, Denials,
+    Denied,
+};
 pub use event::{Draft, Event};
+pub use flight::Latencies;
+pub use histogram::{COUNT_BOUNDS, Histogram, Sizes, TIME_BOUNDS_US, Times};
 pub use history::{Filter, Found, HistoryChunk, HistoryError, Range, Reader, may_read_announcements, read};
 pub use log::{Located, Locator, Log};
 pub use shard::{
-    Announcement, Counters, Input, Now, Output, Registration, Revocation, Shard, ShardLimits, Start, Subscriptions,
-    TICK_MS,
+    Announcement, Counters, Findings, Input, Now, Output, Population, Registration, Revocation, SHOWN_MATCHERS_MAX,
+    SURVEY_ROWS_MAX, Shard, ShardLimits, Start, StreamView, Subscriptions, Survey, TICK_MS,
 };
 pub use subscriber::{CloseReason, Sink, SlotId, SocketId, Subscriber};

@@ -226,6 +226,21 @@ impl Selectors {
         judge::any_matches(matchers, event, &self.hub, budget)
     }
 
+    /// The matchers of a subscriber.
+    pub(crate) fn matchers_of<'a>(&'a self, places: &'a [Place]) -> impl Iterator<Item = &'a Matcher> {
+        places.iter().filter_map(|place| self.slots[place.selector as usize].matcher.as_ref())
+    }
+
+    /// Numbers of selectors that exist, free ones included.
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What a selector is, unless its number is free.
+    pub(crate) fn matcher(&self, selector: u32) -> Option<&Matcher> {
+        self.slots.get(selector as usize)?.matcher.as_ref()
+    }
+
     /// The matchers of a subscriber, as history readers need them.
     pub(crate) fn matchers(&self, places: &[Place]) -> Vec<Matcher> {
         places.iter().filter_map(|place| self.slots[place.selector as usize].matcher.clone()).collect()

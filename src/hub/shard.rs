@@ -11,13 +11,18 @@ mod interface;
 mod lifecycle;
 mod outcome;
 mod part;
+mod population;
 mod presence;
 mod revoke;
+mod survey;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::batch::{Batch, Part, Write};
+use super::denials::Denials;
 use super::event::Event;
+use super::flight::{Flight, Latencies};
 use super::schedule::Schedule;
 use super::selector::{Resolution, Selectors};
 use super::slab::Slab;
@@ -30,12 +35,15 @@ use fan_out::SLICE_NS;
 pub(super) use fan_out::{JUDGE_NS, PENDING_MAX, SEND_NS};
 pub use interface::{Counters, Input, Now, Output, Registration, ShardLimits, Start, TICK_MS};
 use part::part_bytes;
+pub use population::Population;
 use presence::Presence;
 #[cfg(test)]
 pub(super) use presence::STALE_MAX;
 pub use presence::{Announcement, Subscriptions};
 pub use revoke::Revocation;
-use revoke::Revocations;
+use revoke::Sweep;
+use survey::Round;
+pub use survey::{Findings, SHOWN_MATCHERS_MAX, SURVEY_ROWS_MAX, StreamView, Survey};
 
 /// Who has taken nothing for so long is not waited for when the hub stops, tenths of seconds.
 const LATELY_DS: u32 = 10;
@@ -57,7 +65,8 @@ pub struct Shard {
     endings: VecDeque<SlotId>,
     /// Streams whose token ends sooner than a sweep can promise to notice: (Unix ms, who).
     soon: Vec<(u64, SlotId)>,
-    revocations: Revocations,
+    /// The newest [`Revocation::KeysGone`].
+    keys_gone: Option<Arc<Revocation>>,
     outputs: VecDeque<Output>,
     presence: Presence,
     /// Storage of the batch between slices; `None` while one is being carried out.
@@ -73,6 +82,16 @@ pub struct Shard {
     turn: u32,
     stopping: bool,
     counters: Counters,
+    population: Population,
+    /// Readers met in this sweep of the slab whose sockets are full, and in the last one.
+    slow_met: u32,
+    slow: u32,
+    flight: Flight,
+    /// Who is kept out.
+    denials: Arc<Denials>,
+    /// Revocations and surveys under way.
+    sweeps: VecDeque<Sweep>,
+    rounds: VecDeque<Round>,
 }
 
 impl Shard {
@@ -89,7 +108,7 @@ impl Shard {
             heartbeats: VecDeque::new(),
             endings: VecDeque::new(),
             soon: Vec::new(),
-            revocations: Revocations::default(),
+            keys_gone: None,
             outputs: VecDeque::new(),
             presence: Presence::default(),
             batch: Some(Batch::default()),
@@ -102,6 +121,13 @@ impl Shard {
             turn: 0,
             stopping: false,
             counters: Counters::default(),
+            population: Population::default(),
+            slow_met: 0,
+            slow: 0,
+            flight: Flight::default(),
+            denials: Arc::default(),
+            sweeps: VecDeque::new(),
+            rounds: VecDeque::new(),
         }
     }
 
@@ -135,9 +161,10 @@ impl Shard {
             Input::History(id, answer) => self.history(id, answer, now),
             Input::Sent(batch) => self.sent(batch, now),
             Input::Tick => self.tick(now),
-            Input::Turn => self.carry_on_revoking(now),
-            Input::Revoke(revocation) => self.revoke(revocation, now),
             Input::Limits(limits) => self.set_limits(limits),
+            Input::Revoke(revocation) => self.begin_revocation(revocation),
+            Input::Deny(denials) => self.denials = denials,
+            Input::Survey(survey) => self.begin_survey(survey),
             Input::Stop => {
                 self.stopping = true;
                 self.end_all(CloseReason::Stopping, now);
@@ -162,8 +189,15 @@ impl Shard {
             || !self.catch_up.is_empty()
             || !self.heartbeats.is_empty()
             || !self.endings.is_empty()
-            || self.revocations.under_way()
             || self.schedule.oldest().is_some()
+            || !self.sweeps.is_empty()
+            || !self.rounds.is_empty()
+    }
+
+    /// A bounded piece of what takes longer than a turn and isn't fan-out: revocations, surveys. To be called once a turn.
+    pub fn errand(&mut self, now: Now) {
+        self.sweep_revoked(now);
+        self.look_around(now);
     }
 
     /// Bytes of the log that fan-out still owes somebody whose socket isn't full.
@@ -214,6 +248,26 @@ impl Shard {
     /// What has been counted since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Who is there, by state.
+    pub fn population(&self) -> Population {
+        self.population
+    }
+
+    /// Readers whose sockets were full when they were last looked at, a second ago at most.
+    pub fn slow_readers(&self) -> u32 {
+        self.slow
+    }
+
+    /// How long fan-out took.
+    pub fn latencies(&self) -> &Latencies {
+        &self.flight.latencies
+    }
+
+    /// Who is kept out.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
     }
 
     /// The bytes of a part of a write, where they lie.

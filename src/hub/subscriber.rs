@@ -57,11 +57,13 @@ pub enum CloseReason {
     Stopping,
     /// What let it in doesn't hold any more: its token's key was withdrawn.
     Revoked,
+    /// An administrator ended it.
+    Kicked,
 }
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [CloseReason; 8] = [
+    pub const ALL: [CloseReason; 9] = [
         CloseReason::Gone,
         CloseReason::Expired,
         CloseReason::Lifetime,
@@ -70,6 +72,7 @@ impl CloseReason {
         CloseReason::Trimmed,
         CloseReason::Stopping,
         CloseReason::Revoked,
+        CloseReason::Kicked,
     ];
 
     /// The word logs and metrics use.
@@ -83,6 +86,7 @@ impl CloseReason {
             CloseReason::Trimmed => "trimmed",
             CloseReason::Stopping => "stopping",
             CloseReason::Revoked => "revoked",
+            CloseReason::Kicked => "kicked",
         }
     }
 }

@@ -75,7 +75,7 @@ impl Letters {
     pub(crate) fn send_again(&self) {
         let mut unsent = self.unsent.borrow_mut();
         while let Some((shard, message)) = unsent.pop_front() {
-            if let Err(TrySendError::Full(message)) = self.neighbours[shard].offer(message) {
+            if let Err(TrySendError::Full(message)) = self.neighbours[shard].try_send(message) {
                 unsent.push_front((shard, message));
                 break;
             }

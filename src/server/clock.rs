@@ -19,6 +19,11 @@ impl Clock {
     pub(crate) fn now(&self) -> Now {
         Now { mono_ms: self.start.elapsed().as_millis() as u64, wall_ms: wall_ms() }
     }
+
+    /// Microseconds since the hub started; never 0, which stands for a time nobody looked at.
+    pub(crate) fn mono_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64 + 1
+    }
 }
 
 /// Milliseconds of Unix time.

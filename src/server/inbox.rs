@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::hub::{Event, Found, HistoryChunk, HistoryError, SlotId};
+use crate::server::admin::Order;
 use crate::server::census::{Answer, Question};
 use crate::server::compile::Compiled;
 use crate::server::key_sets::LiveKeys;
@@ -31,6 +32,8 @@ pub(crate) enum Message {
     History(SlotId, Result<HistoryChunk, HistoryError>),
     /// A subscription whose patterns were compiled elsewhere.
     Compiled(Ticket, Compiled),
+    /// What an administrator wants.
+    Admin(Order),
     /// Another shard asks who is subscribed to what.
     Asked { shard: usize, ticket: Ticket, question: Box<Question> },
     /// A shard's answer to that.
@@ -87,8 +90,8 @@ impl Inbox {
         Ok((Inbox { queue, bell: bell.clone() }, receiver, bell))
     }
 
-    /// Sends if there is room: for shards, which wait for nobody.
-    pub(crate) fn offer(&self, message: Message) -> Result<(), TrySendError<Message>> {
+    /// Sends if there is room, and gives the message back if there is none: for shards, which wait for nobody.
+    pub(crate) fn try_send(&self, message: Message) -> Result<(), TrySendError<Message>> {
         let sent = self.queue.try_send(message);
         self.bell.ring();
         sent
@@ -101,5 +104,10 @@ impl Inbox {
             let _ = self.queue.send(full.into_inner());
         }
         self.bell.ring();
+    }
+
+    /// Sends unless there is no room, without waiting; false: the shard is stuck.
+    pub(crate) fn offer(&self, message: Message) -> bool {
+        self.try_send(message).is_ok()
     }
 }

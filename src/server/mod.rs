@@ -3,6 +3,7 @@
 //! [`run`] starts a sequencer, the history readers and a shard per core, and waits for a signal. Nothing here decides
 //! who gets which event (that is `hub`) or what a request means (`protocol`, `http`): it moves bytes and time.
 
+mod admin;
 mod backbone;
 mod census;
 mod clock;
@@ -14,6 +15,7 @@ mod inbox;
 mod key_sets;
 mod listen;
 mod memory;
+mod observed;
 mod peers;
 mod presence;
 mod ration;
@@ -28,8 +30,10 @@ mod shard;
 mod shared;
 mod start;
 mod sys;
+mod tracer;
 mod turns;
 mod turnstile;
 
+pub use admin::DenyListFileError;
 pub use key_sets::rules_with_key_sets;
 pub use start::{StartError, block_signals, run};

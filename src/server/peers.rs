@@ -26,6 +26,11 @@ impl Peers {
         number
     }
 
+    /// The address behind a number.
+    pub(crate) fn address(&self, number: u32) -> Option<IpAddr> {
+        self.entries.get(number as usize)?.0
+    }
+
     /// One stream of that address less.
     pub(crate) fn release(&mut self, number: u32) {
         let entry = &mut self.entries[number as usize];
@@ -50,6 +55,7 @@ mod tests {
         let number = peers.intern(a);
         assert_eq!(peers.intern(a), number);
         assert_ne!(peers.intern(b), number);
+        assert_eq!((peers.address(number), peers.address(99)), (Some(a), None));
         peers.release(number);
         assert_eq!(peers.intern(a), number, "it still had a stream");
         peers.release(number);

@@ -4,14 +4,15 @@
 //! to every shard, and only then acknowledged (invariants *acked* and *visible*).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::admin::Sequencing;
 use crate::history::MemoryHistory;
-use crate::hub::{Draft, Event, Log};
-use crate::server::clock;
+use crate::hub::{Draft, Event, Log, Sizes};
+use crate::server::clock::{self, Clock};
 use crate::server::inbox::{Inbox, Message, Ticket};
 
 /// Publishes that may wait for the sequencer.
@@ -73,6 +74,11 @@ impl SequencerHandle {
         let _ = self.queue.send(Order::Announce(drafts, done));
     }
 
+    /// Bytes of publishes that wait.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
     /// Drops what has aged, now and then.
     pub(crate) fn trim(&self) {
         let _ = self.queue.try_send(Order::Trim);
@@ -92,12 +98,26 @@ pub(crate) struct SequencerCounters {
     events: AtomicU64,
     /// Commits they went in.
     commits: AtomicU64,
+    /// Events per commit.
+    batches: Mutex<Sizes>,
+    /// When it was last done with something, milliseconds of monotonic time. Shards send something every second.
+    at_ms: AtomicU64,
 }
 
 impl SequencerCounters {
     /// Events and commits so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.events.load(Ordering::Relaxed), self.commits.load(Ordering::Relaxed))
+    }
+
+    /// For those who look at the hub.
+    pub(crate) fn sequencing(&self, queued_bytes: usize) -> Sequencing {
+        Sequencing {
+            at_ms: self.at_ms.load(Ordering::Relaxed),
+            events: self.totals().0,
+            batches: *self.batches.lock().expect("nobody panics with this lock"),
+            queued_bytes: queued_bytes as u64,
+        }
     }
 }
 
@@ -123,7 +143,7 @@ impl Sequencer {
     }
 
     /// Works until told to stop.
-    pub(crate) fn run(mut self, shards: &[Inbox]) {
+    pub(crate) fn run(mut self, shards: &[Inbox], clock: &Clock) {
         let mut appends = Vec::with_capacity(COMMIT_EVENTS_MAX);
         let mut announced = Vec::new();
         let mut stopping = false;
@@ -152,6 +172,7 @@ impl Sequencer {
             for done in announced.drain(..) {
                 let _ = done.send(());
             }
+            self.counters.at_ms.store(clock.now().mono_ms, Ordering::Relaxed);
         }
     }
 
@@ -171,6 +192,7 @@ impl Sequencer {
         self.history.write().expect("no holder of the history lock panics").append(&events, now_ms);
         self.counters.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        self.counters.batches.lock().expect("nobody panics with this lock").record(events.len() as u64);
         let events: Arc<[Arc<Event>]> = events.into();
         // Every shard has the events before any publisher is answered: whoever subscribes after the answer, on whichever
         // shard, starts after them.

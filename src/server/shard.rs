@@ -4,6 +4,9 @@
 //! awaits. A turn takes in what is there, then writes one bounded slice and goes back to the loop, where the tasks of
 //! requests have theirs.
 
+mod observe;
+mod orders;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -19,9 +22,11 @@ use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
 use monoio::net::UnixStream;
 use socket2::SockRef;
 
-use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS};
+use crate::admin::Tally;
+use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS, Times};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::VerdictCache;
+use crate::server::admin::{AdminBridge, Asked};
 use crate::server::census::{self, Letters};
 use crate::server::clock::Clock;
 use crate::server::compile::{Compiled, Job};
@@ -40,6 +45,7 @@ use crate::server::sequencer::SequencerHandle;
 use crate::server::settings::Settings;
 use crate::server::shared::Shared;
 use crate::server::sys::{self, Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
+use crate::server::tracer::Tracer;
 use crate::server::turns::Turns;
 use crate::server::turnstile::Turnstile;
 
@@ -92,6 +98,8 @@ pub(crate) struct ShardParts {
     pub(crate) connections_max: usize,
     pub(crate) guest_limits: GuestLimits,
     pub(crate) random: u64,
+    pub(crate) admin: tokio::sync::mpsc::Sender<Asked>,
+    pub(crate) tracer: Tracer,
 }
 
 /// A shard at work: what its loop and the tasks of its requests share.
@@ -154,6 +162,16 @@ pub(crate) struct Context {
     messages: Receiver<Message>,
     bell: Arc<Bell>,
     ticker: Ticker,
+    /// When the ticker was started, and how late its ticks were.
+    ticker_started_us: u64,
+    loop_lag: RefCell<Times>,
+    /// What requests have come to.
+    pub(crate) tally: RefCell<Tally>,
+    /// The way to those who answer administrators.
+    pub(crate) admin: AdminBridge,
+    orders: RefCell<orders::Orders>,
+    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "nobody traces"))]
+    pub(crate) tracer: Tracer,
 }
 
 impl Context {
@@ -347,11 +365,12 @@ impl Context {
             }
         }
         self.take_in_messages(MESSAGES_MAX, now);
-        self.shard.borrow_mut().handle(Input::Turn, now);
+        self.shard.borrow_mut().errand(now);
         self.carry_out();
         let mut shard = self.shard.borrow_mut();
         if let Some(mut batch) = shard.slice() {
             self.sender.borrow_mut().send(&shard, &mut batch);
+            batch.sent_us = self.clock.mono_us();
             shard.handle(Input::Sent(batch), now);
         }
         let announces = shard.has_announcements() || self.unannounced.borrow().is_some();
@@ -401,6 +420,7 @@ impl Context {
             Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
             Message::Keys(keys) => self.take_keys(keys, now),
             Message::Settings { settings, connections_max } => self.take_settings(settings, connections_max, now),
+            Message::Admin(order) => self.take_order(order, now),
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
                     let _ = self.epoll.borrow().remove(listener.as_raw_fd());
@@ -442,6 +462,8 @@ impl Context {
                 Output::Read { id, after, from_earliest, filter } => {
                     self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
                 }
+                Output::Revoked(revocation, closed) => self.orders.borrow_mut().revoked(&revocation, closed),
+                Output::Surveyed(survey, findings) => self.surveyed(&survey, findings),
                 Output::Shutdown(sink) => shutdowns.push(sink),
                 Output::Close { sink, address } => closes.push((sink, address)),
             }
@@ -559,6 +581,7 @@ impl Context {
         }
         let before = self.ticks.get();
         self.ticks.set(before + fired);
+        self.observe(before, now);
         for _ in 0..fired.min(TICKS_MAX) {
             self.shard.borrow_mut().handle(Input::Tick, now);
         }
@@ -632,7 +655,7 @@ fn spare_descriptor() -> Option<OwnedFd> {
 pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, driver, .. } = parts;
     let epoll = Epoll::new(READY_MAX)?;
-    let ticker = Ticker::new(TICK_MS)?;
+    let (ticker, ticker_started_us) = (Ticker::new(TICK_MS)?, clock.mono_us());
     epoll.add(bell.fd().as_raw_fd(), Watch::Level, BELL)?;
     epoll.add(ticker.as_raw_fd(), Watch::Level, TICK)?;
     epoll.add(listener.as_raw_fd(), Watch::Level, LISTENER)?;
@@ -685,6 +708,12 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         messages,
         bell,
         ticker,
+        ticker_started_us,
+        loop_lag: RefCell::default(),
+        tally: RefCell::default(),
+        admin: AdminBridge::new(index, parts.admin),
+        orders: RefCell::default(),
+        tracer: parts.tracer,
     });
     let mut ready = Vec::with_capacity(READY_MAX);
     let mut turns = Turns::new(index);

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crate::server::observed::Observed;
+
 /// How long before the streams' end at a stop the last update is taken: what is acknowledged must still reach them.
 const LAST_COMMIT_MS: u64 = 100;
 
@@ -22,6 +24,8 @@ pub(crate) struct Shared {
     streams_end_ms: AtomicU64,
     /// For each shard whether its dispatch lags by more than half its tail: publishers wait.
     overloaded: Box<[AtomicBool]>,
+    /// What the shards have counted.
+    pub(crate) observed: Observed,
 }
 
 impl Shared {
@@ -35,6 +39,7 @@ impl Shared {
             ended: AtomicBool::new(false),
             streams_end_ms: AtomicU64::new(u64::MAX),
             overloaded,
+            observed: Observed::new(shards),
         }
     }
 

@@ -10,10 +10,11 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::data_folder::random_key;
-use crate::config::{Config, IoChoice};
+use crate::config::{AdminListen, Config, IoChoice};
 use crate::history::MemoryHistory;
 use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
+use crate::server::admin::{self, Admin, Caller, DenyList, DenyListFileError, Door, Order, TokenGuard};
 use crate::server::backbone::Backbone;
 use crate::server::clock::{self, Clock};
 use crate::server::compile;
@@ -29,6 +30,7 @@ use crate::server::sequencer::Sequencer;
 use crate::server::settings::Settings;
 use crate::server::shard::{self, Driver, ShardParts};
 use crate::server::shared::Shared;
+use crate::server::tracer::Tracer;
 use crate::server::{listen, sys};
 
 /// Entries of a shard's own event loop ring.
@@ -70,6 +72,19 @@ pub enum StartError {
     /// io_uring was asked for by name and isn't to be had.
     #[error("io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll")]
     Uring(io::Error),
+    /// Administrators can't be heard where they should be.
+    #[error("can't listen on {place} for administrators: {error}; choose another place with {flag}")]
+    Admin {
+        /// The socket or address.
+        place: String,
+        /// The setting that names it.
+        flag: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// See [`DenyListFileError`].
+    #[error(transparent)]
+    DenyList(#[from] DenyListFileError),
     /// Something every system has is missing.
     #[error("{what}: {error}")]
     System {
@@ -109,6 +124,8 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     if let Some(bytes) = memory_bytes() {
         settings.shard.selectors_bytes_max = (bytes / SELECTORS_SHARE) as usize / settings.shards;
     }
+    let deny_list = DenyList::open(config.data.as_deref(), clock::wall_ms())?;
+    let doors = admin_doors(&config)?;
     sys::grow_descriptor_table(&listeners[0], descriptors);
     let driver = choose_driver(config.io, descriptors)?;
     let capacity = Capacity { driver, descriptors };
@@ -127,10 +144,14 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let clock = Clock::start();
     let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
     let cores = sys::cores();
+    let (admin_queue, admin_asked) = admin::channel();
+    let tracer = start_tracer(&config, &backbone);
 
     let (mut inboxes, mut receivers) = (Vec::new(), Vec::new());
     for _ in &listeners {
         let (inbox, messages, bell) = Inbox::new().map_err(system("can't make a wake-up descriptor"))?;
+        // Before anybody can come in.
+        inbox.send(Message::Admin(Order::Deny(deny_list.current())));
         inboxes.push(inbox);
         receivers.push((messages, bell));
     }
@@ -160,6 +181,8 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             connections_max,
             guest_limits: guest_limits(descriptors, settings.shards),
             random: random[index],
+            admin: admin_queue.clone(),
+            tracer: tracer.clone(),
         };
         let core = cores[index % cores.len()];
         let spawned = spawn(format!("shard {index}"), move || shard_thread(parts, core, descriptors));
@@ -169,7 +192,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let mut others = Vec::new();
     let mut spawn_other = |name: &str, body: Box<dyn FnOnce() + Send>| {
         others.push(spawn(name.into(), body).map_err(system("can't start a thread"))?);
-        Ok(())
+        Ok::<(), StartError>(())
     };
     {
         let (settings, shared, inboxes) = (settings.clone(), shared.clone(), inboxes.clone());
@@ -180,7 +203,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         spawn_other("history finder", Box::new(move || recall::find(&finds, &history, &shared, &inboxes)))?;
     }
     {
-        let (settings, shared, inboxes) = (settings.clone(), shared.clone(), inboxes.clone());
+        let (settings, shared, inboxes, history) = (settings.clone(), shared.clone(), inboxes.clone(), history.clone());
         let body = move || recall::read(&reads, &history, &settings.hub, &shared, &inboxes);
         spawn_other("history reader", Box::new(body))?;
     }
@@ -196,19 +219,35 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     }
     {
         let inboxes = inboxes.clone();
-        spawn_other("sequencer", Box::new(move || sequencer.run(&inboxes)))?;
+        spawn_other("sequencer", Box::new(move || sequencer.run(&inboxes, &clock)))?;
     }
-    tracing::info!(
-        shards = settings.shards,
-        io = match driver {
-            Driver::Uring => "io_uring",
-            Driver::Epoll => "epoll",
-        },
-        connections_max,
-        "started"
-    );
+    let io = match driver {
+        Driver::Uring => "io_uring",
+        Driver::Epoll => "epoll",
+    };
+    let reloader = Arc::new(Reloader::new(config.clone(), capacity, key_sets.clone(), inboxes.clone()));
+    let admin = Arc::new(Admin {
+        clock,
+        started_ms: clock::wall_ms(),
+        driver: io,
+        settings: settings.clone(),
+        shared: shared.clone(),
+        inboxes: inboxes.clone(),
+        sequencer: sequencer_handle.clone(),
+        sequencer_counters: sequencer_counters.clone(),
+        history,
+        deny_list,
+        token: config.admin.token.as_ref().map(TokenGuard::new),
+        key_sets: key_sets.clone(),
+        reloader: reloader.clone(),
+        errands: Admin::errands(),
+    });
+    for (door, caller) in doors {
+        backbone.spawn(admin::serve(door, admin.clone(), caller));
+    }
+    backbone.spawn(admin::answer_shards(admin_asked, admin, inboxes.clone()));
+    tracing::info!(shards = settings.shards, io, connections_max, "started");
     ready(&config, address);
-    let reloader = Arc::new(Reloader::new(config, capacity, key_sets, inboxes.clone()));
 
     wait_for_stop(&signals, &reloader);
     let stop_ms = reloader.stop_ms();
@@ -237,6 +276,52 @@ fn open_journal(folder: &Path) -> Option<Journal> {
         tracing::warn!(%error, "no journal of subscriptions is kept (another hub may use the data folder): after a crash some may seem to go on");
     };
     Journal::open(folder).inspect_err(refused).ok()
+}
+
+/// Sends spans of requests to the collector, if there is one.
+#[cfg(feature = "otel")]
+fn start_tracer(config: &Config, backbone: &Backbone) -> Tracer {
+    let Some(endpoint) = config.otlp_endpoint.clone() else {
+        return Tracer::default();
+    };
+    let (tracer, spans) = crate::server::tracer::channel();
+    backbone.spawn(crate::server::tracer::export(spans, endpoint));
+    tracer
+}
+
+#[cfg(not(feature = "otel"))]
+fn start_tracer(_: &Config, _: &Backbone) -> Tracer {
+    Tracer
+}
+
+/// Opens the doors for administrators and probes.
+fn admin_doors(config: &Config) -> Result<Vec<(Door, Caller)>, StartError> {
+    let mut doors = Vec::new();
+    let opened = match &config.admin.listen {
+        AdminListen::Off => None,
+        AdminListen::Unix(path) => Some((admin::bind_unix(path), format!("unix:{}", path.display()), Caller::Owner)),
+        AdminListen::Tcp(address) => Some((admin::bind_tcp(*address), address.to_string(), Caller::Bearer)),
+    };
+    if let Some((bound, place, caller)) = opened {
+        match bound {
+            Ok(door) => {
+                tracing::info!(place, "administrators are heard");
+                doors.push((door, caller));
+            }
+            // Nobody asked for it: the hub works without.
+            Err(error) if config.admin.by_default => {
+                tracing::warn!(place, %error, "no socket for administrators; choose another place with --admin");
+            }
+            Err(error) => return Err(StartError::Admin { place, flag: "--admin", error }),
+        }
+    }
+    if let Some(address) = config.admin.health {
+        let (place, flag) = (address.to_string(), "--health-listen");
+        let door = admin::bind_tcp(address).map_err(|error| StartError::Admin { place, flag, error })?;
+        tracing::info!(%address, "health and metrics are answered");
+        doors.push((door, Caller::Anybody));
+    }
+    Ok(doors)
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {

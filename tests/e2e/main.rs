@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod admin;
 mod commands;
 mod compat;
 mod cors;
@@ -33,3 +34,5 @@ mod start;
 mod subscribe;
 mod subscriptions;
 mod tokens;
+#[cfg(feature = "otel")]
+mod tracing;

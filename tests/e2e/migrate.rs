@@ -8,9 +8,6 @@ const PAGE: &str = include_str!("../../docs/migrate-from-mercure.md");
 const LOGIN_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
 const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
 
-/// Settings the page names that this hub has yet to get.
-const SETTINGS_TO_COME: [&str; 1] = ["--admin"];
-
 /// The one fenced block of this language.
 fn block(language: &str) -> &'static str {
     let fence = format!("```{language}\n");
@@ -134,7 +131,7 @@ fn the_migration_page_names_settings_that_exist() {
     let mut named = 0;
     for span in PAGE.split('`').skip(1).step_by(2).filter(|span| span.starts_with("--")) {
         let flag = span.split_whitespace().next().expect("a word");
-        assert!(known.contains(&flag) || SETTINGS_TO_COME.contains(&flag), "{flag}");
+        assert!(known.contains(&flag), "{flag}");
         named += 1;
     }
     assert!(named > 20, "only {named} were found");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Shard;
+use super::{Population, Shard};
 use crate::hub::subscriber::{State, Wait};
 
 /// Sizes of everything in a shard that could grow.
@@ -63,6 +63,7 @@ impl Shard {
             ended: self.presence.ended.len(),
             ..Census::default()
         };
+        let mut population = Population::default();
         let mut queued = HashSet::new();
         for id in self.catch_up.iter().filter(|id| self.slab.find(**id).is_some()) {
             assert!(queued.insert(*id), "bounded: {id:?} stands in the catch-up queue twice");
@@ -70,6 +71,7 @@ impl Shard {
         for slot in 0..census.slots as u32 {
             let subscriber = self.slab.at(slot);
             debug_assert!(!subscriber.in_batch, "no batch is out");
+            population.moves(State::Vacant, subscriber.state);
             if subscriber.state == State::Behind {
                 census.behind += 1;
                 let backlog = subscriber.backlog.as_ref().expect("a cursor needs its backlog");
@@ -77,6 +79,7 @@ impl Shard {
                 census.reading += usize::from(backlog.wait == Wait::History);
             }
         }
+        assert_eq!(population, self.population, "the numbers of streams by state");
         census
     }
 

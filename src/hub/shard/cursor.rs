@@ -73,6 +73,7 @@ impl Shard {
                         || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts, budget))
                 {
                     bytes += frame_bytes(event, subscriber.chunked).len();
+                    self.flight.written(next);
                     batch.parts.push(Part::Tail { offset: next });
                 }
                 through = next;
@@ -100,8 +101,8 @@ impl Shard {
         };
         let read_on = backlog.from_earliest || !backlog.chunk.is_empty() || backlog.rest.is_some();
         if through >= head && !read_on {
-            subscriber.state = State::Current;
             subscriber.backlog = None;
+            self.enter(slot, State::Current);
         } else {
             backlog.wait = Wait::Slice;
             let id = SlotId { slot, generation: subscriber.generation };
@@ -166,8 +167,8 @@ impl Shard {
 
     /// From here on the subscriber reads from its own cursor.
     pub(super) fn fall_behind(&mut self, id: SlotId, wait: Wait) {
+        self.enter(id.slot, State::Behind);
         let subscriber = self.slab.at_mut(id.slot);
-        subscriber.state = State::Behind;
         let offset = subscriber.offset;
         subscriber.backlog.get_or_insert_with(|| Box::new(Backlog::new(wait, offset))).wait = wait;
         if wait == Wait::Slice {

@@ -63,6 +63,7 @@ impl Shard {
             while !budget.is_spent() && self.serve(source, &mut budget, &mut batch) {}
         }
         if batch.writes.is_empty() {
+            self.flight.land_done();
             self.batch = Some(batch);
             return None;
         }
@@ -108,6 +109,9 @@ impl Shard {
         entry.pass_low = low;
         if position > 0 {
             return false;
+        }
+        for &offset in entry.pending.iter().take_while(|&&offset| offset <= entry.pass_end.min(low)) {
+            self.flight.unhang(offset);
         }
         let members = self.selectors.get(selector).members.len() as u32;
         if !self.schedule.end_pass(walk, members) {
@@ -186,6 +190,7 @@ impl Shard {
             through = offset;
             if !event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts, budget) {
                 bytes += frame_bytes(event, subscriber.chunked).len();
+                self.flight.written(offset);
                 batch.parts.push(Part::Tail { offset });
             }
         }
@@ -226,6 +231,7 @@ impl Shard {
                     self.schedule.add(entry.walk, offset, audience);
                 }
             }
+            self.flight.take_off(offset, event.received_us, self.resolved.len());
             self.dispatched = offset;
             self.counters.dispatched += 1;
         }

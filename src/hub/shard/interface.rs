@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::revoke::Revocation;
+use super::survey::{Findings, Survey};
 use crate::hub::batch::Batch;
+use crate::hub::denials::Denials;
 use crate::hub::event::Event;
 use crate::hub::history::{Filter, HistoryChunk, HistoryError};
 use crate::hub::subscriber::{CloseReason, Sink, SlotId};
@@ -98,12 +100,14 @@ pub enum Input {
     Sent(Batch),
     /// 50 ms have passed.
     Tick,
-    /// A turn of the loop: what is done piece by piece goes on. Needed at least while the shard is busy.
-    Turn,
-    /// Streams that were let in by what doesn't hold any more are to end.
-    Revoke(Arc<Revocation>),
     /// The bounds in time have changed.
     Limits(ShardLimits),
+    /// Streams are to end: those there are, and those registered before all of them have been looked at.
+    Revoke(Arc<Revocation>),
+    /// Who is kept out from now on. Streams there are stay: ending them is for [`Input::Revoke`].
+    Deny(Arc<Denials>),
+    /// Somebody wants to see what there is.
+    Survey(Arc<Survey>),
     /// The hub is stopping: end every stream.
     Stop,
 }
@@ -122,6 +126,10 @@ pub enum Output {
         /// What it may and wants to read.
         filter: Filter,
     },
+    /// A revocation is done with, and so many streams ended for it.
+    Revoked(Arc<Revocation>, u64),
+    /// What a survey found.
+    Surveyed(Arc<Survey>, Findings),
     /// Everything is written: shut the sending side down and throw away what still arrives.
     Shutdown(Sink),
     /// Close the socket.

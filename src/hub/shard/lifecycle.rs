@@ -39,9 +39,8 @@ impl Shard {
         backlog.rest = Some(Rest::Head(registration.head, 0));
         backlog.from_earliest = registration.start == Start::Earliest;
         let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms).filter(|&at| at != NEVER_MS);
-        let revoked = self.revocations.concern(registration.access.as_deref());
+        self.enter(slot, State::Behind);
         let subscriber = self.slab.at_mut(slot);
-        subscriber.state = State::Behind;
         subscriber.chunked = registration.chunked;
         subscriber.sink = Some(registration.sink);
         subscriber.offset = offset;
@@ -70,10 +69,11 @@ impl Shard {
         self.counters.registered += 1;
         self.presence_begins(id, places.len());
         self.catch_up.push_back(id);
-        if self.stopping {
+        let revoked = self.revoked_meanwhile(slot, &registration.matchers, now);
+        if let Some(reason) = revoked {
+            self.close(slot, reason, now);
+        } else if self.stopping {
             self.close(slot, CloseReason::Stopping, now);
-        } else if revoked && !planted(Defect::AdmitsRevoked) {
-            self.close(slot, CloseReason::Revoked, now);
         } else if ending {
             self.close(slot, CloseReason::Expired, now);
         }
@@ -114,8 +114,13 @@ impl Shard {
 
     pub(super) fn tick(&mut self, now: Now) {
         let capacity = self.slab.capacity();
+        if capacity == 0 {
+            (self.slow, self.slow_met) = (0, 0);
+        }
         for _ in 0..capacity.div_ceil(SWEEP_TICKS) {
-            self.sweep_at = if self.sweep_at >= capacity { 0 } else { self.sweep_at };
+            if self.sweep_at >= capacity {
+                (self.sweep_at, self.slow, self.slow_met) = (0, self.slow_met, 0);
+            }
             self.sweep(self.sweep_at as u32, now);
             self.sweep_at += 1;
         }
@@ -154,6 +159,7 @@ impl Shard {
             self.close(slot, CloseReason::Lifetime, now);
         } else if subscriber.state == State::Behind {
             let blocked = subscriber.backlog.as_ref().is_some_and(|backlog| backlog.wait == Wait::Writable);
+            self.slow_met += u32::from(blocked);
             if blocked && limits.write_timeout_ms > 0 && u64::from(idle_ds) * 100 >= limits.write_timeout_ms {
                 self.close(slot, CloseReason::Stalled, now);
             }
@@ -184,9 +190,9 @@ impl Shard {
         }
         self.leave(slot);
         self.counters.closed[reason as usize] += 1;
+        self.enter(slot, State::Closing);
         let subscriber = self.slab.at_mut(slot);
         let rest = subscriber.backlog.take().and_then(|backlog| backlog.rest);
-        subscriber.state = State::Closing;
         subscriber.access = None;
         subscriber.progress_ds = now.ds();
         // A response head nobody has seen yet still goes out: a request is not left without an answer.
@@ -231,6 +237,7 @@ impl Shard {
         if let Some(sink) = subscriber.sink {
             self.outputs.push_back(Output::Close { sink, address: subscriber.address });
         }
+        self.population.moves(subscriber.state, State::Vacant);
         self.slab.release(slot);
     }
 
@@ -249,6 +256,9 @@ impl Shard {
                 theirs.expect("a member knows its selectors").position = place.position;
             }
             if let Some(walk) = removed.orphaned_walk {
+                for &offset in &self.schedule.get(walk).pending {
+                    self.flight.unhang(offset);
+                }
                 self.schedule.cancel(walk);
             }
         }

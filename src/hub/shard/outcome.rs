@@ -25,6 +25,7 @@ impl Shard {
                 }
             }
         }
+        self.flight.land(batch.sent_us);
         self.batch = Some(batch);
     }
 

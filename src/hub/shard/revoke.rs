@@ -1,25 +1,33 @@
-//! Ending streams that were let in by what doesn't hold any more.
+//! Streams ended before their time: whoever a revocation covers, found by a sweep over the slab.
 //!
-//! Whoever it concerns is found by looking at every slot, a bounded piece per turn of the loop. Streams that begin meanwhile
-//! are judged as they do: a request that was let in before the revocation may register after it.
+//! There is no index from subjects to streams, which would cost every stream memory for something rare. A sweep is made
+//! in bounded pieces, one per turn; streams registered meanwhile are looked at as they come.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Now, Shard};
+use super::{Now, Output, Shard};
+use crate::hub::budget::Budget;
 use crate::hub::defect::{Defect, planted};
-use crate::hub::subscriber::CloseReason;
+use crate::hub::denials::Denied;
+use crate::hub::pattern_index::PARSE_NS;
+use crate::hub::subscriber::{CloseReason, State};
+use crate::protocol::matcher::Matcher;
 use crate::protocol::token::{Access, KeyIdentity};
+use crate::protocol::topic::{HubUrl, ParsedTopic};
 
-/// Slots looked at per turn, and streams closed per turn: about a tenth of a millisecond each.
-const SLOTS_PER_TURN_MAX: u32 = if cfg!(test) { 16 } else { 1024 };
-const CLOSES_PER_TURN_MAX: usize = if cfg!(test) { 2 } else { 64 };
-/// Revocations under way. Beyond, the oldest is carried out at once, however long that takes: none is forgotten.
-const REVOCATIONS_MAX: usize = 64;
+/// Work of one piece of a sweep.
+pub(super) const PIECE_NS: u64 = 250_000;
+/// Looking at a slot.
+pub(super) const LOOK_NS: u64 = 100;
+/// Ending a stream.
+const END_NS: u64 = 2_000;
 
 /// Whose streams are to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revocation {
+    /// Those an administrator names.
+    Kicked(Denied),
     /// Those whose token was accepted by a key that isn't among these. Holds for whoever comes later too, until the next
     /// one of its kind.
     KeysGone {
@@ -29,75 +37,133 @@ pub enum Revocation {
 }
 
 impl Revocation {
-    /// Whether a stream with this access (`None`: anonymous) is to end.
-    fn concerns(&self, access: Option<&Access>) -> bool {
+    fn reason(&self) -> CloseReason {
         match self {
-            Revocation::KeysGone { live } => access.is_some_and(|access| !live.contains(&access.key)),
+            Revocation::Kicked(_) => CloseReason::Kicked,
+            Revocation::KeysGone { .. } => CloseReason::Revoked,
         }
     }
+
+    /// Whether the bearer of a token is meant, whatever it subscribes to; `None`: anonymous.
+    fn names(&self, access: Option<&Access>) -> bool {
+        access.is_some_and(|access| match self {
+            Revocation::Kicked(who) => who.names(access),
+            Revocation::KeysGone { live } => !live.contains(&access.key),
+        })
+    }
 }
 
-/// What is being carried out, and what stays in force for those who register.
-#[derive(Debug, Default)]
-pub(super) struct Revocations {
-    /// The newest [`Revocation::KeysGone`].
-    keys: Option<Arc<Revocation>>,
-    /// Each with the slot its sweep goes on at.
-    sweeps: VecDeque<(Arc<Revocation>, u32)>,
-}
-
-impl Revocations {
-    /// Whether somebody who registers now is to be ended at once.
-    pub(super) fn concern(&self, access: Option<&Access>) -> bool {
-        let rules = self.keys.iter().chain(self.sweeps.iter().map(|(rule, _)| rule));
-        rules.into_iter().any(|rule| rule.concerns(access))
-    }
-
-    pub(super) fn under_way(&self) -> bool {
-        !self.sweeps.is_empty()
-    }
+/// A sweep under way.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    revocation: Arc<Revocation>,
+    next_slot: usize,
+    closed: u64,
 }
 
 impl Shard {
-    /// Begins to end all streams that a revocation concerns.
-    pub(super) fn revoke(&mut self, revocation: Arc<Revocation>, now: Now) {
-        let Revocation::KeysGone { .. } = &*revocation;
-        // The newest word on keys is the only one.
-        self.revocations.sweeps.retain(|(rule, _)| !matches!(**rule, Revocation::KeysGone { .. }));
-        self.revocations.keys = Some(revocation.clone());
-        if self.revocations.sweeps.len() == REVOCATIONS_MAX
-            && let Some((rule, at)) = self.revocations.sweeps.pop_front()
-        {
-            self.sweep_revoked(&rule, at, u32::MAX, usize::MAX, now);
+    pub(super) fn begin_revocation(&mut self, revocation: Arc<Revocation>) {
+        if let Revocation::KeysGone { .. } = *revocation {
+            // The newest word on keys is the only one.
+            self.sweeps.retain(|sweep| !matches!(*sweep.revocation, Revocation::KeysGone { .. }));
+            self.keys_gone = Some(revocation.clone());
         }
-        self.revocations.sweeps.push_back((revocation, 0));
+        self.sweeps.push_back(Sweep { revocation, next_slot: 0, closed: 0 });
     }
 
-    /// Goes on with the oldest revocation under way, for a bounded piece.
-    pub(super) fn carry_on_revoking(&mut self, now: Now) {
-        let Some((rule, at)) = self.revocations.sweeps.pop_front() else {
+    /// A bounded piece of the oldest sweep; says when it is over.
+    pub(super) fn sweep_revoked(&mut self, now: Now) {
+        let Some(mut sweep) = self.sweeps.pop_front() else {
             return;
         };
-        if let Some(at) = self.sweep_revoked(&rule, at, SLOTS_PER_TURN_MAX, CLOSES_PER_TURN_MAX, now) {
-            self.revocations.sweeps.push_front((rule, at));
+        let hub = self.selectors.hub().clone();
+        let mut budget = Budget::new(PIECE_NS);
+        let topic = topic_of(&sweep.revocation, &hub, &mut budget);
+        while sweep.next_slot < self.slab.capacity() && !budget.is_spent() {
+            let slot = sweep.next_slot as u32;
+            sweep.next_slot += 1;
+            budget.spend(LOOK_NS);
+            let covered = self.is_covered(slot, &sweep.revocation, topic.as_ref(), &mut budget);
+            if covered && !planted(Defect::SparesRevoked) {
+                budget.spend(END_NS);
+                sweep.closed += 1;
+                self.close(slot, sweep.revocation.reason(), now);
+            }
+        }
+        if sweep.next_slot >= self.slab.capacity() {
+            self.outputs.push_back(Output::Revoked(sweep.revocation, sweep.closed));
+        } else {
+            self.sweeps.push_front(sweep);
         }
     }
 
-    /// Where to go on; `None` when every slot has been looked at.
-    fn sweep_revoked(&mut self, rule: &Revocation, from: u32, slots: u32, closes: usize, now: Now) -> Option<u32> {
-        let capacity = self.slab.capacity() as u32;
-        let end = from.saturating_add(slots).min(capacity);
-        let mut closed = 0;
-        for slot in from..end {
-            if closed == closes {
-                return Some(slot);
-            }
-            if rule.concerns(self.slab.at(slot).access.as_deref()) && !planted(Defect::SparesRevoked) {
-                self.close(slot, CloseReason::Revoked, now);
-                closed += 1;
-            }
+    /// Why a stream registered just now must end at once: a sweep may have passed its slot, or it was judged before its
+    /// bearer was denied.
+    pub(super) fn revoked_meanwhile(&mut self, slot: u32, matchers: &[Matcher], now: Now) -> Option<CloseReason> {
+        if planted(Defect::AdmitsRevoked) {
+            return None;
         }
-        (end < capacity).then_some(end)
+        let access = self.slab.at(slot).access.clone();
+        if let Some(keys_gone) = self.keys_gone.as_ref().filter(|rule| rule.names(access.as_deref())) {
+            return Some(keys_gone.reason());
+        }
+        if self.sweeps.is_empty() && self.denials.is_empty() {
+            return None;
+        }
+        let hub = self.selectors.hub().clone();
+        let denied = access.as_ref().is_some_and(|access| self.denials.cover_token(access, now.wall_ms))
+            || self.denials.cover_matchers(matchers, &hub, now.wall_ms);
+        if denied {
+            return Some(CloseReason::Kicked);
+        }
+        let mut budget = Budget::new(PIECE_NS);
+        let covering = self.sweeps.iter_mut().find(|sweep| {
+            let topic = topic_of(&sweep.revocation, &hub, &mut budget);
+            covers(&sweep.revocation, access.as_deref(), matchers.iter(), topic.as_ref(), &mut budget)
+        })?;
+        covering.closed += 1;
+        Some(covering.revocation.reason())
+    }
+
+    fn is_covered(
+        &self,
+        slot: u32,
+        revocation: &Revocation,
+        topic: Option<&ParsedTopic<'_>>,
+        budget: &mut Budget,
+    ) -> bool {
+        let subscriber = self.slab.at(slot);
+        matches!(subscriber.state, State::Current | State::Behind) && {
+            let matchers = self.selectors.matchers_of(subscriber.places.as_slice());
+            covers(revocation, subscriber.access.as_deref(), matchers, topic, budget)
+        }
+    }
+}
+
+/// The topic of a revocation by topic, read once for many matchers.
+fn topic_of<'a>(revocation: &'a Revocation, hub: &HubUrl, budget: &mut Budget) -> Option<ParsedTopic<'a>> {
+    match revocation {
+        Revocation::Kicked(Denied::Topic(topic)) => {
+            budget.spend(PARSE_NS);
+            Some(ParsedTopic::new(topic, hub))
+        }
+        Revocation::Kicked(Denied::Subject(_) | Denied::TokenId(_)) | Revocation::KeysGone { .. } => None,
+    }
+}
+
+fn covers<'a>(
+    revocation: &Revocation,
+    access: Option<&Access>,
+    mut matchers: impl Iterator<Item = &'a Matcher>,
+    topic: Option<&ParsedTopic<'_>>,
+    budget: &mut Budget,
+) -> bool {
+    match topic {
+        None => revocation.names(access),
+        Some(topic) => matchers.any(|matcher| {
+            budget.spend(matcher.cost_ns(topic));
+            matcher.matches(topic)
+        }),
     }
 }
 
@@ -155,6 +221,12 @@ mod tests {
         shard.handle(Input::Revoke(Arc::new(Revocation::KeysGone { live })), NOW);
     }
 
+    impl Shard {
+        fn busy_revoking(&self) -> bool {
+            !self.sweeps.is_empty()
+        }
+    }
+
     fn revoked(shard: &Shard) -> u64 {
         shard.counters().closed[CloseReason::Revoked as usize]
     }
@@ -162,20 +234,20 @@ mod tests {
     #[test]
     fn a_turn_ends_a_bounded_number_and_the_shard_is_busy_until_all_are_ended() {
         let mut shard = shard();
-        for number in 0..90 {
+        for number in 0..1500 {
             register(&mut shard, [Some(1), Some(2), None][number % 3]);
         }
         revoke(&mut shard, &[2]);
         assert_eq!(revoked(&shard), 0, "nothing is done at once");
         let (mut before, mut turns) = (0, 0);
-        while shard.revocations.under_way() {
+        while shard.busy_revoking() {
             assert!(shard.busy());
-            shard.handle(Input::Turn, NOW);
+            shard.errand(NOW);
             let after = revoked(&shard);
-            assert!(after - before <= CLOSES_PER_TURN_MAX as u64);
+            assert!((after - before) * END_NS <= PIECE_NS + END_NS);
             (before, turns) = (after, turns + 1);
         }
-        assert_eq!((before, turns >= 15), (30, true));
+        assert_eq!((before, turns >= 4), (500, true));
     }
 
     #[test]
@@ -185,7 +257,7 @@ mod tests {
         revoke(&mut shard, &[2]);
         revoke(&mut shard, &[1, 3]);
         for _ in 0..1000 {
-            shard.handle(Input::Turn, NOW);
+            shard.errand(NOW);
         }
         assert_eq!(revoked(&shard), 0, "the first word was taken back before it was carried out");
         for key in [Some(2), Some(1), Some(3), None, Some(2)] {

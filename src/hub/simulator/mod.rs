@@ -14,6 +14,7 @@
 mod client;
 mod defects;
 mod isolation;
+mod kick;
 mod oracle;
 mod random;
 mod regressions;

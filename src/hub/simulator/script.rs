@@ -211,9 +211,13 @@ impl World {
     }
 
     fn mishap(&mut self) {
-        match self.random.below(10) {
+        match self.random.below(11) {
             0 => self.crash(),
             8 | 9 => self.withdraw_key(),
+            10 => {
+                let client = self.random.below(self.clients.len());
+                self.kick(client);
+            }
             1 | 2 => {
                 let ms = self.random.pick(&[300, 5_000, 100_000]);
                 note(|| format!("{:>6} the clock is stepped by {ms}", self.now.mono_ms));

@@ -48,7 +48,9 @@ impl World {
             }
             self.input(shard, Input::History(id, answer));
         }
-        self.input(shard, Input::Turn);
+        self.carry_out(shard);
+        let now = self.now;
+        self.nodes[shard].shard.errand(now);
         self.carry_out(shard);
         if let Some(batch) = self.nodes[shard].shard.slice() {
             let batch = self.send(shard, batch);
@@ -82,6 +84,8 @@ impl World {
                     note(|| format!("{:>6} {connection} reads after {after} {from_earliest}", self.now.mono_ms));
                     self.questions.push(Question { shard, id, connection, after, from_earliest, filter });
                 }
+                Output::Revoked(revocation, closed) => self.nodes[shard].revoked.push((revocation, closed)),
+                Output::Surveyed(_, findings) => self.nodes[shard].findings.push(findings),
                 Output::Shutdown(Sink::Socket(socket)) => self.shut_down(socket.0 as usize),
                 Output::Close { sink: Sink::Socket(socket), address } => {
                     self.close(socket.0 as usize, address);
@@ -138,7 +142,8 @@ impl World {
                 || old
                 || stalled
                 || revoked
-                || talkative,
+                || talkative
+                || self.kicked.contains(&connection.client),
             "complete: connection {at} was ended for no reason"
         );
     }

@@ -13,8 +13,8 @@ use super::universe::{ANNOUNCED, Universe};
 use crate::history::MemoryHistory;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::{
-    Announcement, Draft, Event, Filter, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration, Revocation,
-    Shard, Sink, SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
+    Announcement, Draft, Event, Filter, Findings, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration,
+    Revocation, Shard, Sink, SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
 };
 use crate::protocol::event_id::IdCipher;
 use crate::protocol::grants::Grants;
@@ -37,6 +37,9 @@ pub(super) struct Node {
     /// From the history readers, in any order.
     pub(super) returned: Vec<(SlotId, Result<HistoryChunk, HistoryError>)>,
     pub(super) ready: VecDeque<(SlotId, Edge)>,
+    /// Revocations that are over, with the streams they ended.
+    pub(super) revoked: Vec<(Arc<Revocation>, u64)>,
+    pub(super) findings: Vec<Findings>,
     pub(super) overloaded: bool,
     pub(super) turns: u64,
 }
@@ -80,6 +83,8 @@ pub(super) struct World {
     pub(super) stopping: bool,
     /// Keys of the issuer that hold.
     pub(super) keys: [KeyIdentity; KEYS],
+    /// Clients who were kicked once.
+    pub(super) kicked: HashSet<usize>,
 }
 
 impl World {
@@ -108,6 +113,7 @@ impl World {
             lost: 0,
             stopping: false,
             keys: std::array::from_fn(|at| KeyIdentity(at as u64)),
+            kicked: HashSet::new(),
         };
         world.start_shards();
         world
@@ -128,6 +134,8 @@ impl World {
                     inbox: VecDeque::new(),
                     returned: Vec::new(),
                     ready: VecDeque::new(),
+                    revoked: Vec::new(),
+                    findings: Vec::new(),
                     overloaded: false,
                     turns: 0,
                 }
@@ -396,7 +404,7 @@ impl World {
         granted.subscribe = grants.iter().map(|&m| universe.matchers[m].clone()).collect();
         Some(Arc::new(Access {
             issuer: "https://issuer.example".into(),
-            subject: None,
+            subject: Some(format!("client {client}").into()),
             token_id: None,
             expires_at_ms: expires_ms,
             not_before_ms: 0,

@@ -56,6 +56,11 @@ impl LiveKeys {
         self.generation
     }
 
+    /// What judges tokens, for those who only want to know why.
+    pub(crate) fn verifier(&self) -> &TokenVerifier {
+        &self.verifier
+    }
+
     /// For the streams of all keys but these.
     pub(crate) fn revocation(&self) -> Arc<Revocation> {
         self.revocation.clone()

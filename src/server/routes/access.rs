@@ -38,19 +38,22 @@ pub(super) async fn access(
         context.verdicts.borrow_mut().get(token, role, generation, context.now().wall_ms)
     };
     if let Some(access) = known() {
-        return Ok((Some(access), by_cookie));
+        context.tally.borrow_mut().verdict_hits += 1;
+        return not_denied(context, head, role, access).map(|access| (Some(access), by_cookie));
     }
     context.signature_checks.pass(|| context.ring()).await;
     // Others with the same token may have been first.
     if let Some(access) = known() {
-        return Ok((Some(access), by_cookie));
+        context.tally.borrow_mut().verdict_hits += 1;
+        return not_denied(context, head, role, access).map(|access| (Some(access), by_cookie));
     }
+    context.tally.borrow_mut().tokens_checked += 1;
     let keys = context.keys.borrow();
     let verdict = keys.verify(token, role, context.now().wall_ms);
     match verdict {
         Ok(access) => {
             let access = context.verdicts.borrow_mut().insert(token, role, keys.generation(), access);
-            Ok((Some(access), by_cookie))
+            not_denied(context, head, role, access).map(|access| (Some(access), by_cookie))
         }
         Err(TokenError::KeySetEmpty { .. }) => {
             Err(try_later(503, "the hub has no keys of the token's issuer at hand", 5))
@@ -60,8 +63,25 @@ pub(super) async fn access(
     }
 }
 
+/// Whoever is on the deny list goes no further: a stream is answered 204, after which `EventSource` doesn't come back.
+fn not_denied(
+    context: &Context,
+    head: &Head<'_>,
+    role: Role,
+    access: Arc<Access>,
+) -> Result<Arc<Access>, ResponseHead> {
+    if !context.denies(&access) {
+        return Ok(access);
+    }
+    Err(match role {
+        Role::Subscriber if head.path == context.settings().hub.path() => ResponseHead::new(204),
+        Role::Subscriber | Role::Publisher => refusal(403, "an administrator of this hub has denied this access token"),
+    })
+}
+
 /// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).
 fn invalid_token(context: &Context, role: Role, rule: &str) -> ResponseHead {
+    context.tally.borrow_mut().tokens_refused += 1;
     let reference = format!("{:016x}", context.random());
     if let Some(left_out) = context.refused_tokens.take(context.now().mono_ms) {
         tracing::info!(%reference, ?role, rule, left_out, "an access token was refused");

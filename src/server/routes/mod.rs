@@ -19,6 +19,7 @@ use crate::server::connection::Body;
 use crate::server::discovery::Metadata;
 use crate::server::settings::Settings;
 use crate::server::shard::Context;
+use crate::server::tracer::Trace;
 use fields::{HUB_METHODS, READ_METHODS, hub_fields, options};
 use publish::publish;
 use refusal::{not_allowed, refusal};
@@ -53,7 +54,10 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
     match head.path.strip_prefix(settings.hub.path()) {
         Some("") => {}
         Some(below) if below.starts_with('/') => {
-            return Some(subscriptions_fields(&settings, head, subscriptions(context, head, below).await));
+            let trace = Trace::begin(context, "mercure.subscriptions", head);
+            let answered = subscriptions(context, head, below).await;
+            trace.end(context, status(&answered));
+            return Some(subscriptions_fields(&settings, head, answered));
         }
         _ => {
             let mut response = elsewhere(&settings, head);
@@ -64,15 +68,29 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
         }
     }
     let answered = match head.method {
-        Method::Get | Method::Head => subscribe(context, head, None).await,
-        Method::Query => match form_body::of_query(head, body).await? {
-            Ok(form) => subscribe(context, head, Some(form)).await,
-            Err(response) => Err(response),
-        },
-        Method::Post => publish(context, head, body).await?.map(Answer::Response),
+        Method::Get | Method::Head | Method::Query => {
+            let mut trace = Trace::begin(context, "mercure.subscribe", head);
+            let form = match head.method {
+                Method::Query => form_body::of_query(head, body).await?.map(Some),
+                _ => Ok(None),
+            };
+            let answered = match form {
+                Ok(form) => subscribe(context, head, form, &mut trace).await,
+                Err(response) => Err(response),
+            };
+            trace.end(context, status(&answered));
+            answered
+        }
+        Method::Post => {
+            let mut trace = Trace::begin(context, "mercure.publish", head);
+            let answered = publish(context, head, body, &mut trace).await?.map(Answer::Response);
+            trace.end(context, status(&answered));
+            answered
+        }
         Method::Options => Ok(Answer::Response(options(&settings, head, HUB_METHODS))),
         Method::Other => Err(not_allowed(HUB_METHODS)),
     };
+    count(context, head.method, &answered);
     Some(match answered {
         Ok(Answer::Response(mut response)) | Err(mut response) => {
             hub_fields(&settings, head, &mut response);
@@ -83,6 +101,27 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
         }
         Ok(other) => other,
     })
+}
+
+fn status(answered: &Result<Answer, ResponseHead>) -> u16 {
+    match answered {
+        Ok(Answer::Response(response)) | Err(response) => response.status(),
+        Ok(Answer::Stream(_) | Answer::Raw(_)) => 200,
+        Ok(Answer::Listing(response, _)) => response.status(),
+    }
+}
+
+/// Counts what became of a publish, and subscriptions that are refused; those that aren't are counted as streams.
+fn count(context: &Context, method: Method, answered: &Result<Answer, ResponseHead>) {
+    match (method, answered) {
+        (Method::Post, Ok(Answer::Response(response)) | Err(response)) => {
+            context.tally.borrow_mut().publish(response.status());
+        }
+        (Method::Get | Method::Query, Err(response)) => {
+            context.tally.borrow_mut().subscription_refused(response.status());
+        }
+        _ => {}
+    }
 }
 
 /// Adds what the answers of the subscription API have in common.

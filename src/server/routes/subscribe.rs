@@ -17,6 +17,7 @@ use crate::protocol::token::{Access, Role};
 use crate::server::compile::{self, Compiled};
 use crate::server::connection::BodyBytes;
 use crate::server::shard::Context;
+use crate::server::tracer::Trace;
 
 /// An event stream about to begin.
 pub(crate) struct Stream {
@@ -40,6 +41,7 @@ pub(super) async fn subscribe(
     context: &Rc<Context>,
     head: &Head<'_>,
     form: Option<BodyBytes>,
+    trace: &mut Trace,
 ) -> Result<Answer, ResponseHead> {
     let settings = context.settings();
     if form.is_none() && !matches!(head.body, BodyFraming::None | BodyFraming::Length(0)) {
@@ -62,6 +64,10 @@ pub(super) async fn subscribe(
         true => try_later(503, &error.to_string(), 5),
         false => refusal(400, &error.to_string()),
     })?;
+    trace.texts("mercure.topics", || request.matchers.iter().map(|matcher| matcher.text().to_owned()).collect());
+    if context.denies_matchers(&request.matchers) {
+        return Err(ResponseHead::new(204));
+    }
     if context.stopping() {
         return Err(try_later(503, "the hub is stopping", 1));
     }
@@ -71,6 +77,9 @@ pub(super) async fn subscribe(
         .field("X-Accel-Buffering", "no");
     let mut start = Start::Live;
     if let Some(cursor) = cursor(head, request.last_event_id) {
+        if let Cursor::Id(id) = &cursor {
+            trace.text("mercure.last_event_id.requested", || id.clone());
+        }
         let (found, id) = match cursor {
             Cursor::Id(id) => {
                 let announcements = settings.shard.announces

@@ -350,7 +350,7 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// A port nobody listens on. Hubs share a port among their shards, so a port taken twice would go unnoticed: it is handed out
 /// once per process, from a range that the kernel doesn't choose ports for clients from.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 10_000 + u16::try_from(std::process::id() % 80).expect("small") * 250;
     loop {

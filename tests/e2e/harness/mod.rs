@@ -13,7 +13,7 @@ mod stream;
 pub(crate) use client::{Client, form, query};
 pub(crate) use flood::flood;
 pub(crate) use folder::Folder;
-pub(crate) use hub::{Hub, Launch, signal};
+pub(crate) use hub::{Hub, Launch, free_port, signal};
 pub(crate) use key_server::{IssuerKey, KeyServer, key_set};
 pub(crate) use mint::{Token, base64url, details, now, publisher, publisher_of, subscriber, subscriber_of};
 pub(crate) use process::Process;

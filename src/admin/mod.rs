@@ -1,0 +1,28 @@
+//! What the people who run the hub see of it and tell it: metrics, health, what is going on, who is kept out.
+//!
+//! Everything here is made from a [`Snapshot`] or an answer of the shards, and is text in the end. Requests are
+//! understood here ([`Action`]); listening, asking the shards and keeping files is the server's.
+
+mod action;
+mod deny_list;
+mod explain;
+mod health;
+mod metrics;
+mod reply;
+mod snapshot;
+#[cfg(feature = "otel")]
+mod span;
+mod stats;
+mod views;
+
+pub use action::Action;
+pub use deny_list::{DENY_LIST_BYTES_MAX, DenyListError, denials_from_text, denials_to_text};
+pub use explain::explain;
+pub use health::{Health, LIVE_MS, READY_MS};
+pub use metrics::{METRICS, METRICS_TYPE, Metric, metrics};
+pub use reply::Reply;
+pub use snapshot::{Sequencing, ShardSnapshot, Snapshot, Tally};
+#[cfg(feature = "otel")]
+pub use span::{Note, Span, TraceParent, otlp};
+pub use stats::stats;
+pub use views::{Seen, audiences, denied, slow, streams};

@@ -1,0 +1,170 @@
+//! What the threads have counted, as copied out of them now and then.
+
+use crate::hub::{CloseReason, Counters, Latencies, Population, Sizes, Times};
+
+/// What a shard counts of its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Updates taken.
+    pub published: u64,
+    /// Publishes refused with a status 4xx, and 5xx.
+    pub publishes_refused: [u64; 2],
+    /// Subscriptions refused with a status 4xx, and 5xx.
+    pub subscriptions_refused: [u64; 2],
+    /// Tokens known to be valid from before.
+    pub verdict_hits: u64,
+    /// Tokens that were verified.
+    pub tokens_checked: u64,
+    /// Those of them that were refused.
+    pub tokens_refused: u64,
+    /// Requests of somebody denied.
+    pub denied: u64,
+}
+
+impl Tally {
+    /// Counts the answer to a publish.
+    pub fn publish(&mut self, status: u16) {
+        match status {
+            400.. => self.publishes_refused[usize::from(status >= 500)] += 1,
+            _ => self.published += 1,
+        }
+    }
+
+    /// Counts the refusal of a subscription.
+    pub fn subscription_refused(&mut self, status: u16) {
+        if status >= 400 {
+            self.subscriptions_refused[usize::from(status >= 500)] += 1;
+        }
+    }
+}
+
+/// A shard at a moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ShardSnapshot {
+    /// When, milliseconds of monotonic time. A shard that doesn't say anything new is stuck.
+    pub at_ms: u64,
+    /// What fan-out has counted.
+    pub counters: Counters,
+    /// How long fan-out took.
+    pub latencies: Latencies,
+    /// Streams by state.
+    pub population: Population,
+    /// Readers whose sockets are full.
+    pub slow_readers: u64,
+    /// What requests have come to.
+    pub tally: Tally,
+    /// How late ticks were.
+    pub loop_lag: Times,
+    /// Bytes of the log that fan-out still owes somebody.
+    pub lag_bytes: u64,
+    /// Connections that carry requests.
+    pub requests: u64,
+    /// Publishes wait for this shard.
+    pub overloaded: bool,
+}
+
+/// The sequencer at a moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sequencing {
+    /// When it last had nothing to do, or was done with something; milliseconds of monotonic time.
+    pub at_ms: u64,
+    /// Events committed.
+    pub events: u64,
+    /// Events per commit.
+    pub batches: Sizes,
+    /// Bytes of publishes that wait for it.
+    pub queued_bytes: u64,
+}
+
+/// The hub at a moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// When, milliseconds of monotonic time since the start.
+    pub now_ms: u64,
+    /// When the hub started, milliseconds of Unix time.
+    pub started_ms: u64,
+    /// Its version.
+    pub version: &'static str,
+    /// How it talks to the kernel: `io_uring` or `epoll`.
+    pub driver: &'static str,
+    /// It is stopping.
+    pub stopping: bool,
+    /// Connections of all kinds.
+    pub connections: u64,
+    /// Events that history keeps, and their bytes.
+    pub history: (u64, u64),
+    /// Entries of the deny list.
+    pub denials: u64,
+    /// See [`Sequencing`].
+    pub sequencer: Sequencing,
+    /// One for each shard.
+    pub shards: Vec<ShardSnapshot>,
+}
+
+impl Snapshot {
+    /// All shards as one: numbers are added up.
+    pub fn sum(&self) -> ShardSnapshot {
+        let mut sum = ShardSnapshot::default();
+        for shard in &self.shards {
+            let (all, one) = (&mut sum.counters, &shard.counters);
+            all.registered += one.registered;
+            for reason in CloseReason::ALL {
+                all.closed[reason as usize] += one.closed[reason as usize];
+            }
+            all.deliveries += one.deliveries;
+            all.sends += one.sends;
+            all.bytes += one.bytes;
+            all.short_sends += one.short_sends;
+            all.heartbeats += one.heartbeats;
+            all.dispatched += one.dispatched;
+            all.history_reads += one.history_reads;
+            sum.latencies.first_byte.add(&shard.latencies.first_byte);
+            sum.latencies.last_byte.add(&shard.latencies.last_byte);
+            sum.population.current += shard.population.current;
+            sum.population.behind += shard.population.behind;
+            sum.population.closing += shard.population.closing;
+            sum.slow_readers += shard.slow_readers;
+            let (all, one) = (&mut sum.tally, &shard.tally);
+            all.published += one.published;
+            for class in 0..2 {
+                all.publishes_refused[class] += one.publishes_refused[class];
+                all.subscriptions_refused[class] += one.subscriptions_refused[class];
+            }
+            all.verdict_hits += one.verdict_hits;
+            all.tokens_checked += one.tokens_checked;
+            all.tokens_refused += one.tokens_refused;
+            all.denied += one.denied;
+            sum.loop_lag.add(&shard.loop_lag);
+            sum.lag_bytes += shard.lag_bytes;
+            sum.requests += shard.requests;
+            sum.overloaded |= shard.overloaded;
+            sum.at_ms = sum.at_ms.max(shard.at_ms);
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_by_class() {
+        let mut tally = Tally::default();
+        [200, 400, 403, 503].into_iter().for_each(|status| tally.publish(status));
+        [204, 401, 503, 503].into_iter().for_each(|status| tally.subscription_refused(status));
+        assert_eq!((tally.published, tally.publishes_refused, tally.subscriptions_refused), (1, [2, 1], [1, 2]));
+    }
+
+    #[test]
+    fn the_sum_is_of_all_shards() {
+        let mut shard = ShardSnapshot { at_ms: 5, slow_readers: 2, overloaded: true, ..ShardSnapshot::default() };
+        shard.counters.closed[CloseReason::Kicked as usize] = 3;
+        shard.latencies.first_byte.record(7);
+        shard.tally.published = 4;
+        let snapshot = Snapshot { shards: vec![shard.clone(), ShardSnapshot::default(), shard], ..Snapshot::default() };
+        let sum = snapshot.sum();
+        assert_eq!((sum.slow_readers, sum.overloaded, sum.tally.published), (4, true, 8));
+        assert_eq!((sum.counters.closed[CloseReason::Kicked as usize], sum.latencies.first_byte.count()), (6, 2));
+    }
+}

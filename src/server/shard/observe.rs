@@ -1,0 +1,33 @@
+//! What a shard lets others see of itself: its numbers, copied every other tick.
+
+use crate::admin::ShardSnapshot;
+use crate::hub::{Now, TICK_MS};
+use crate::server::shard::Context;
+
+/// Numbers are copied every so many ticks.
+const OBSERVE_TICKS: u64 = 2;
+
+impl Context {
+    /// Counts how late a tick is, and copies the numbers. `before` ticks had been taken in before it.
+    pub(super) fn observe(&self, before: u64, now: Now) {
+        let due_us = self.ticker_started_us + (before + 1) * TICK_MS * 1_000;
+        self.loop_lag.borrow_mut().record(self.clock.mono_us().saturating_sub(due_us));
+        if self.ticks.get() / OBSERVE_TICKS == before / OBSERVE_TICKS {
+            return;
+        }
+        let mut shard = self.shard.borrow_mut();
+        let snapshot = ShardSnapshot {
+            at_ms: now.mono_ms,
+            counters: *shard.counters(),
+            latencies: *shard.latencies(),
+            population: shard.population(),
+            slow_readers: shard.slow_readers().into(),
+            tally: *self.tally.borrow(),
+            loop_lag: *self.loop_lag.borrow(),
+            lag_bytes: shard.lag_bytes(),
+            requests: self.guests.borrow().len() as u64,
+            overloaded: shard.overloaded(),
+        };
+        self.shared.observed.put(self.index, snapshot);
+    }
+}

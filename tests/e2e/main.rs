@@ -18,6 +18,7 @@ mod private;
 mod publish;
 mod reconcile;
 mod reserved;
+mod rules;
 mod slow;
 mod smuggling;
 mod start;

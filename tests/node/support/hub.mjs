@@ -107,7 +107,7 @@ export class Hub {
     const child = this.#child;
     this.#child = undefined;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, 'exit');
+    const ended = once(child, 'close');
     child.kill(signal);
     const timer = globalThis.setTimeout(() => child.kill('SIGKILL'), 10_000);
     await ended;

@@ -16,7 +16,8 @@ export class Program {
   static start(...args) {
     const program = new Program();
     program.child = spawn(PYTHON, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    program.ended = once(program.child, 'exit');
+    // Not `exit`: Node 20 may spin for ever at its own end when a pipe of a child is still open then.
+    program.ended = once(program.child, 'close');
     createInterface({ input: program.child.stdout }).on('line', (line) => program.lines.push(JSON.parse(line)));
     return program;
   }

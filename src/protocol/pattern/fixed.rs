@@ -5,8 +5,10 @@ use url::Url;
 
 use super::{Components, SEPARATOR, segments};
 
-/// Segments that are looked at, from the start of the path.
-pub const FIXED_SEGMENTS_MAX: usize = 5;
+/// Segments that are looked at, from the start of the path. A topic is looked up by each choice of them that patterns make.
+pub const FIXED_SEGMENTS_MAX: usize = 4;
+/// Longer ones tell nothing apart.
+const FIXED_SEGMENT_BYTES_MAX: usize = 64;
 
 /// The segments of a path by their place.
 pub type Segments<'a> = [Option<&'a str>; FIXED_SEGMENTS_MAX];
@@ -26,7 +28,7 @@ pub(super) fn of(program: &[u8]) -> Segments<'_> {
     };
     for (place, segment) in path.split(|&b| b == b'/').enumerate().take(FIXED_SEGMENTS_MAX) {
         if literal(segment) {
-            if beyond_prefix && !segment.is_empty() {
+            if beyond_prefix && (1..=FIXED_SEGMENT_BYTES_MAX).contains(&segment.len()) {
                 fixed[place] = Some(std::str::from_utf8(segment).expect("a literal is ASCII"));
             }
         } else if segment.iter().all(|&b| b < segments::ANY || b == segments::SOME_WITHOUT_SLASH) {
@@ -44,7 +46,7 @@ pub fn segments_of(url: &Url) -> Segments<'_> {
     let mut found = [None; FIXED_SEGMENTS_MAX];
     if let Some(path) = url.path().strip_prefix('/') {
         for (place, segment) in path.split('/').enumerate().take(FIXED_SEGMENTS_MAX) {
-            found[place] = Some(segment);
+            found[place] = Some(segment).filter(|segment| segment.len() <= FIXED_SEGMENT_BYTES_MAX);
         }
     }
     found

@@ -5,6 +5,8 @@
 //! rule of the protocol means belongs in `protocol`; how bytes reach a socket belongs in `server`.
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod budget;
 mod defect;
 mod denials;

@@ -1,5 +1,5 @@
-//! Which patterns match a topic: an index on their literal prefix, then the patterns themselves, then a bounded cache
-//! keyed by topic.
+//! Which patterns match a topic: an index on their literal prefix and the path segments that are fixed beyond it, then the
+//! patterns themselves, then a bounded cache keyed by topic.
 //!
 //! A topic that meets many patterns is matched in several slices: what is untried is kept with it. Patterns are named by
 //! selector and generation, so that one that has gone meanwhile is recognised wherever it is still named.
@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::budget::Budget;
 use super::selector::{Named, Selector};
 use crate::protocol::matcher::Matcher;
+use crate::protocol::pattern::{FIXED_SEGMENTS_MAX, Segments, UrlPattern, segments_of};
 use crate::protocol::topic::{HubUrl, ParsedTopic};
 
 /// Topics whose matching patterns are remembered, per half of the cache.
@@ -20,9 +21,9 @@ pub(crate) const CACHED_TOPICS_MAX: usize = if cfg!(test) { 8 } else { 8 * 1024 
 const CACHE_BYTES_MAX: usize = 4 << 20;
 /// Newly interned patterns that a cached topic can catch up with; older entries are computed afresh.
 pub(crate) const PATTERN_LOG_MAX: usize = if cfg!(test) { 8 } else { 1024 };
-/// What a fresh topic may cost because of patterns that crowd under the prefixes it may meet; more of them are refused.
+/// What a fresh topic may cost because of patterns that crowd under the keys it may meet; more of them are refused.
 const CROWD_NS_MAX: u64 = 5_000_000;
-/// What patterns under one prefix may cost a topic before they count as a crowd.
+/// What patterns under one key may cost a topic before they count as a crowd.
 const UNCROWDED_NS: u64 = 2_000;
 /// The longest prefix that patterns are told apart by.
 const PREFIX_BYTES_MAX: usize = 256;
@@ -62,7 +63,52 @@ struct Unfinished {
     untried: Vec<Named>,
 }
 
-/// The patterns with one literal prefix.
+/// What patterns are told apart by: their literal prefix, and the path segments that are fixed beyond it.
+struct Key {
+    kind: Kind,
+    text: String,
+}
+
+/// The bytes of the prefix, and which segments: a bit for each. A topic meets one key of a kind at most.
+type Kind = (usize, u8);
+const _: () = assert!(FIXED_SEGMENTS_MAX <= 8);
+
+impl Key {
+    fn of(matcher: &Matcher) -> Key {
+        let (prefix, segments) = match matcher {
+            Matcher::Pattern(pattern) => (pattern.address_prefix(), pattern.fixed_segments()),
+            Matcher::Template(template) => (template.prefix(), Segments::default()),
+            Matcher::Any(_) | Matcher::Exact(_) | Matcher::Topic(_) => unreachable!("only patterns are indexed"),
+        };
+        let prefix = prefix.get(..PREFIX_BYTES_MAX).unwrap_or(prefix);
+        let shape = (0..FIXED_SEGMENTS_MAX).filter(|&place| segments[place].is_some()).map(|place| 1 << place).sum();
+        let mut text = String::new();
+        write_key(&mut text, prefix, shape, &segments);
+        Key { kind: (prefix.len(), shape), text }
+    }
+}
+
+/// Writes the key of a shape; false where a segment is missing. No URL holds a line end, so that no two keys are alike.
+fn write_key(text: &mut String, prefix: &str, shape: u8, segments: &Segments<'_>) -> bool {
+    text.clear();
+    text.push_str(prefix);
+    (0..FIXED_SEGMENTS_MAX).filter(|place| shape & (1 << place) != 0).all(|place| {
+        text.push('\n');
+        text.push(char::from(b'0' + place as u8));
+        segments[place].is_some_and(|segment| {
+            text.push_str(segment);
+            true
+        })
+    })
+}
+
+/// What the key of a pattern takes in memory, in bytes.
+pub(crate) fn key_bytes(pattern: &UrlPattern) -> usize {
+    pattern.address_prefix().len()
+        + pattern.fixed_segments().iter().flatten().map(|segment| segment.len() + 2).sum::<usize>()
+}
+
+/// The patterns with one key.
 #[derive(Debug, Default)]
 struct Bucket {
     selectors: Vec<u32>,
@@ -76,15 +122,15 @@ impl Bucket {
     }
 }
 
-/// The prefixes of one length: a topic meets one of them at most.
+/// The keys of one kind.
 #[derive(Debug, Default)]
-struct Length {
+struct Keys {
     patterns: u32,
     /// What the crowds under them cost, and how many cost the same.
     crowds: BTreeMap<u64, u32>,
 }
 
-impl Length {
+impl Keys {
     /// The costliest crowd.
     fn worst_ns(&self) -> u64 {
         self.crowds.last_key_value().map_or(0, |(&ns, _)| ns)
@@ -101,16 +147,6 @@ impl Length {
             *self.crowds.entry(after_ns).or_default() += 1;
         }
     }
-}
-
-/// The prefix a pattern stands under: ASCII.
-fn prefix_of(pattern: &Matcher) -> &str {
-    let prefix = match pattern {
-        Matcher::Pattern(pattern) => pattern.address_prefix(),
-        Matcher::Template(template) => template.prefix(),
-        Matcher::Any(_) | Matcher::Exact(_) | Matcher::Topic(_) => unreachable!("only patterns are indexed"),
-    };
-    prefix.get(..PREFIX_BYTES_MAX).unwrap_or(prefix)
 }
 
 /// How the patterns of an index read a topic.
@@ -150,9 +186,9 @@ impl Reading {
 #[derive(Debug)]
 pub(crate) struct PatternIndex {
     reading: Reading,
-    by_prefix: HashMap<Box<str>, Bucket>,
-    lengths: BTreeMap<usize, Length>,
-    /// What crowds may cost a topic at worst: the costliest one of each length.
+    by_key: HashMap<Box<str>, Bucket>,
+    kinds: BTreeMap<Kind, Keys>,
+    /// What crowds may cost a topic at worst: the costliest one of each kind.
     worst_ns: u64,
     /// Patterns interned since the start, and the newest of them.
     interned: u64,
@@ -168,8 +204,8 @@ impl PatternIndex {
     pub(crate) fn new(reading: Reading) -> PatternIndex {
         PatternIndex {
             reading,
-            by_prefix: HashMap::new(),
-            lengths: BTreeMap::new(),
+            by_key: HashMap::new(),
+            kinds: BTreeMap::new(),
             worst_ns: 0,
             interned: 0,
             newest: VecDeque::new(),
@@ -181,29 +217,29 @@ impl PatternIndex {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_prefix.is_empty()
+        self.by_key.is_empty()
     }
 
     /// Whether a pattern may be added: fresh topics don't become too costly by it.
     pub(crate) fn has_room(&self, pattern: &Matcher) -> bool {
-        let prefix = prefix_of(pattern);
-        let there_ns = self.by_prefix.get(prefix).map_or(0, |bucket| bucket.cost_ns);
+        let key = Key::of(pattern);
+        let there_ns = self.by_key.get(&*key.text).map_or(0, |bucket| bucket.cost_ns);
         let crowd_ns = (there_ns + pattern.typical_cost_ns()).saturating_sub(UNCROWDED_NS);
-        let worst_ns = self.lengths.get(&prefix.len()).map_or(0, Length::worst_ns);
+        let worst_ns = self.kinds.get(&key.kind).map_or(0, Keys::worst_ns);
         self.worst_ns + crowd_ns.saturating_sub(worst_ns) <= CROWD_NS_MAX || crowd_ns == 0
     }
 
-    /// Adds a pattern. Answers its position under its prefix, which [`PatternIndex::remove`] wants to know.
+    /// Adds a pattern. Answers its position under its key, which [`PatternIndex::remove`] wants to know.
     pub(crate) fn add(&mut self, selector: u32, generation: u32, pattern: &Matcher) -> u32 {
-        let prefix = prefix_of(pattern);
-        let bucket = self.by_prefix.entry(prefix.into()).or_default();
+        let Key { kind, text } = Key::of(pattern);
+        let bucket = self.by_key.entry(text.into()).or_default();
         bucket.selectors.push(selector);
         let position = (bucket.selectors.len() - 1) as u32;
         let before_ns = bucket.crowd_ns();
         bucket.cost_ns += pattern.typical_cost_ns();
         let after_ns = bucket.crowd_ns();
-        self.lengths.entry(prefix.len()).or_default().patterns += 1;
-        self.price(prefix.len(), before_ns, after_ns);
+        self.kinds.entry(kind).or_default().patterns += 1;
+        self.price(kind, before_ns, after_ns);
         self.interned += 1;
         self.newest.push_back(Named { selector, generation });
         if self.newest.len() > PATTERN_LOG_MAX {
@@ -212,39 +248,39 @@ impl PatternIndex {
         position
     }
 
-    /// Removes the pattern at a position under its prefix. `Some(selector)`: the one that stands there now.
+    /// Removes the pattern at a position under its key. `Some(selector)`: the one that stands there now.
     pub(crate) fn remove(&mut self, pattern: &Matcher, position: u32) -> Option<u32> {
-        let prefix = prefix_of(pattern);
-        let bucket = self.by_prefix.get_mut(prefix).expect("a pattern stands under its prefix");
+        let Key { kind, text } = Key::of(pattern);
+        let bucket = self.by_key.get_mut(&*text).expect("a pattern stands under its key");
         bucket.selectors.swap_remove(position as usize);
         let moved = bucket.selectors.get(position as usize).copied();
         let before_ns = bucket.crowd_ns();
         bucket.cost_ns -= pattern.typical_cost_ns();
         let after_ns = bucket.crowd_ns();
         if bucket.selectors.is_empty() {
-            self.by_prefix.remove(prefix);
+            self.by_key.remove(&*text);
         } else if bucket.selectors.capacity() > 64 && bucket.selectors.len() < bucket.selectors.capacity() / 4 {
             bucket.selectors.shrink_to(bucket.selectors.len() * 2);
         }
-        self.price(prefix.len(), before_ns, after_ns);
-        let length = self.lengths.get_mut(&prefix.len()).expect("a pattern's prefix has a length");
-        length.patterns -= 1;
-        if length.patterns == 0 {
-            self.lengths.remove(&prefix.len());
+        self.price(kind, before_ns, after_ns);
+        let keys = self.kinds.get_mut(&kind).expect("a pattern's key is of a kind");
+        keys.patterns -= 1;
+        if keys.patterns == 0 {
+            self.kinds.remove(&kind);
         }
-        if self.by_prefix.is_empty() {
+        if self.by_key.is_empty() {
             // Nothing names them any more: the caches would only hold memory.
             *self = PatternIndex { interned: self.interned, ..PatternIndex::new(self.reading) };
         }
         moved
     }
 
-    /// The patterns under one prefix cost something else now.
-    fn price(&mut self, length: usize, before_ns: u64, after_ns: u64) {
-        let length = self.lengths.entry(length).or_default();
-        self.worst_ns -= length.worst_ns();
-        length.change(before_ns, after_ns);
-        self.worst_ns += length.worst_ns();
+    /// The patterns under one key cost something else now.
+    fn price(&mut self, kind: Kind, before_ns: u64, after_ns: u64) {
+        let keys = self.kinds.entry(kind).or_default();
+        self.worst_ns -= keys.worst_ns();
+        keys.change(before_ns, after_ns);
+        self.worst_ns += keys.worst_ns();
     }
 
     /// Appends the selectors of the patterns that match a topic. False when the budget was spent before all were tried:
@@ -281,7 +317,7 @@ impl PatternIndex {
         self.interned - self.newest.len() as u64
     }
 
-    /// What is to be tried on a topic: what was interned since it was last matched, or all that has a fitting prefix.
+    /// What is to be tried on a topic: what was interned since it was last matched, or all that has a fitting key.
     fn start(
         &self,
         slots: &[Selector],
@@ -305,10 +341,14 @@ impl PatternIndex {
     fn candidates(&self, slots: &[Selector], hub: &HubUrl, topic: &str, budget: &mut Budget) -> Vec<Named> {
         let parsed = self.reading.parse(topic, hub);
         let mut candidates = Vec::new();
-        if let Some(key) = self.reading.key(&parsed) {
-            for (&length, _) in self.lengths.range(..=key.len()) {
-                budget.spend(LOOK_UP_NS + length as u64);
-                if let Some(bucket) = key.get(..length).and_then(|prefix| self.by_prefix.get(prefix)) {
+        if let Some(text) = self.reading.key(&parsed) {
+            let segments = parsed.url.as_ref().map(segments_of).unwrap_or_default();
+            let mut key = String::new();
+            for &(length, shape) in self.kinds.range(..=(text.len(), u8::MAX)).map(|(kind, _)| kind) {
+                let Some(prefix) = text.get(..length) else { continue };
+                let complete = write_key(&mut key, prefix, shape, &segments);
+                budget.spend(LOOK_UP_NS + key.len() as u64);
+                if let Some(bucket) = self.by_key.get(&*key).filter(|_| complete) {
                     candidates.extend(bucket.selectors.iter().map(|&selector| Named::of(selector, slots)));
                 }
             }

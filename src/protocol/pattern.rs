@@ -6,6 +6,7 @@
 
 mod brackets;
 mod compiled;
+mod fixed;
 mod prefix;
 mod segments;
 
@@ -22,6 +23,7 @@ use urlpattern::regexp::RegExp;
 use urlpattern::{RegexSyntax, UrlPatternInit, UrlPatternOptions};
 
 pub(super) use self::compiled::Compiled;
+pub use self::fixed::{FIXED_SEGMENTS_MAX, Segments, segments_of};
 use self::segments::Price;
 use super::topic::HubUrl;
 
@@ -169,6 +171,11 @@ impl UrlPattern {
     /// [`ParsedTopic::address`](super::topic::ParsedTopic::address) does; empty when unknown.
     pub fn address_prefix(&self) -> &str {
         &self.address_prefix
+    }
+
+    /// The path segments that every matching URL has beyond that prefix, as [`segments_of`] finds them.
+    pub fn fixed_segments(&self) -> Segments<'_> {
+        fixed::of(&self.program)
     }
 
     #[cfg(test)]

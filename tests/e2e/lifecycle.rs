@@ -122,7 +122,7 @@ fn a_stream_ends_at_its_maximum_lifetime() {
 #[test]
 fn a_stream_ends_when_its_token_expires() {
     let hub = Hub::anonymous();
-    let exp = now() + 4;
+    let exp = now() + 8;
     let token = Token::granting(&["subscribe"], &["*"]).claim("exp", json!(exp)).sign(SUBSCRIBER_KEY);
     let mut expiring = hub.subscribe_as(&token, &[("match", "urn:a")]);
     let mut other = hub.subscribe(&[("match", "urn:a")]);

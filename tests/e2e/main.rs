@@ -28,6 +28,7 @@ mod query;
 mod reconcile;
 mod reload;
 mod reserved;
+mod rules;
 mod slow;
 mod smuggling;
 mod start;

@@ -65,6 +65,23 @@ test('after a dropped connection it resumes by id without loss or repeat', async
   await proxy.close();
 });
 
+test('after a dropped connection it resumes private updates by id with its token', async () => {
+  const proxy = await Proxy.to(hub.port);
+  const source = follow('urn:private:dropped', { origin: proxy.origin, token: mint('subscribe') });
+  const cursors = [];
+  source.addEventListener('message', (event) => cursors.push(event.lastEventId));
+  await opened(source);
+  const ids = [await hub.publish({ topic: 'urn:private:dropped', private: 'on', data: '0', retry: '50' })];
+  await received(source, 1);
+  proxy.cut();
+  for (let n = 1; n < 5; n++) ids.push(await hub.publish({ topic: 'urn:private:dropped', private: 'on', data: String(n) }));
+  await received(source, 5);
+  assert.deepEqual(source.received, numbers(5));
+  assert.deepEqual(cursors, ids);
+  source.close();
+  await proxy.close();
+});
+
 test('after a restart of the hub it comes back and receives live events', async () => {
   const source = follow('urn:restart');
   await opened(source);

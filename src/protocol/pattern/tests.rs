@@ -145,6 +145,22 @@ fn prefixes_reach_to_the_first_wildcard() {
 }
 
 #[test]
+fn segments_are_fixed_as_long_as_each_wildcard_takes_one() {
+    let fixed = |text: &str| parse(text).fixed_segments().map(|segment| segment.unwrap_or("-").to_owned()).join(" ");
+    assert_eq!(fixed("https://e.com/a/:b/c/:d/e"), "- - c -");
+    assert_eq!(fixed("/:tenant/orders-17"), "- orders-17 - -");
+    assert_eq!(fixed("https://*.e.com/a/b"), "a b - -", "what the prefix doesn't have");
+    assert_eq!(fixed("http{s}?://e.com/a/:b"), "a - - -");
+    assert_eq!(fixed("/a/:b/c:d/e/"), "- - - e");
+    assert_eq!(fixed("/a/*/c"), "- - - -");
+    assert_eq!(fixed("/a/:b/(\\d+)/d"), "- - - -");
+    assert_eq!(fixed("/a{/:b}?/c"), "- - - -");
+    assert_eq!(fixed("urn\\:a\\:b/c"), "- - - -");
+    assert_eq!(fixed("/:a/b/c/d/e/f/g"), "- b c d");
+    assert_eq!(fixed(&format!("/:a/{}/c", "b".repeat(65))), "- - c -", "too long");
+}
+
+#[test]
 fn a_plain_pattern_takes_less_than_a_kilobyte_and_no_regular_expression() {
     let pattern = parse("https://app.example.com/tenants/:tenant/rooms/:room/messages/*");
     assert!(pattern.regexes.is_empty());
@@ -186,6 +202,9 @@ fn agrees(text: &str, topics: &[String]) -> Result<(), TestCaseError> {
         prop_assert_eq!(ours.matches(url), expected, "{} on {}", text, url);
         if expected {
             prop_assert!(topic.address().unwrap().starts_with(ours.address_prefix()), "{} on {}", text, url);
+            for (fixed, segment) in ours.fixed_segments().into_iter().zip(segments_of(url)) {
+                prop_assert!(fixed.is_none() || fixed == segment, "{} on {}", text, url);
+            }
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 // The real hub, started on a port of its own, and publishing to it.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,12 +11,12 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
-const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
+export const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
+export const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
 const BINARY = process.env.CINNABAR_BIN ?? join(TARGET, 'e2e', 'cinnabar');
 const ISSUER = 'https://issuer.example';
 const RESOURCE = 'https://hub.example/.well-known/mercure';
-const PUBLISHER_KEY = 'a-secret-for-publishers-0123456789abcdef';
+export const PUBLISHER_KEY = 'a-secret-for-publishers-0123456789abcdef';
 const SUBSCRIBER_KEY = 'a-secret-for-subscribers-0123456789abcdef';
 
 /** How long a test waits for something that should happen. */
@@ -43,6 +43,9 @@ export async function freePort() {
   await once(server, 'close');
   return port;
 }
+
+/** Whether this hub can be told to speak the 0.x protocol. */
+export const compatible = () => execFileSync(BINARY, ['serve', '--help'], { encoding: 'utf8' }).includes('--compat');
 
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
@@ -111,7 +114,7 @@ export class Hub {
     const child = this.#child;
     this.#child = undefined;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, 'exit');
+    const ended = once(child, 'close');
     child.kill(signal);
     const timer = globalThis.setTimeout(() => child.kill('SIGKILL'), 10_000);
     await ended;

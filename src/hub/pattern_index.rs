@@ -285,11 +285,14 @@ impl PatternIndex {
 
     /// Appends the selectors of the patterns that match a topic. False when the budget was spent before all were tried:
     /// to be called again with the same topic, and nothing was appended.
+    ///
+    /// `once`: the topic won't come again, and takes nobody's place in the cache.
     pub(crate) fn resolve(
         &mut self,
         slots: &[Selector],
         hub: &HubUrl,
         topic: &str,
+        once: bool,
         budget: &mut Budget,
         out: &mut Vec<Named>,
     ) -> bool {
@@ -309,7 +312,9 @@ impl PatternIndex {
             return false;
         };
         matched.give(slots, budget, out);
-        self.remember(topic, matched);
+        if !once {
+            self.remember(topic, matched);
+        }
         true
     }
 

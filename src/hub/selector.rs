@@ -193,13 +193,20 @@ impl Selectors {
             let text = topic.as_str();
             if !resolution.patterns_done
                 && !self.index.is_empty()
-                && !self.index.resolve(&self.slots, &self.hub, text, budget, &mut resolution.found)
+                && !self.index.resolve(&self.slots, &self.hub, text, event.announcement, budget, &mut resolution.found)
             {
                 return false;
             }
             resolution.patterns_done = true;
             if !self.templates.is_empty()
-                && !self.templates.resolve(&self.slots, &self.hub, text, budget, &mut resolution.found)
+                && !self.templates.resolve(
+                    &self.slots,
+                    &self.hub,
+                    text,
+                    event.announcement,
+                    budget,
+                    &mut resolution.found,
+                )
             {
                 return false;
             }
@@ -501,6 +508,15 @@ mod tests {
         // The next event is theirs too.
         resolve(&mut selectors, &event, 1, &mut found);
         assert_eq!(found.len(), 25);
+    }
+
+    #[test]
+    fn announcements_take_nobodys_place_in_the_cache() {
+        let mut selectors = Selectors::new(hub(), usize::MAX);
+        let observer = selectors.join(&pattern("/.well-known/mercure/subscriptions/:type/:match/:subscriber"), 1);
+        let (mut found, topic) = (Vec::new(), "/.well-known/mercure/subscriptions/exact/a/s");
+        resolve(&mut selectors, &Event::sample_announcement(1, topic), 1, &mut found);
+        assert_eq!((found, selectors.cached_topics()), (vec![observer.selector], 0));
     }
 
     /// Seen: 100,000 patterns without a common prefix cost every fresh topic 29 ms.

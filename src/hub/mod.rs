@@ -14,6 +14,7 @@ mod event;
 mod flight;
 mod histogram;
 mod history;
+mod interned;
 mod judge;
 mod log;
 mod pattern_index;

@@ -4,11 +4,9 @@
 //! hash, patterns and templates through a [`PatternIndex`] each. Cost grows with what matches, not with what exists,
 //! but for patterns that nothing literal tells apart; those are bounded.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use super::budget::Budget;
 use super::event::Event;
+use super::interned::Interned;
 use super::judge;
 use super::pattern_index::{PatternIndex, Reading, key_bytes};
 use super::subscriber::Place;
@@ -34,9 +32,14 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
-    /// The matcher, if it is one that is tried on topics.
+    /// What it selects, unless its number is free.
+    pub(crate) fn matcher(&self) -> Option<&Matcher> {
+        self.matcher.as_ref()
+    }
+
+    /// The same, if it is one that is tried on topics.
     pub(crate) fn pattern(&self) -> Option<&Matcher> {
-        self.matcher.as_ref().filter(|matcher| matches!(matcher, Matcher::Pattern(_) | Matcher::Template(_)))
+        self.matcher().filter(|matcher| matcher.is_pattern())
     }
 }
 
@@ -84,13 +87,10 @@ pub(crate) struct Selectors {
     free: Vec<u32>,
     /// Of new slots: higher than any that was there before.
     first_generation: u32,
-    exact: HashMap<Arc<str>, u32>,
-    /// Those of before version 1.0: the same texts, listed differently.
-    topics: HashMap<Arc<str>, u32>,
+    /// All but the wildcards.
+    interned: Interned,
     /// The wildcards, one for each type.
     any: [Option<u32>; MatchType::ALL.len()],
-    /// Patterns and templates.
-    patterns: HashMap<Matcher, u32>,
     index: PatternIndex,
     templates: PatternIndex,
     /// What the matchers take, and may take.
@@ -105,10 +105,8 @@ impl Selectors {
             slots: Vec::new(),
             free: Vec::new(),
             first_generation: 0,
-            exact: HashMap::new(),
-            topics: HashMap::new(),
+            interned: Interned::default(),
             any: [None; MatchType::ALL.len()],
-            patterns: HashMap::new(),
             index: PatternIndex::new(Reading::Url),
             templates: PatternIndex::new(Reading::Text),
             bytes: 0,
@@ -210,8 +208,12 @@ impl Selectors {
             {
                 return false;
             }
-            let equal = [self.exact.get(text), self.topics.get(text)].into_iter().flatten();
-            resolution.found.extend(equal.map(|&selector| Named::of(selector, &self.slots)));
+            for kind in [MatchType::Exact, MatchType::Topic] {
+                let equal = self.interned.find(kind, text, &self.slots);
+                // A template of that text has been tried, as a template.
+                let equal = equal.filter(|&selector| self.get(selector).pattern().is_none());
+                resolution.found.extend(equal.map(|selector| Named::of(selector, &self.slots)));
+            }
             resolution.patterns_done = false;
             resolution.topics += 1;
         }
@@ -261,9 +263,7 @@ impl Selectors {
     fn known(&self, matcher: &Matcher) -> Option<u32> {
         match matcher {
             Matcher::Any(kind) => self.any[*kind as usize],
-            Matcher::Exact(text) => self.exact.get(text).copied(),
-            Matcher::Topic(text) => self.topics.get(text).copied(),
-            Matcher::Pattern(_) | Matcher::Template(_) => self.patterns.get(matcher).copied(),
+            matcher => self.interned.find(matcher.kind(), matcher.text(), &self.slots),
         }
     }
 
@@ -272,6 +272,10 @@ impl Selectors {
             return selector;
         }
         let selector = self.free.pop().unwrap_or_else(|| {
+            if self.slots.len() == self.slots.capacity() {
+                // Doubling would leave up to half of a large list unused.
+                self.slots.reserve_exact(self.slots.len() / 4 + 16);
+            }
             self.slots.push(Selector {
                 matcher: None,
                 generation: self.first_generation,
@@ -282,22 +286,17 @@ impl Selectors {
             (self.slots.len() - 1) as u32
         });
         self.bytes += owned_bytes(matcher);
-        match matcher {
-            Matcher::Any(kind) => self.any[*kind as usize] = Some(selector),
-            Matcher::Exact(text) => {
-                self.exact.insert(text.clone(), selector);
-            }
-            Matcher::Topic(text) => {
-                self.topics.insert(text.clone(), selector);
-            }
-            Matcher::Pattern(_) | Matcher::Template(_) => {
-                self.patterns.insert(matcher.clone(), selector);
-                let generation = self.slots[selector as usize].generation;
-                let position = self.index_of(matcher).add(selector, generation, matcher);
-                self.slots[selector as usize].position = position;
-            }
-        }
         self.slots[selector as usize].matcher = Some(matcher.clone());
+        if let Matcher::Any(kind) = matcher {
+            self.any[*kind as usize] = Some(selector);
+            return selector;
+        }
+        self.interned.insert(selector, &self.slots);
+        if matcher.is_pattern() {
+            let generation = self.slots[selector as usize].generation;
+            let position = self.index_of(matcher).add(selector, generation, matcher);
+            self.slots[selector as usize].position = position;
+        }
         selector
     }
 
@@ -310,29 +309,21 @@ impl Selectors {
     }
 
     fn drop_selector(&mut self, selector: u32) {
+        if !matches!(self.get(selector).matcher, Some(Matcher::Any(_))) {
+            self.interned.remove(selector, &self.slots);
+        }
         let slot = &mut self.slots[selector as usize];
         let matcher = slot.matcher.take().expect("a selector is dropped once");
         slot.generation = slot.generation.wrapping_add(1);
         slot.members = Vec::new();
+        let position = slot.position;
         self.bytes -= owned_bytes(&matcher);
-        match &matcher {
-            Matcher::Any(kind) => self.any[*kind as usize] = None,
-            Matcher::Exact(text) => {
-                self.exact.remove(text);
-                shrink(&mut self.exact);
-            }
-            Matcher::Topic(text) => {
-                self.topics.remove(text);
-                shrink(&mut self.topics);
-            }
-            Matcher::Pattern(_) | Matcher::Template(_) => {
-                self.patterns.remove(&matcher);
-                shrink(&mut self.patterns);
-                let position = slot.position;
-                if let Some(moved) = self.index_of(&matcher).remove(&matcher, position) {
-                    self.slots[moved as usize].position = position;
-                }
-            }
+        if let Matcher::Any(kind) = matcher {
+            self.any[kind as usize] = None;
+        } else if matcher.is_pattern()
+            && let Some(moved) = self.index_of(&matcher).remove(&matcher, position)
+        {
+            self.slots[moved as usize].position = position;
         }
         self.free.push(selector);
         if self.free.len() == self.slots.len() {
@@ -348,9 +339,9 @@ impl Selectors {
 fn owned_bytes(matcher: &Matcher) -> usize {
     match matcher {
         Matcher::Any(_) => 0,
-        Matcher::Exact(text) | Matcher::Topic(text) => size_of::<Selector>() + 80 + text.len(),
-        Matcher::Pattern(pattern) => size_of::<Selector>() + 120 + key_bytes(pattern) + pattern.owned_bytes(),
-        Matcher::Template(template) => size_of::<Selector>() + 120 + template.owned_bytes(),
+        Matcher::Exact(text) | Matcher::Topic(text) => size_of::<Selector>() + 40 + text.len(),
+        Matcher::Pattern(pattern) => size_of::<Selector>() + 100 + key_bytes(pattern) + pattern.owned_bytes(),
+        Matcher::Template(template) => size_of::<Selector>() + 100 + template.owned_bytes(),
     }
 }
 
@@ -362,13 +353,6 @@ impl Selectors {
 
     pub(crate) fn recent_patterns(&self) -> usize {
         self.index.recent_patterns() + self.templates.recent_patterns()
-    }
-}
-
-/// Gives memory back once a map is mostly empty.
-fn shrink<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
-    if map.capacity() > 1024 && map.len() < map.capacity() / 8 {
-        map.shrink_to(map.len() * 2);
     }
 }
 
@@ -659,7 +643,7 @@ mod tests {
             }
             prop_assert_eq!(selectors.slots.len() + selectors.cached_topics() + selectors.recent_patterns(), 0);
             prop_assert_eq!((selectors.index.is_empty(), selectors.templates.is_empty(), selectors.bytes), (true, true, 0));
-            prop_assert!(selectors.exact.is_empty() && selectors.topics.is_empty() && selectors.patterns.is_empty());
+            prop_assert!(selectors.interned.is_empty());
         }
     }
 }

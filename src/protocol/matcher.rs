@@ -128,6 +128,11 @@ impl Matcher {
         matches!(self, Matcher::Pattern(_))
     }
 
+    /// Whether it has to be tried on topics: a pattern or a template.
+    pub fn is_pattern(&self) -> bool {
+        matches!(self, Matcher::Pattern(_) | Matcher::Template(_))
+    }
+
     /// The value as it was written.
     pub fn text(&self) -> &str {
         match self {

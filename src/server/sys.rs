@@ -232,6 +232,13 @@ pub(crate) fn thread_cpu_us() -> u64 {
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }
 
+/// Lets every other thread of the process go first where they compete for a core. For work that can wait.
+pub(crate) fn yield_to_others() {
+    const NICE: libc::c_int = 10;
+    // SAFETY: takes plain numbers; 0 is the calling thread. Being nicer is always allowed, and nothing hangs on it.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
 /// Pins the calling thread to a core.
 pub(crate) fn pin_to_core(core: usize) -> io::Result<()> {
     // SAFETY: an all-zero set is empty; CPU_SET checks its bounds; the set lives through the call.

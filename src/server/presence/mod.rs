@@ -17,6 +17,7 @@ use crate::protocol::subscription::{self, Subscription};
 use crate::protocol::topic::HubUrl;
 use crate::server::sequencer::SequencerHandle;
 use crate::server::shared::Shared;
+use crate::server::sys;
 pub(crate) use ids::SubscriberIds;
 pub(crate) use journal::Journal;
 use journal::Left;
@@ -51,6 +52,7 @@ pub(crate) struct Announcer {
 impl Announcer {
     /// Works until every shard has hung up or the hub has ended.
     pub(crate) fn run(mut self, waiting: &Receiver<FromShard>) {
+        sys::yield_to_others();
         self.end_those_left();
         let mut batch = Batch::default();
         for first in waiting {

@@ -18,6 +18,7 @@ pub(crate) const SECTIONS: &[(u8, &str)] = &[
     (9, "Active subscriptions"),
     (10, "Discovery"),
     (11, "The 0.x protocol"),
+    (13, "Operations"),
 ];
 
 /// How binding a rule is.

@@ -197,3 +197,40 @@ fn an_update_without_data_reaches_its_subscribers() {
     let event = stream.next();
     assert_eq!((event.id, event.data), (id, String::new()));
 }
+
+#[test]
+fn what_administrators_ask_for_is_not_on_the_public_address() {
+    let hub = Hub::anonymous();
+    for path in
+        ["/healthz", "/health/ready", "/health/live", "/mercure/health/ready", "/mercure/health/live", "/metrics"]
+    {
+        assert_eq!(hub.request("GET", path, &[]).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn the_log_has_no_data_and_no_tokens_however_much_is_logged() {
+    let mut hub = Hub::start(&["--anonymous", "--log", "trace"]);
+    let (reader, writer, denied) = (subscriber(), publisher(), publisher_of(&["urn:else"]));
+    let cookie = format!("{COOKIE}={reader}");
+    let mut stream = hub.subscribe_as(&reader, &[("match", "urn:a")]);
+    let mut by_cookie = hub.try_subscribe(&[("match", "urn:a")], &[("Cookie", &cookie)]).expect("a stream");
+    let update = |private: bool| {
+        let mut fields = vec![("topic", "urn:a"), ("data", "what-only-subscribers-may-read")];
+        fields.extend(private.then_some(("private", "on")));
+        fields
+    };
+    for private in [false, true] {
+        assert_eq!(hub.post(&writer, &update(private)).status, 200);
+    }
+    assert_eq!(hub.post(&denied, &update(true)).status, 403);
+    assert_eq!(hub.post(&format!("{writer}x"), &update(true)).status, 401);
+    assert_eq!((stream.datas(2).len(), by_cookie.datas(2).len()), (2, 2));
+    hub.stop();
+    let log = hub.log();
+    assert!(log.contains("an access token was refused"), "{log}");
+    for secret in ["what-only-subscribers-may-read", &reader, &writer, &denied] {
+        let signature = secret.rsplit('.').next().expect("a part");
+        assert!(!log.contains(signature), "{signature} in the log:\n{log}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Active subscriptions (protocol §9): who comes and goes is announced to those who may know, and listed.
 
+mod rules;
+
 use crate::harness::*;
 use serde_json::{Value, json};
 

@@ -2,6 +2,7 @@
 
 mod presentation;
 mod selectors;
+mod subscriptions;
 mod tokens;
 
 use crate::harness::*;
@@ -156,6 +157,23 @@ fn the_cursor_of_version_seven_is_read_by_it_alone() {
         assert_eq!(stream.datas(2), ["1", "2"]);
         for name in ["lastEventID", "lastEventId", "Last-Event-Id"] {
             assert_eq!(hub.subscribe(&[("topic", "urn:a"), (name, &first)]).last_event_id(), None, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_answer_names_its_cursor_as_today() {
+    for version in ["7", "8"] {
+        let hub = hub(version);
+        let first = say(&hub, "urn:a", "1");
+        let name = if version == "7" { "Last-Event-ID" } else { "last_event_id" };
+        for (parameters, headers) in [
+            ([("topic", "urn:a"), (name, first.as_str())], vec![]),
+            ([("topic", "urn:a"), ("x", "")], vec![("Last-Event-ID", first.as_str())]),
+        ] {
+            let stream = hub.try_subscribe(&parameters, &headers).expect("a stream");
+            assert_eq!(stream.head.header("mercure-last-event-id"), Some(first.as_str()));
+            assert_eq!(stream.head.header("last-event-id"), None);
         }
     }
 }

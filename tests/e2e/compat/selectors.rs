@@ -97,6 +97,18 @@ fn topics_follow_the_rules_and_the_limits_of_matchers() {
 }
 
 #[test]
+fn topics_and_matchers_share_one_limit() {
+    let hub = hub("8");
+    let names: Vec<String> = (0..51).map(|n| format!("urn:{n}")).collect();
+    let status = |topics: usize| {
+        let topics = names[..topics].iter().map(|name| ("topic", name.as_str()));
+        let matchers = names[..50].iter().map(|name| ("match", name.as_str()));
+        hub.subscribe_status(&matchers.chain(topics).collect::<Vec<_>>(), &[])
+    };
+    assert_eq!((status(50), status(51)), (200, 400));
+}
+
+#[test]
 fn private_updates_are_read_by_the_grants_of_old() {
     let hub = hub("8");
     let mut stream = hub.subscribe_as(&old_subscriber(&["https://e.example/users/{id}"]), &[("topic", "*")]);

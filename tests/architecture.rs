@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder, and words its code (tests aside) must not contain.
+/// Words that no folder in [`RULES`] may contain: what is above all of them, and the tools of the I/O shell.
+const ABOVE_ALL: &[&str] = &["crate::server", "crate::commands", "monoio", "tokio", "hyper", "ureq"];
+
+/// A folder, and words its code (tests aside) must not contain besides.
 const RULES: &[(&str, &[&str])] = &[
     (
         "protocol",
         &[
             "crate::hub",
             "crate::http",
-            "crate::server",
             "crate::history",
             "crate::config",
             "crate::admin",
@@ -19,14 +21,13 @@ const RULES: &[(&str, &[&str])] = &[
             "std::io",
             "Instant",
             "SystemTime",
-            "monoio",
         ],
     ),
     (
         "hub",
         &[
+            "crate::admin",
             "crate::http",
-            "crate::server",
             "crate::history",
             "crate::config",
             "std::net",
@@ -35,7 +36,6 @@ const RULES: &[(&str, &[&str])] = &[
             "Instant",
             "SystemTime",
             "SystemRandom",
-            "monoio",
             "libc",
             "Mutex",
             "RwLock",
@@ -44,37 +44,21 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "crate::admin",
             "crate::hub",
             "crate::protocol",
-            "crate::server",
             "crate::history",
             "crate::config",
             "std::net::Tcp",
             "std::thread",
             "Instant",
             "SystemTime",
-            "monoio",
             "libc",
         ],
     ),
-    ("history", &["crate::http", "crate::server", "crate::config", "std::net", "monoio", "libc"]),
-    (
-        "admin",
-        &[
-            "crate::server",
-            "std::net::Tcp",
-            "std::thread",
-            "std::fs",
-            "std::io",
-            "Instant",
-            "SystemTime",
-            "monoio",
-            "tokio",
-            "hyper",
-            "libc",
-        ],
-    ),
-    ("config", &["crate::server", "crate::hub", "crate::history", "monoio"]),
+    ("history", &["crate::http", "crate::config", "crate::admin", "std::net", "std::thread", "libc"]),
+    ("admin", &["std::net::Tcp", "std::thread", "std::fs", "std::io", "Instant", "SystemTime", "libc"]),
+    ("config", &["crate::hub", "crate::history", "crate::admin"]),
 ];
 
 /// Files outside these may not allow `unsafe`.
@@ -114,7 +98,7 @@ fn no_layer_knows_what_is_above_it() {
         assert!(!files.is_empty(), "src/{folder} has files");
         for file in files.iter().filter(|file| !is_test(file)) {
             let code = code(file);
-            for word in words.iter().filter(|word| code.contains(**word)) {
+            for word in words.iter().chain(ABOVE_ALL).filter(|word| code.contains(**word)) {
                 offences.push(format!("{} names {word}", file.display()));
             }
         }

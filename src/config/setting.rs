@@ -146,7 +146,8 @@ pub const SETTINGS: &[Setting] = &[
             "FOLDER",
             One,
             Without("none"),
-            "The folder for what must survive a restart (keys). Made with mode 0700; refused if others can read it.",
+            "The folder for what must survive a restart: keys, the deny list, who is subscribed. Made with mode 0700; refused if \
+             others can read it.",
         )
     },
     row(
@@ -331,8 +332,22 @@ pub const SETTINGS: &[Setting] = &[
         "Where events are kept for subscribers that come back. `memory` forgets with the process; a folder isn't \
          supported yet and is refused.",
     ),
-    row(HISTORY, "history-max-events", "N", One, Value("1000000"), "How many events history keeps."),
-    row(HISTORY, "history-max-bytes", "SIZE", One, Value("256MiB"), "How many bytes of events history keeps."),
+    row(
+        HISTORY,
+        "history-max-events",
+        "N",
+        One,
+        Value("1000000"),
+        "How many events history keeps. With `--subscriptions`, a fifth as many announcements besides.",
+    ),
+    row(
+        HISTORY,
+        "history-max-bytes",
+        "SIZE",
+        One,
+        Value("256MiB"),
+        "How many bytes of events history keeps. With `--subscriptions`, a fifth as many of announcements besides.",
+    ),
     row(
         HISTORY,
         "history-max-age",

@@ -260,7 +260,8 @@ impl Selectors {
         self.known(matcher).map(|selector| self.get(selector).members.as_slice())
     }
 
-    fn known(&self, matcher: &Matcher) -> Option<u32> {
+    /// The selector of exactly this matcher.
+    pub(crate) fn known(&self, matcher: &Matcher) -> Option<u32> {
         match matcher {
             Matcher::Any(kind) => self.any[*kind as usize],
             matcher => self.interned.find(matcher.kind(), matcher.text(), &self.slots),

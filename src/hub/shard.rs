@@ -39,7 +39,7 @@ pub use population::Population;
 use presence::Presence;
 #[cfg(test)]
 pub(super) use presence::STALE_MAX;
-pub use presence::{Announcement, Subscriptions};
+pub use presence::{Announcement, Listed, Subscriptions};
 pub use revoke::Revocation;
 use revoke::Sweep;
 use survey::Round;

@@ -100,6 +100,7 @@ pub struct Access {
     /// What the bearer may do.
     pub grants: Grants,
 }
+
 /// The end of what has no end.
 pub const NEVER_MS: u64 = u64::MAX;
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crossbeam_channel::TrySendError;
 
-use crate::hub::{Shard, SlotId, Subscriptions};
+use crate::hub::{Listed, Shard, SlotId};
 use crate::protocol::matcher::Matcher;
 use crate::server::inbox::{Inbox, Message};
 
@@ -30,8 +30,8 @@ pub(crate) enum Question {
 /// What it answers.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Subscribers, in the order of their slots; fewer than asked for only at the end.
-    Listed(Vec<Subscriptions>),
+    /// A piece of the list of subscribers.
+    Listed(Listed),
     /// A number of subscriptions.
     Count(usize),
 }
@@ -41,7 +41,9 @@ impl Question {
     pub(crate) fn answer(&self, shard: &Shard) -> Answer {
         match self {
             Question::List { matcher, from, count } => Answer::Listed(shard.listed(matcher.as_ref(), *from, *count)),
-            Question::One(id) => Answer::Listed(shard.listed_as(*id).into_iter().collect()),
+            Question::One(id) => {
+                Answer::Listed(Listed { subscribers: shard.listed_as(*id).into_iter().collect(), next: None })
+            }
             Question::Count(None) => Answer::Count(shard.subscriptions()),
             Question::Count(Some(matcher)) => Answer::Count(shard.subscriptions_to(matcher)),
         }

@@ -4,6 +4,8 @@
 //! awaits. A turn takes in what is there, then writes one bounded slice and goes back to the loop, where the tasks of
 //! requests have theirs.
 
+mod accept;
+mod messages;
 mod observe;
 mod orders;
 
@@ -16,11 +18,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
 use monoio::net::UnixStream;
-use socket2::SockRef;
 
 use crate::admin::Tally;
 use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS, Times};
@@ -30,11 +30,9 @@ use crate::server::admin::{AdminBridge, Asked};
 use crate::server::census::{self, Letters};
 use crate::server::clock::Clock;
 use crate::server::compile::{Compiled, Job};
-use crate::server::connection;
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Inbox, Message};
 use crate::server::key_sets::LiveKeys;
-use crate::server::listen;
 use crate::server::peers::Peers;
 use crate::server::presence::{FromShard, SubscriberIds};
 use crate::server::ration::Ration;
@@ -48,13 +46,12 @@ use crate::server::sys::{self, Drained, Epoll, EventFd, Ready, Scratch, Ticker, 
 use crate::server::tracer::Tracer;
 use crate::server::turns::Turns;
 use crate::server::turnstile::Turnstile;
+use accept::spare_descriptor;
 
 /// Fresh signature checks per turn: about a millisecond of the slowest kind.
 const SIGNATURE_CHECKS_MAX: usize = 8;
 /// Readiness events taken per turn.
 const READY_MAX: usize = 64;
-/// Connections accepted per turn.
-const ACCEPTS_MAX: usize = 16;
 /// Messages taken per turn.
 const MESSAGES_MAX: usize = 1024;
 /// Ticks made up for after a long turn: what sweeps all subscribers once.
@@ -396,64 +393,6 @@ impl Context {
         busy || self.signature_checks.is_waited_at()
     }
 
-    fn take_in_messages(&self, messages_max: usize, now: Now) {
-        for message in self.messages.try_iter().take(messages_max) {
-            self.take_in(message, now);
-        }
-    }
-
-    fn take_in(&self, message: Message, now: Now) {
-        match message {
-            Message::Events(events) => self.shard.borrow_mut().handle(Input::Events(events), now),
-            Message::Published(answers) => {
-                for (ticket, event) in answers {
-                    self.published.answer(ticket, event);
-                }
-            }
-            Message::Found(ticket, found) => self.found.answer(ticket, found),
-            Message::Compiled(ticket, compiled) => self.compiled.answer(ticket, compiled),
-            Message::Asked { shard, ticket, question } => {
-                let answer = question.answer(&self.shard.borrow());
-                self.letters.send(shard, Message::Answered(ticket, answer));
-            }
-            Message::Answered(ticket, answer) => self.answered.answer(ticket, answer),
-            Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
-            Message::Keys(keys) => self.take_keys(keys, now),
-            Message::Settings { settings, connections_max } => self.take_settings(settings, connections_max, now),
-            Message::Admin(order) => self.take_order(order, now),
-            Message::Stop => {
-                if let Some(listener) = self.listener.borrow_mut().take() {
-                    let _ = self.epoll.borrow().remove(listener.as_raw_fd());
-                    self.shared.listening.fetch_sub(1, Ordering::Release);
-                }
-                self.guests.borrow_mut().dismiss_idle();
-                self.streams_end_ms.set(Some(self.shared.streams_end_ms()));
-            }
-        }
-    }
-
-    /// Judges by other keys from now on, and ends the streams of those that are gone.
-    fn take_keys(&self, keys: Arc<LiveKeys>, now: Now) {
-        if keys.generation() > self.keys.borrow().generation() {
-            self.shard.borrow_mut().handle(Input::Revoke(keys.revocation()), now);
-            self.keys.replace(keys);
-        }
-    }
-
-    /// What a reload has changed, for all that begins from now on and for streams that are open.
-    fn take_settings(&self, settings: Arc<Settings>, connections_max: usize, now: Now) {
-        self.shard.borrow_mut().handle(Input::Limits(settings.shard), now);
-        self.guests.borrow_mut().set_phases(phases(&settings));
-        self.connections_max.set(connections_max);
-        if let Some(listener) = &*self.listener.borrow() {
-            let write_timeout = Duration::from_millis(settings.shard.write_timeout_ms);
-            if let Err(error) = listen::set_write_timeout(SockRef::from(listener), write_timeout) {
-                tracing::warn!(shard = self.index, %error, "the kernel's share in --write-timeout can't be changed");
-            }
-        }
-        self.settings.replace(settings);
-    }
-
     /// Does what the shard wants done: all shutdowns at once, then what is to be closed, which may be the same sockets.
     fn carry_out(&self) {
         let (mut shutdowns, mut closes) = (Vec::new(), Vec::new());
@@ -498,80 +437,6 @@ impl Context {
         if event.writable() {
             shard.handle(Input::Writable(id), now);
         }
-    }
-
-    fn accept(self: &Rc<Self>, now: Now) {
-        let listener = self.listener.borrow();
-        let Some(listener) = listener.as_ref() else {
-            return;
-        };
-        for _ in 0..ACCEPTS_MAX {
-            let nonblocking = if self.driver == Driver::Epoll { libc::SOCK_NONBLOCK } else { 0 };
-            let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    self.accept_failed(listener, &error, now);
-                    return;
-                }
-            };
-            let Some(peer) = address.as_socket() else {
-                continue;
-            };
-            let stream = std::net::TcpStream::from(socket);
-            let admitted = if self.shared.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max.get() {
-                self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms)
-            } else {
-                None
-            };
-            let Some(guest) = admitted else {
-                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                connection::refuse(&stream, &self.date());
-                continue;
-            };
-            self.shared.guests.fetch_add(1, Ordering::Relaxed);
-            monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
-        }
-    }
-
-    /// Out of descriptors: a spare one is given up to take the next connection and close it, so that the client is not
-    /// left hanging and the listener not left readable. Where that fails (another shard was faster to take the spare one,
-    /// or memory is short), the listener rests until the next tick: it would wake the loop at once, again and again.
-    fn accept_failed(&self, listener: &TcpListener, error: &io::Error, now: Now) {
-        let shortage = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-        if !error.raw_os_error().is_some_and(|code| shortage.contains(&code)) {
-            return;
-        }
-        if let Some(left_out) = self.turned_away.take(now.mono_ms) {
-            tracing::warn!(
-                shard = self.index,
-                %error,
-                left_out,
-                "connections are turned away; if it is for want of file descriptors, raise LimitNOFILE or ulimit -n"
-            );
-        }
-        self.spare.borrow_mut().take();
-        let taken = SockRef::from(listener).accept4(libc::SOCK_CLOEXEC);
-        let rest = taken.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
-        drop(taken);
-        *self.spare.borrow_mut() = spare_descriptor();
-        if rest && self.epoll.borrow().remove(listener.as_raw_fd()).is_ok() {
-            self.listener_rests.set(true);
-        }
-    }
-
-    /// Accepts again, if that had to be given up for a while.
-    fn wake_listener(&self) {
-        if !self.listener_rests.get() {
-            return;
-        }
-        let listener = self.listener.borrow();
-        let Some(listener) = listener.as_ref() else {
-            return;
-        };
-        let mut spare = self.spare.borrow_mut();
-        *spare = spare.take().or_else(spare_descriptor);
-        let added = self.epoll.borrow().add(listener.as_raw_fd(), Watch::Level, LISTENER);
-        self.listener_rests.set(added.is_err());
     }
 
     fn tick(&self, now: Now) {
@@ -645,10 +510,6 @@ fn phases(settings: &Settings) -> PhaseLimits {
         idle_ms: IDLE_TIMEOUT_MS,
         answer_ms: ANSWER_TIMEOUT_MS,
     }
-}
-
-fn spare_descriptor() -> Option<OwnedFd> {
-    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
 }
 
 /// Runs a shard until it has stopped. To be called on the shard's thread, within its monoio runtime.

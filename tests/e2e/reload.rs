@@ -120,6 +120,16 @@ fn a_new_key_set_that_cannot_be_fetched_changes_nothing() {
     assert_eq!((publish(&hub, &publisher(), "x"), publish(&hub, &key.token(), "x")), (401, 200));
 }
 
+/// An identity provider that was down since the start kept every reload from happening.
+#[test]
+fn a_key_set_that_was_never_there_holds_no_reload_up() {
+    let issuer = "[[issuer]]\nid = \"b\"\nsubscriber = { jwks_url = \"file:///nowhere/keys.json\" }\n";
+    let hub = start(&(config(PUBLISHER_KEY, SUBSCRIBER_KEY, "") + issuer));
+    let changed = config(PUBLISHER_KEY, SUBSCRIBER_KEY, "anonymous = true") + issuer;
+    reload(&hub, &changed, "the configuration was reloaded");
+    hub.subscribe(&[("match", "urn:a")]);
+}
+
 #[test]
 fn development_tokens_survive_a_reload() {
     let hub = Launch::serve().args(&["--dev"]).start();

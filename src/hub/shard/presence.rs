@@ -16,6 +16,9 @@ use crate::protocol::token::Access;
 /// Begun subscriptions waiting to be announced, beyond twice those that exist, before the list is cleared of what has gone.
 pub(in crate::hub) const STALE_MAX: usize = if cfg!(test) { 16 } else { 1024 };
 
+/// Slots looked at for one piece of a list.
+const LISTED_SLOTS_MAX: usize = if cfg!(test) { 16 } else { 4096 };
+
 /// The subscriptions of one connection begin or end.
 #[derive(Debug)]
 pub struct Announcement {
@@ -34,6 +37,15 @@ pub struct Subscriptions {
     pub matchers: Vec<Matcher>,
     /// Who it is.
     pub access: Option<Arc<Access>>,
+}
+
+/// A piece of the list of subscribers.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// In the order of their slots.
+    pub subscribers: Vec<Subscriptions>,
+    /// The slot to go on from; `None`: there are no more.
+    pub next: Option<u32>,
 }
 
 /// What is still to be announced.
@@ -119,25 +131,47 @@ impl Shard {
         self.selectors.members(matcher).map_or(0, <[u32]>::len)
     }
 
-    /// Up to `count` announced subscribers in slots from `from` on, in the order of their slots; only those who subscribe to
-    /// `matcher`, if there is one. Fewer only when there are no more.
-    pub fn listed(&self, matcher: Option<&Matcher>, from: u32, count: usize) -> Vec<Subscriptions> {
-        let announced = |&slot: &u32| self.slab.get(slot).is_some_and(|s| is_open(s) && s.announced);
-        let slots: Vec<u32> = match matcher {
-            None => (from..self.slab.capacity() as u32).filter(announced).take(count).collect(),
-            Some(matcher) => {
-                let members = self.selectors.members(matcher).unwrap_or_default();
-                let mut slots: Vec<u32> =
-                    members.iter().copied().filter(|&slot| slot >= from).filter(announced).collect();
-                if slots.len() > count {
-                    slots.select_nth_unstable(count);
-                    slots.truncate(count);
-                }
-                slots.sort_unstable();
-                slots
+    /// Up to `count` announced subscribers in slots from `from` on; only those who subscribe to `matcher`, if there is one.
+    /// However many there are, a piece is a bounded piece of work.
+    pub fn listed(&self, matcher: Option<&Matcher>, from: u32, count: usize) -> Listed {
+        let selector = matcher.map(|matcher| self.selectors.known(matcher));
+        let (slots, next) = match selector {
+            Some(None) => return Listed::default(),
+            Some(Some(selector)) if self.selectors.get(selector).members.len() <= LISTED_SLOTS_MAX => {
+                self.listed_members(selector, from, count)
             }
+            // Of a large audience the members aren't in order; the slab is, and looking on in it costs no more.
+            selector => self.listed_slots(selector.flatten(), from, count),
         };
-        slots.into_iter().map(|slot| self.subscriptions_of(slot)).collect()
+        Listed { subscribers: slots.into_iter().map(|slot| self.subscriptions_of(slot)).collect(), next }
+    }
+
+    fn listed_members(&self, selector: u32, from: u32, count: usize) -> (Vec<u32>, Option<u32>) {
+        let members = self.selectors.get(selector).members.iter().copied();
+        let mut slots: Vec<u32> = members.filter(|&slot| slot >= from && self.is_listed(slot)).collect();
+        let next = (slots.len() > count).then(|| *slots.select_nth_unstable(count).1);
+        slots.truncate(count);
+        slots.sort_unstable();
+        (slots, next)
+    }
+
+    fn listed_slots(&self, selector: Option<u32>, from: u32, count: usize) -> (Vec<u32>, Option<u32>) {
+        let capacity = self.slab.capacity() as u32;
+        let end = capacity.min(from.saturating_add(LISTED_SLOTS_MAX as u32));
+        let (mut slots, mut next) = (Vec::new(), from);
+        while next < end && slots.len() < count {
+            let follows =
+                |selector| self.slab.at(next).places.as_slice().iter().any(|place| place.selector == selector);
+            if self.is_listed(next) && selector.is_none_or(follows) {
+                slots.push(next);
+            }
+            next += 1;
+        }
+        (slots, (next < capacity).then_some(next))
+    }
+
+    fn is_listed(&self, slot: u32) -> bool {
+        self.slab.get(slot).is_some_and(|subscriber| is_open(subscriber) && subscriber.announced)
     }
 
     /// One subscriber, if it is there and was announced.
@@ -234,9 +268,9 @@ mod tests {
         }
         assert!(shard.presence.begun.len() <= 2 + STALE_MAX, "bounded however many come and go");
         let here = join(&mut shard, &[exact("a")]);
-        assert!(shard.listed(None, 0, 10).is_empty(), "not before it was announced");
+        assert!(shard.listed(None, 0, 10).subscribers.is_empty(), "not before it was announced");
         assert_eq!(announced(&mut shard), [(here, true)]);
-        assert_eq!(shard.listed(None, 0, 10).len(), 1);
+        assert_eq!(shard.listed(None, 0, 10).subscribers.len(), 1);
     }
 
     #[test]
@@ -255,25 +289,32 @@ mod tests {
     #[test]
     fn a_list_is_read_piece_by_piece_without_gap_or_repetition() {
         let mut shard = shard();
-        let ids: Vec<SlotId> =
-            (0..50).map(|n| join(&mut shard, &[exact("all"), exact(if n % 3 == 0 { "third" } else { "x" })])).collect();
+        let matchers = |n| {
+            let third = exact(if n % 3 == 0 { "third" } else { "x" });
+            [exact("all"), third, exact(if n % 10 == 0 { "tenth" } else { "y" })]
+        };
+        let ids: Vec<SlotId> = (0..50).map(|n| join(&mut shard, &matchers(n))).collect();
         announced(&mut shard);
         leave(&mut shard, ids[4]);
-        for (matcher, expected) in
-            [(None, 49), (Some(exact("third")), 17), (Some(exact("all")), 49), (Some(exact("none")), 0)]
-        {
-            let (mut from, mut slots) = (0, Vec::new());
-            loop {
+        for (matcher, expected) in [
+            (None, 49),
+            (Some(exact("third")), 17),
+            (Some(exact("tenth")), 5),
+            (Some(exact("all")), 49),
+            (Some(exact("none")), 0),
+        ] {
+            let (mut next, mut slots) = (Some(0), Vec::new());
+            while let Some(from) = next {
                 let piece = shard.listed(matcher.as_ref(), from, 7);
-                let Some(last) = piece.last() else { break };
-                from = last.id.slot + 1;
-                slots.extend(piece.iter().map(|listed| listed.id.slot));
+                assert!(piece.subscribers.len() <= 7 && piece.next.is_none_or(|next| next > from));
+                slots.extend(piece.subscribers.iter().map(|listed| listed.id.slot));
+                next = piece.next;
             }
             assert_eq!(slots.len(), expected);
             assert!(slots.is_sorted_by(|a, b| a < b));
         }
         assert_eq!(shard.listed_as(ids[5]).unwrap().matchers[0], exact("all"));
         assert!(shard.listed_as(ids[4]).is_none());
-        assert_eq!(shard.listed(Some(&Matcher::Any(MatchType::Exact)), 0, 9).len(), 0);
+        assert_eq!(shard.listed(Some(&Matcher::Any(MatchType::Exact)), 0, 9).subscribers.len(), 0);
     }
 }

@@ -92,9 +92,9 @@ impl KeySets {
     pub(crate) fn prepare(&self, config: &Config) -> Result<FirstFetch, Vec<String>> {
         let fetched = self.fetch_all(config);
         let state = self.state();
-        let known = |url| state.sources.get(url).is_some_and(|source| source.text.is_some());
-        let missing = fetched.0.iter().filter(|(url, _)| !known(url));
-        let sentences: Vec<_> = missing
+        // One that couldn't be had so far either is no reason to keep a configuration without it.
+        let new = fetched.0.iter().filter(|(url, _)| !state.sources.contains_key(*url));
+        let sentences: Vec<_> = new
             .filter_map(|(url, outcome)| Some(format!("the key set {url} can't be used: {}", outcome.as_ref().err()?)))
             .collect();
         if sentences.is_empty() { Ok(fetched) } else { Err(sentences) }

@@ -23,6 +23,8 @@ use crate::server::shard::Context;
 
 /// Subscribers asked of a shard at a time.
 const PIECE_SUBSCRIBERS: usize = 64;
+/// Subscriptions written in one turn: the payload of each is looked for among all that its token grants.
+const TURN_SUBSCRIPTIONS: usize = 64;
 /// Subscriptions of one page at most, where a client asks for pages.
 const PAGE_MAX: usize = 1000;
 
@@ -122,7 +124,7 @@ async fn one(context: &Context, shard: usize, id: SlotId, matcher: &Matcher, hub
     let census::Answer::Listed(found) = context.ask(shard, Question::One(id)).await else {
         return None;
     };
-    let subscriber = found.into_iter().next()?;
+    let subscriber = found.subscribers.into_iter().next()?;
     let mut pages = Pages::new(Some(matcher.clone()));
     let mut out = Vec::new();
     pages.write(context, hub, shard, &subscriber, &mut out);
@@ -262,14 +264,13 @@ impl Pages {
             let question = Question::List {
                 matcher: self.matcher.clone(),
                 from: self.from.id.map_or(0, |id| id.slot),
-                // One of them may have been written already.
-                count: PIECE_SUBSCRIBERS + 1,
+                count: PIECE_SUBSCRIBERS,
             };
-            let census::Answer::Listed(subscribers) = context.ask(self.from.shard, question).await else {
+            let census::Answer::Listed(listed) = context.ask(self.from.shard, question).await else {
                 break;
             };
-            let shard = self.from.shard;
-            for subscriber in &subscribers {
+            let (shard, mut weighed) = (self.from.shard, 0);
+            for subscriber in &listed.subscribers {
                 if self.is_full() {
                     break;
                 }
@@ -277,9 +278,18 @@ impl Pages {
                     self.from = Place { shard, id: Some(subscriber.id), matchers: 0 };
                 }
                 self.write(context, &settings.hub, shard, subscriber, &mut out);
+                weighed += subscriber.matchers.len();
+                if weighed >= TURN_SUBSCRIPTIONS {
+                    weighed = 0;
+                    context.next_turn().await;
+                }
             }
-            if !self.is_full() && subscribers.len() <= PIECE_SUBSCRIBERS {
-                self.from = Place { shard: shard + 1, ..Place::default() };
+            if !self.is_full() {
+                self.from = match listed.next {
+                    // Nothing of whoever is there has been written, whatever its generation.
+                    Some(slot) => Place { shard, id: Some(SlotId { slot, generation: 0 }), matchers: 0 },
+                    None => Place { shard: shard + 1, ..Place::default() },
+                };
             }
             // Making documents is work too: the streams have their turn.
             context.next_turn().await;

@@ -1,0 +1,99 @@
+//! Connections that come in, and what becomes of them when there is no room.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use socket2::SockRef;
+
+use super::{Driver, LISTENER};
+use crate::hub::Now;
+use crate::server::connection;
+use crate::server::shard::Context;
+use crate::server::sys::Watch;
+
+/// Connections accepted per turn.
+const ACCEPTS_MAX: usize = 16;
+
+impl Context {
+    pub(super) fn accept(self: &Rc<Self>, now: Now) {
+        let listener = self.listener.borrow();
+        let Some(listener) = listener.as_ref() else {
+            return;
+        };
+        for _ in 0..ACCEPTS_MAX {
+            let nonblocking = if self.driver == Driver::Epoll { libc::SOCK_NONBLOCK } else { 0 };
+            let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.accept_failed(listener, &error, now);
+                    return;
+                }
+            };
+            let Some(peer) = address.as_socket() else {
+                continue;
+            };
+            let stream = std::net::TcpStream::from(socket);
+            let admitted = if self.shared.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max.get() {
+                self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms)
+            } else {
+                None
+            };
+            let Some(guest) = admitted else {
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                connection::refuse(&stream, &self.date());
+                continue;
+            };
+            self.shared.guests.fetch_add(1, Ordering::Relaxed);
+            monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
+        }
+    }
+
+    /// Out of descriptors: a spare one is given up to take the next connection and close it, so that the client is not
+    /// left hanging and the listener not left readable. Where that fails (another shard was faster to take the spare one,
+    /// or memory is short), the listener rests until the next tick: it would wake the loop at once, again and again.
+    fn accept_failed(&self, listener: &TcpListener, error: &io::Error, now: Now) {
+        let shortage = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        if !error.raw_os_error().is_some_and(|code| shortage.contains(&code)) {
+            return;
+        }
+        if let Some(left_out) = self.turned_away.take(now.mono_ms) {
+            tracing::warn!(
+                shard = self.index,
+                %error,
+                left_out,
+                "connections are turned away; if it is for want of file descriptors, raise LimitNOFILE or ulimit -n"
+            );
+        }
+        self.spare.borrow_mut().take();
+        let taken = SockRef::from(listener).accept4(libc::SOCK_CLOEXEC);
+        let rest = taken.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+        drop(taken);
+        *self.spare.borrow_mut() = spare_descriptor();
+        if rest && self.epoll.borrow().remove(listener.as_raw_fd()).is_ok() {
+            self.listener_rests.set(true);
+        }
+    }
+
+    /// Accepts again, if that had to be given up for a while.
+    pub(super) fn wake_listener(&self) {
+        if !self.listener_rests.get() {
+            return;
+        }
+        let listener = self.listener.borrow();
+        let Some(listener) = listener.as_ref() else {
+            return;
+        };
+        let mut spare = self.spare.borrow_mut();
+        *spare = spare.take().or_else(spare_descriptor);
+        let added = self.epoll.borrow().add(listener.as_raw_fd(), Watch::Level, LISTENER);
+        self.listener_rests.set(added.is_err());
+    }
+}
+
+/// A descriptor to give up when there is no other.
+pub(super) fn spare_descriptor() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
+}

@@ -1,0 +1,76 @@
+//! What other threads tell a shard: events, answers, keys, settings, the end.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::phases;
+use crate::hub::{Input, Now};
+use crate::server::inbox::Message;
+use crate::server::key_sets::LiveKeys;
+use crate::server::listen;
+use crate::server::settings::Settings;
+use crate::server::shard::Context;
+
+impl Context {
+    pub(super) fn take_in_messages(&self, messages_max: usize, now: Now) {
+        for message in self.messages.try_iter().take(messages_max) {
+            self.take_in(message, now);
+        }
+    }
+
+    fn take_in(&self, message: Message, now: Now) {
+        match message {
+            Message::Events(events) => self.shard.borrow_mut().handle(Input::Events(events), now),
+            Message::Published(answers) => {
+                for (ticket, event) in answers {
+                    self.published.answer(ticket, event);
+                }
+            }
+            Message::Found(ticket, found) => self.found.answer(ticket, found),
+            Message::Compiled(ticket, compiled) => self.compiled.answer(ticket, compiled),
+            Message::Asked { shard, ticket, question } => {
+                let answer = question.answer(&self.shard.borrow());
+                self.letters.send(shard, Message::Answered(ticket, answer));
+            }
+            Message::Answered(ticket, answer) => self.answered.answer(ticket, answer),
+            Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
+            Message::Keys(keys) => self.take_keys(keys, now),
+            Message::Settings { settings, connections_max } => self.take_settings(settings, connections_max, now),
+            Message::Admin(order) => self.take_order(order, now),
+            Message::Stop => {
+                if let Some(listener) = self.listener.borrow_mut().take() {
+                    let _ = self.epoll.borrow().remove(listener.as_raw_fd());
+                    self.shared.listening.fetch_sub(1, Ordering::Release);
+                }
+                self.guests.borrow_mut().dismiss_idle();
+                self.streams_end_ms.set(Some(self.shared.streams_end_ms()));
+            }
+        }
+    }
+
+    /// Judges by other keys from now on, and ends the streams of those that are gone.
+    fn take_keys(&self, keys: Arc<LiveKeys>, now: Now) {
+        if keys.generation() > self.keys.borrow().generation() {
+            self.shard.borrow_mut().handle(Input::Revoke(keys.revocation()), now);
+            self.keys.replace(keys);
+        }
+    }
+
+    /// What a reload has changed, for all that begins from now on and for streams that are open.
+    fn take_settings(&self, settings: Arc<Settings>, connections_max: usize, now: Now) {
+        self.shard.borrow_mut().handle(Input::Limits(settings.shard), now);
+        self.guests.borrow_mut().set_phases(phases(&settings));
+        self.connections_max.set(connections_max);
+        if let Some(listener) = &*self.listener.borrow() {
+            let write_timeout = Duration::from_millis(settings.shard.write_timeout_ms);
+            if let Err(error) = listen::set_write_timeout(SockRef::from(listener), write_timeout) {
+                tracing::warn!(shard = self.index, %error, "the kernel's share in --write-timeout can't be changed");
+            }
+        }
+        self.settings.replace(settings);
+    }
+}

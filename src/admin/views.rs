@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::hub::{Denials, Findings, StreamView};
 use crate::protocol::matcher::Matcher;
+use crate::protocol::token::NEVER_MS;
 
 /// What one shard found, with the clients' addresses in the order of the streams.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ fn row(shard: usize, view: &StreamView, address: Option<IpAddr>) -> Value {
         "iss": access.map(|access| &*access.issuer),
         "sub": access.and_then(|access| access.subject.as_deref()),
         "jti": access.and_then(|access| access.token_id.as_deref()),
-        "expires_ms": access.map(|access| access.expires_at_ms),
+        "expires_ms": access.map(|access| access.expires_at_ms).filter(|at_ms| *at_ms != NEVER_MS),
         "matchers": view.matchers.iter().map(matcher).collect::<Vec<_>>(),
         "events_behind": view.events_behind,
         "bytes_behind": view.bytes_behind,

@@ -230,7 +230,9 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
                 return Err(End::Close);
             }
             let chunked = head.version == Version::Http11;
-            while let Some(piece) = listing.next(context).await {
+            wire.registered.enter(Phase::Listing);
+            // Cut off when the hub stops: the client sees that it isn't whole.
+            while let Some(piece) = listing.next(context).await.map_err(|_| End::Gone)? {
                 if chunked {
                     wire.output.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
                 }
@@ -240,7 +242,7 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
                 }
                 wire.flush().await?;
                 // As long as the client takes what it asked for, it has time for the rest.
-                wire.registered.enter(Phase::Answer);
+                wire.registered.enter(Phase::Listing);
             }
             if chunked {
                 wire.output.extend_from_slice(LAST_CHUNK);

@@ -23,6 +23,8 @@ pub(crate) enum Phase {
     Idle,
     /// Waiting for, or taking, our answer.
     Answer,
+    /// Taking an answer that is made while it is taken, and may be long.
+    Listing,
     /// Reading the end of our last answer.
     Linger,
 }
@@ -120,7 +122,7 @@ impl Guests {
             Phase::Head => self.phases.head_ms,
             Phase::Body => self.phases.body_ms,
             Phase::Idle => self.phases.idle_ms,
-            Phase::Answer => self.phases.answer_ms,
+            Phase::Answer | Phase::Listing => self.phases.answer_ms,
             Phase::Linger => LINGER_MS,
         };
         let deadline_ms = now_ms + limit_ms;
@@ -158,12 +160,15 @@ impl Guests {
         }
     }
 
-    /// Ends everybody who isn't waiting for an answer: the hub is stopping.
+    /// Ends everybody who isn't waiting for an answer: the hub is stopping. A list is cut where it is, or whoever reads it
+    /// slowly would hold the stop up.
     pub(crate) fn dismiss_idle(&mut self) {
-        for guest in
-            self.entries.values_mut().filter(|guest| matches!(guest.phase, Phase::Idle | Phase::Head | Phase::Linger))
-        {
-            sys::shutdown(guest.fd, Shutdown::Read);
+        for guest in self.entries.values() {
+            match guest.phase {
+                Phase::Idle | Phase::Head | Phase::Linger => sys::shutdown(guest.fd, Shutdown::Read),
+                Phase::Listing => sys::shutdown(guest.fd, Shutdown::Both),
+                Phase::Answer | Phase::Body => {}
+            }
         }
     }
 
@@ -171,7 +176,8 @@ impl Guests {
         self.unlist(id);
         if let Some(guest) = self.entries.get_mut(&id) {
             guest.state = State::TimedOut;
-            sys::shutdown(guest.fd, if guest.phase == Phase::Answer { Shutdown::Both } else { Shutdown::Read });
+            let answered = matches!(guest.phase, Phase::Answer | Phase::Listing);
+            sys::shutdown(guest.fd, if answered { Shutdown::Both } else { Shutdown::Read });
         }
     }
 

@@ -10,10 +10,11 @@ mod observe;
 mod orders;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,6 +51,8 @@ use accept::spare_descriptor;
 
 /// Fresh signature checks per turn: about a millisecond of the slowest kind.
 const SIGNATURE_CHECKS_MAX: usize = 8;
+/// Questions about subscriptions and pieces of answers per turn: each takes up to half a millisecond or so.
+const CENSUSES_MAX: usize = 4;
 /// Readiness events taken per turn.
 const READY_MAX: usize = 64;
 /// Messages taken per turn.
@@ -130,6 +133,8 @@ pub(crate) struct Context {
     waiters: RefCell<Vec<Waker>>,
     /// Fresh signature checks: so many per turn that a storm of new tokens doesn't stall the streams.
     pub(crate) signature_checks: Turnstile,
+    /// Questions about who is subscribed, and pieces of the answers: whoever lists doesn't stall the streams.
+    pub(crate) censuses: Turnstile,
     /// Turns of the loop, and tasks that let it have one before they go on.
     turns: Cell<u64>,
     yielding: RefCell<Vec<Waker>>,
@@ -220,12 +225,23 @@ impl Context {
         Some(reply.await)
     }
 
-    /// Asks a shard, which may be this one, who is subscribed to what.
-    pub(crate) async fn ask(&self, shard: usize, question: census::Question) -> census::Answer {
+    /// Asks a shard, which may be this one, who is subscribed to what. `None`: the hub is stopping, and a shard that has
+    /// ended answers nobody.
+    pub(crate) async fn ask(&self, shard: usize, question: census::Question) -> Option<census::Answer> {
         let reply = self.answered.expect();
         let question = Box::new(question);
         self.letters.send(shard, Message::Asked { shard: self.index, ticket: reply.ticket(), question });
-        reply.await
+        let mut reply = pin!(reply);
+        poll_fn(|cx| match reply.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if self.stopping() => Poll::Ready(None),
+            Poll::Pending => {
+                // Looks again at the next tick.
+                self.waiters.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
     }
 
     /// Shards there are.
@@ -350,6 +366,7 @@ impl Context {
             waiter.wake();
         }
         self.signature_checks.turn();
+        self.censuses.turn();
         if let Err(error) = self.epoll.borrow_mut().poll(ready) {
             tracing::error!(shard = self.index, %error, "polling for readiness failed");
         }
@@ -390,7 +407,7 @@ impl Context {
         if !overloaded && self.waiting.get() > 0 {
             self.wake_waiters();
         }
-        busy || self.signature_checks.is_waited_at()
+        busy || self.signature_checks.is_waited_at() || self.censuses.is_waited_at()
     }
 
     /// Does what the shard wants done: all shutdowns at once, then what is to be closed, which may be the same sockets.
@@ -546,6 +563,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),
         signature_checks: Turnstile::new(SIGNATURE_CHECKS_MAX),
+        censuses: Turnstile::new(CENSUSES_MAX),
         turns: Cell::new(0),
         yielding: RefCell::new(Vec::new()),
         sender: RefCell::new(sender),

@@ -90,6 +90,39 @@ fn the_socket_in_the_data_folder_is_for_its_owner_alone_and_goes_with_the_hub() 
     assert!(!socket.exists());
 }
 
+/// Seen: whoever asked for metrics again and again and read none of them kept everybody else out, probes too.
+#[test]
+fn clients_that_read_nothing_keep_nobody_out() {
+    let port = free_port();
+    let hub = Hub::start(&["--health-listen", &format!("127.0.0.1:{port}")]);
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").repeat(500);
+    let greedy = |_| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the hub accepts");
+        stream.set_nonblocking(true).expect("a socket");
+        let _ = stream.write(request.as_bytes());
+        stream
+    };
+    let _greedy: Vec<TcpStream> = (0..100).map(greedy).collect();
+    assert_eq!(ask_at(port, "GET", "/health/live", &[]).status, 200);
+    drop(hub);
+}
+
+/// Seen: a client that didn't wait for the answer left a denial without the end of the streams it was for.
+#[test]
+fn a_kick_is_done_though_nobody_waits_for_the_answer() {
+    let hub = Hub::start(&[]);
+    for n in 0..10 {
+        let subject = format!("eve {n}");
+        let mut stream = hub.subscribe_as(&reader(&subject, "t1"), &[("match", "urn:a")]);
+        let socket = hub.folder().path().join("data/admin.sock");
+        let mut asking = UnixStream::connect(socket).expect("the hub has a socket");
+        let target = format!("/connections?sub=eve%20{n}&deny=1h");
+        asking.write_all(format!("DELETE {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).expect("the hub reads");
+        drop(asking);
+        assert_eq!(stream.end(), End::LastChunk);
+    }
+}
+
 #[test]
 fn curl_reaches_the_socket() {
     let hub = Hub::start(&[]);

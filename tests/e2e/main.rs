@@ -18,6 +18,7 @@ mod discovery;
 mod http;
 mod key_sets;
 mod lifecycle;
+mod listing;
 mod migrate;
 mod negotiation;
 mod prelude;

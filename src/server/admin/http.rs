@@ -1,5 +1,6 @@
 //! HTTP for administrators: small, bounded, and in no hurry.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +14,13 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 
 use super::guard::check_browser;
 use super::{Admin, Caller, Door, Request};
 use crate::admin::Reply;
 
-/// Connections of one listener at once; further ones wait in the kernel.
+/// Connections of one listener at once. One more ends the oldest: whoever holds them all keeps nobody else out.
 const CONNECTIONS_MAX: usize = 64;
 /// Bytes of a request's head: a token to be explained must fit.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -38,17 +39,16 @@ const ACCEPT_REST: Duration = Duration::from_millis(200);
 
 /// Serves one listener for as long as the hub runs.
 pub(crate) async fn serve(door: Door, admin: Arc<Admin>, caller: Caller) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = Connections::default();
     let served = match door {
         Door::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => loop {
-                let Some(permit) = permit(&connections).await else { return };
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let local = stream.local_addr().ok();
                         // Without a local address nothing could be said about `Host`.
                         if local.is_some() {
-                            tokio::spawn(connection(stream, local, admin.clone(), caller, permit));
+                            connections.add(connection(stream, local, admin.clone(), caller));
                         }
                     }
                     Err(_) => tokio::time::sleep(ACCEPT_REST).await,
@@ -58,10 +58,9 @@ pub(crate) async fn serve(door: Door, admin: Arc<Admin>, caller: Caller) {
         },
         Door::Unix(listener, _file) => match tokio::net::UnixListener::from_std(listener) {
             Ok(listener) => loop {
-                let Some(permit) = permit(&connections).await else { return };
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        tokio::spawn(connection(stream, None, admin.clone(), caller, permit));
+                        connections.add(connection(stream, None, admin.clone(), caller));
                     }
                     Err(_) => tokio::time::sleep(ACCEPT_REST).await,
                 }
@@ -74,8 +73,20 @@ pub(crate) async fn serve(door: Door, admin: Arc<Admin>, caller: Caller) {
     tracing::error!(%error, "administrators can't be heard");
 }
 
-async fn permit(connections: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    connections.clone().acquire_owned().await.ok()
+/// The connections of a listener, the oldest first.
+#[derive(Default)]
+struct Connections(VecDeque<AbortHandle>);
+
+impl Connections {
+    fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.0.retain(|connection| !connection.is_finished());
+        if self.0.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        self.0.push_back(tokio::spawn(connection).abort_handle());
+    }
 }
 
 async fn connection(
@@ -83,11 +94,10 @@ async fn connection(
     local: Option<SocketAddr>,
     admin: Arc<Admin>,
     caller: Caller,
-    _permit: OwnedSemaphorePermit,
 ) {
     let service = service_fn(move |request| {
         let admin = admin.clone();
-        async move { Ok::<_, Infallible>(response(exchange(request, local, &admin, caller).await)) }
+        async move { Ok::<_, Infallible>(response(exchange(request, local, admin, caller).await)) }
     });
     let serving = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
@@ -105,7 +115,7 @@ async fn connection(
 async fn exchange(
     request: hyper::Request<Incoming>,
     local: Option<SocketAddr>,
-    admin: &Admin,
+    admin: Arc<Admin>,
     caller: Caller,
 ) -> Reply {
     let (head, body) = request.into_parts();
@@ -135,7 +145,9 @@ async fn exchange(
         authorization: field(AUTHORIZATION),
         token: field(HeaderName::from_static("x-token")),
     };
-    admin.handle(caller, request).await
+    // What was begun is done, whether the client waits for it or not: a denial and the end of the streams belong together.
+    let handled = tokio::spawn(async move { admin.handle(caller, request).await }).await;
+    handled.unwrap_or_else(|_| Reply::problem(500, "Internal Server Error", "the request failed; see the log"))
 }
 
 /// Path and query; `None`: the target names another host, or is `*`.

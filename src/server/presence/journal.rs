@@ -20,16 +20,19 @@ const JOURNAL: &str = "subscriptions.journal";
 const LEFT: &str = "subscriptions.left";
 const DRAFT: &str = "subscriptions.draft";
 const LOCK: &str = "subscriptions.lock";
-/// Subscribers that have ended, beyond which a journal is rewritten when they are more than those that haven't.
-const ENDED_MAX: usize = if cfg!(test) { 8 } else { 4096 };
+/// Bytes of what has ended, beyond which a journal is rewritten when they are most of it.
+const ENDED_BYTES_MAX: usize = if cfg!(test) { 2048 } else { 8 << 20 };
+/// Stands at the end of a line that was cut: nothing that is written has such a byte.
+const CUT: u8 = 0x18;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Journal {
     folder: PathBuf,
     file: File,
-    begun: usize,
-    ended: usize,
+    /// Bytes of the lines in it, and of those that are over.
+    begun_bytes: usize,
+    ended_bytes: usize,
     /// Held as long as the journal: no second hub writes to it.
     _lock: File,
 }
@@ -54,14 +57,23 @@ impl Journal {
         if journal.try_exists()? {
             if left.try_exists()? {
                 // The previous run didn't get to the end of what it was left either.
-                io::copy(&mut File::open(&journal)?, &mut private().append(true).open(&left)?)?;
+                end_cut_line(&left)?;
+                let known: HashSet<String> = open_lines(&left)?.collect();
+                let mut file = BufWriter::new(private().append(true).open(&left)?);
+                // It may have got as far as copying and not to removing.
+                for line in open_lines(&journal)?.filter(|line| !known.contains(line)) {
+                    file.write_all(line.as_bytes())?;
+                    file.write_all(b"\n")?;
+                }
+                file.into_inner().map_err(io::IntoInnerError::into_error)?;
                 fs::remove_file(&journal)?;
             } else {
                 fs::rename(&journal, &left)?;
+                end_cut_line(&left)?;
             }
         }
         let file = private().append(true).open(&journal)?;
-        Ok(Journal { folder: folder.to_owned(), file, begun: 0, ended: 0, _lock: lock })
+        Ok(Journal { folder: folder.to_owned(), file, begun_bytes: 0, ended_bytes: 0, _lock: lock })
     }
 
     /// Appends the lines of a subscription that begins to what will be written; `ending` is what will announce its end.
@@ -78,27 +90,29 @@ impl Journal {
 
     /// Writes the lines of what begins.
     pub(crate) fn begun(&mut self, lines: &[u8]) {
-        self.begun += lines.iter().filter(|&&byte| byte == b'\n').count();
-        say(self.file.write_all(lines));
+        self.begun_bytes += lines.len();
+        say(append(&mut self.file, lines));
     }
 
-    /// Writes that subscribers have ended.
-    pub(crate) fn ended(&mut self, subscribers: &[String]) {
-        self.ended += subscribers.len();
-        say(self.file.write_all(&ended_lines(subscribers)));
-        if self.ended > ENDED_MAX && self.ended > self.begun / 2 {
+    /// Writes that subscribers have ended, whose beginnings were `begun_bytes` of lines.
+    pub(crate) fn ended(&mut self, subscribers: &[String], begun_bytes: usize) {
+        let lines = ended_lines(subscribers);
+        self.begun_bytes += lines.len();
+        self.ended_bytes += lines.len() + begun_bytes;
+        say(append(&mut self.file, &lines));
+        if self.ended_bytes > ENDED_BYTES_MAX && self.ended_bytes > self.begun_bytes / 2 {
             match self.rewrite() {
-                Ok(left) => (self.begun, self.ended) = (left, 0),
+                Ok(left) => (self.begun_bytes, self.ended_bytes) = (left, 0),
                 Err(error) => {
                     say(Err(error));
                     // Not again at once.
-                    (self.begun, self.ended) = (self.begun.saturating_sub(self.ended), 0);
+                    (self.begun_bytes, self.ended_bytes) = (self.begun_bytes.saturating_sub(self.ended_bytes), 0);
                 }
             }
         }
     }
 
-    /// Leaves out what has begun and ended. Answers how much is left.
+    /// Leaves out what has begun and ended. Answers how many bytes are left.
     fn rewrite(&mut self) -> io::Result<usize> {
         let (journal, draft) = (self.folder.join(JOURNAL), self.folder.join(DRAFT));
         let mut kept = 0;
@@ -106,7 +120,7 @@ impl Journal {
         for line in open_lines(&journal)? {
             file.write_all(line.as_bytes())?;
             file.write_all(b"\n")?;
-            kept += 1;
+            kept += line.len() + 1;
         }
         file.into_inner().map_err(io::IntoInnerError::into_error)?;
         fs::rename(&draft, &journal)?;
@@ -132,7 +146,7 @@ impl Journal {
     /// Some of those the previous run left have been ended.
     pub(crate) fn ended_of_left(&self, subscribers: &[String]) {
         let left = private().append(true).open(self.folder.join(LEFT));
-        say(left.and_then(|mut file| file.write_all(&ended_lines(subscribers))));
+        say(left.and_then(|mut file| append(&mut file, &ended_lines(subscribers))));
     }
 
     /// All of them have.
@@ -150,11 +164,25 @@ fn private() -> OpenOptions {
     options
 }
 
+/// Appends lines. One that a full disk cuts is ended there, so that it takes no other with it.
+fn append(file: &mut File, lines: &[u8]) -> io::Result<()> {
+    let written = file.write_all(lines);
+    if written.is_err() {
+        let _ = file.write_all(&[CUT, b'\n']);
+    }
+    written
+}
+
+/// Ends the last line of a file that a crash may have cut.
+fn end_cut_line(path: &Path) -> io::Result<()> {
+    private().append(true).open(path)?.write_all(&[CUT, b'\n'])
+}
+
 fn ended_lines(subscribers: &[String]) -> Vec<u8> {
     subscribers.iter().flat_map(|subscriber| [b"-", subscriber.as_bytes(), b"\n"].concat()).collect()
 }
 
-/// The lines of what began and didn't end. A line that a crash cut is none.
+/// The lines of what began and didn't end. A line that was cut is none.
 fn open_lines(path: &Path) -> io::Result<impl Iterator<Item = String> + use<>> {
     let lines = || Ok::<_, io::Error>(whole_lines(BufReader::new(File::open(path)?)));
     let ended: HashSet<String> = lines()?.filter_map(|line| line.strip_prefix('-').map(str::to_owned)).collect();
@@ -165,12 +193,13 @@ fn open_lines(path: &Path) -> io::Result<impl Iterator<Item = String> + use<>> {
 }
 
 fn whole_lines(mut file: impl BufRead) -> impl Iterator<Item = String> {
-    std::iter::from_fn(move || {
+    let lines = std::iter::from_fn(move || {
         let mut line = Vec::new();
         file.read_until(b'\n', &mut line).ok()?;
         line.pop_if(|end| *end == b'\n')?;
-        Some(String::from_utf8_lossy(&line).into_owned())
-    })
+        Some(line)
+    });
+    lines.filter(|line| line.last() != Some(&CUT)).map(|line| String::from_utf8_lossy(&line).into_owned())
 }
 
 fn say(outcome: io::Result<()>) {
@@ -191,17 +220,18 @@ mod tests {
         folder
     }
 
-    fn begin(journal: &mut Journal, subscriber: &str) {
+    fn begin(journal: &mut Journal, subscriber: &str) -> usize {
         let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
         let matcher = Matcher::Exact("a\"b".into());
         let ending = Subscription { matcher: &matcher, subscriber, active: false, payload: None };
         let mut lines = Vec::new();
         journal.note_begun(subscriber, &ending, &hub, &mut lines);
         journal.begun(&lines);
+        lines.len()
     }
 
-    fn end(journal: &mut Journal, subscriber: &str) {
-        journal.ended(&[subscriber.to_owned()]);
+    fn end(journal: &mut Journal, subscriber: &str, begun_bytes: usize) {
+        journal.ended(&[subscriber.to_owned()], begun_bytes);
     }
 
     fn left(journal: &Journal) -> Vec<String> {
@@ -213,8 +243,8 @@ mod tests {
         let folder = folder();
         let mut journal = Journal::open(&folder).unwrap();
         assert_eq!(journal.left().count(), 0);
-        ["a", "b", "c"].into_iter().for_each(|subscriber| begin(&mut journal, subscriber));
-        end(&mut journal, "b");
+        let [_, bytes, _] = ["a", "b", "c"].map(|subscriber| begin(&mut journal, subscriber));
+        end(&mut journal, "b", bytes);
         drop(journal);
         let mut journal = Journal::open(&folder).unwrap();
         let first = journal.left().next().unwrap();
@@ -237,7 +267,7 @@ mod tests {
     fn a_line_that_was_cut_is_none() {
         let folder = folder();
         let mut journal = Journal::open(&folder).unwrap();
-        ["a", "b"].into_iter().for_each(|subscriber| begin(&mut journal, subscriber));
+        let _ = ["a", "b"].map(|subscriber| begin(&mut journal, subscriber));
         drop(journal);
         let path = folder.join(JOURNAL);
         let text = fs::read(&path).unwrap();
@@ -252,13 +282,63 @@ mod tests {
         let mut journal = Journal::open(&folder).unwrap();
         begin(&mut journal, "stays");
         for n in 0..1_000 {
-            begin(&mut journal, &n.to_string());
-            end(&mut journal, &n.to_string());
+            let bytes = begin(&mut journal, &n.to_string());
+            end(&mut journal, &n.to_string(), bytes);
         }
         let lines = fs::read_to_string(folder.join(JOURNAL)).unwrap().lines().count();
         assert!(lines < 50, "{lines}");
         drop(journal);
         assert_eq!(left(&Journal::open(&folder).unwrap()), ["stays"]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Seen: who came and went with several matchers counted once as gone and several times as come, and the journal grew
+    /// for ever.
+    #[test]
+    fn a_journal_of_many_matchers_is_rewritten_too() {
+        let folder = folder();
+        let mut journal = Journal::open(&folder).unwrap();
+        begin(&mut journal, "stays");
+        for n in 0..200 {
+            let bytes = (0..10).map(|_| begin(&mut journal, &n.to_string())).sum();
+            end(&mut journal, &n.to_string(), bytes);
+        }
+        let lines = fs::read_to_string(folder.join(JOURNAL)).unwrap().lines().count();
+        assert!(lines < 200, "{lines}");
+        drop(journal);
+        assert_eq!(left(&Journal::open(&folder).unwrap()), ["stays"]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Seen: a run killed between copying its journal to what was left and removing it made the next one end all of it twice.
+    #[test]
+    fn what_was_copied_twice_is_left_once() {
+        let folder = folder();
+        let mut journal = Journal::open(&folder).unwrap();
+        begin(&mut journal, "a");
+        drop(journal);
+        fs::copy(folder.join(JOURNAL), folder.join(LEFT)).unwrap();
+        assert_eq!(left(&Journal::open(&folder).unwrap()), ["a"]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Seen: the rest of a line that a full disk had cut swallowed the line after it.
+    #[test]
+    fn a_cut_line_takes_no_other_with_it() {
+        let folder = folder();
+        let mut journal = Journal::open(&folder).unwrap();
+        begin(&mut journal, "a");
+        drop(journal);
+        let mut text = fs::read(folder.join(JOURNAL)).unwrap();
+        text.extend_from_slice(b"+cut");
+        fs::write(folder.join(LEFT), text).unwrap();
+        fs::write(folder.join(JOURNAL), "").unwrap();
+        let mut journal = Journal::open(&folder).unwrap();
+        journal.ended_of_left(&["a".to_owned()]);
+        assert_eq!(left(&journal), [""; 0]);
+        begin(&mut journal, "b");
+        drop(journal);
+        assert_eq!(left(&Journal::open(&folder).unwrap()), ["b"]);
         fs::remove_dir_all(folder).unwrap();
     }
 

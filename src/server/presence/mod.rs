@@ -75,17 +75,11 @@ impl Announcer {
             return;
         };
         let mut ended = 0;
-        let mut batch = Batch::default();
-        for Left { subscriber, address, document } in left {
-            batch.drafts.push(Draft::announcement(subscription::announcement(&address, document)));
-            batch.ended.push(subscriber);
-            ended += 1;
-            if batch.drafts.len() >= BATCH_EVENTS && !self.announce_left(&mut batch) {
+        for together in whole_subscribers(left) {
+            ended += together.len();
+            if !self.announce_left(together) {
                 return;
             }
-        }
-        if !self.announce_left(&mut batch) {
-            return;
         }
         if let Some(journal) = &mut self.journal {
             journal.forget_left();
@@ -96,29 +90,40 @@ impl Announcer {
     }
 
     /// Whether it could be done: the hub hasn't ended.
-    fn announce_left(&mut self, batch: &mut Batch) -> bool {
-        let done = self.commit(std::mem::take(&mut batch.drafts));
-        if let (true, Some(journal)) = (done, &mut self.journal) {
-            journal.ended_of_left(&batch.ended);
+    fn announce_left(&mut self, left: Vec<Left>) -> bool {
+        let (mut drafts, mut ended) = (Vec::new(), Vec::new());
+        for Left { subscriber, address, document } in left {
+            drafts.push(Draft::announcement(subscription::announcement(&address, document)));
+            ended.push(subscriber);
         }
-        batch.ended.clear();
+        ended.dedup();
+        let events = drafts.len();
+        let done = self.commit(drafts);
+        if let (true, Some(journal)) = (done, &mut self.journal) {
+            journal.ended_of_left(&ended);
+        }
+        rest_after(events);
         done
     }
 
     fn add(&self, (shard, announcement): FromShard, batch: &mut Batch) {
         let Announcement { active, subscriptions: Subscriptions { id, matchers, access } } = announcement;
         let subscriber = self.ids.name(shard, id);
+        let mut lines = Vec::new();
         for matcher in &matchers {
             let payload = subscription::payload(access.as_deref(), matcher, &self.hub);
             let subscription = Subscription { matcher, subscriber: &subscriber, active, payload };
-            if active && let Some(journal) = &self.journal {
+            if let Some(journal) = &self.journal {
                 let ending = Subscription { active: false, ..subscription };
-                journal.note_begun(&subscriber, &ending, &self.hub, &mut batch.begun);
+                journal.note_begun(&subscriber, &ending, &self.hub, &mut lines);
             }
             batch.drafts.push(Draft::announcement(subscription.update(&self.hub)));
         }
-        if !active {
+        if active {
+            batch.begun.append(&mut lines);
+        } else {
             batch.ended.push(subscriber);
+            batch.ended_bytes += lines.len();
         }
     }
 
@@ -127,21 +132,22 @@ impl Announcer {
             journal.begun(&batch.begun);
         }
         batch.begun.clear();
+        let events = batch.drafts.len();
         if self.commit(std::mem::take(&mut batch.drafts))
             && let Some(journal) = &mut self.journal
         {
-            journal.ended(&batch.ended);
+            journal.ended(&batch.ended, batch.ended_bytes);
         }
         batch.ended.clear();
+        batch.ended_bytes = 0;
+        rest_after(events);
     }
 
-    /// Puts events into the log and waits until they are there, and until more of them may follow. False: the hub has
-    /// ended.
+    /// Puts events into the log and waits until they are there. False: the hub has ended.
     fn commit(&self, drafts: Vec<Draft>) -> bool {
         if drafts.is_empty() {
             return !self.shared.ended();
         }
-        let pause = Duration::from_secs(1) / EVENTS_PER_S_MAX * drafts.len() as u32;
         while self.shared.overloaded() {
             if self.shared.ended() {
                 return false;
@@ -150,12 +156,27 @@ impl Announcer {
         }
         let (done, committed) = bounded(1);
         self.sequencer.announce(drafts, done);
-        if committed.recv().is_err() {
-            return false;
-        }
-        thread::sleep(pause);
-        true
+        committed.recv().is_ok()
     }
+}
+
+/// Batches in which every subscriber is whole: the journal knows only that a subscriber has ended, not which part of it.
+fn whole_subscribers(left: impl Iterator<Item = Left>) -> impl Iterator<Item = Vec<Left>> {
+    let mut left = left.peekable();
+    std::iter::from_fn(move || {
+        let mut batch = vec![left.next()?];
+        while let Some(next) = left.next_if(|next| {
+            batch.len() < BATCH_EVENTS || batch.last().is_some_and(|one| one.subscriber == next.subscriber)
+        }) {
+            batch.push(next);
+        }
+        Some(batch)
+    })
+}
+
+/// Waits until more events may follow. After the journal was told: a run that is killed meanwhile leaves it right.
+fn rest_after(events: usize) {
+    thread::sleep(Duration::from_secs(1) / EVENTS_PER_S_MAX * events as u32);
 }
 
 /// Events that go together, and what the journal is told with them.
@@ -166,4 +187,22 @@ struct Batch {
     begun: Vec<u8>,
     /// Subscribers.
     ended: Vec<String>,
+    /// Bytes of the lines that said that they had begun.
+    ended_bytes: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen: a hub that was killed while it ended what was left, in the middle of a subscriber, never ended the rest of it.
+    #[test]
+    fn a_subscriber_is_ended_as_a_whole() {
+        let left =
+            |n: usize| Left { subscriber: (n / 20).to_string(), address: n.to_string(), document: String::new() };
+        let batches: Vec<Vec<Left>> = whole_subscribers((0..200).map(left)).collect();
+        assert!(batches.iter().map(Vec::len).eq([80, 80, 40]));
+        let addresses = batches.iter().flatten().map(|one| one.address.clone());
+        assert!(addresses.eq((0..200).map(|n| n.to_string())), "all of them, in their order");
+    }
 }

@@ -4,6 +4,7 @@
 //! `Link` names is taken before the first shard is asked: whoever follows the announcements from there on ends up with
 //! what is true, however the list changed while it was written.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Answer;
@@ -23,10 +24,12 @@ use crate::server::shard::Context;
 
 /// Subscribers asked of a shard at a time.
 const PIECE_SUBSCRIBERS: usize = 64;
-/// Subscriptions written in one turn: the payload of each is looked for among all that its token grants.
-const TURN_SUBSCRIPTIONS: usize = 64;
+/// Bytes beyond which a piece of a list is sent: what a client that reads slowly keeps in memory.
+const PIECE_BYTES: usize = 32 * 1024;
 /// Subscriptions of one page at most, where a client asks for pages.
 const PAGE_MAX: usize = 1000;
+/// Bytes beyond which a page ends before that.
+const PAGE_BYTES: usize = 512 * 1024;
 
 /// What is below the hub's own path.
 pub(super) async fn subscriptions(context: &Rc<Context>, head: &Head<'_>, below: &str) -> Result<Answer, ResponseHead> {
@@ -80,7 +83,7 @@ pub(super) async fn subscriptions(context: &Rc<Context>, head: &Head<'_>, below:
         Resource::One { kind, ref text, ref subscriber } => {
             let found = match (wanted(context, kind, text).await?, context.subscriber_ids.find(subscriber)) {
                 (Some(matcher), Some((shard, id))) if shard < context.shards() => {
-                    one(context, shard, id, &matcher, &settings.hub).await
+                    one(context, shard, id, &matcher, &settings.hub).await?
                 }
                 _ => None,
             };
@@ -120,15 +123,28 @@ async fn wanted(context: &Rc<Context>, kind: MatchType, text: &str) -> Result<Op
 }
 
 /// The document of one subscription.
-async fn one(context: &Context, shard: usize, id: SlotId, matcher: &Matcher, hub: &HubUrl) -> Option<Vec<u8>> {
-    let census::Answer::Listed(found) = context.ask(shard, Question::One(id)).await else {
-        return None;
-    };
-    let subscriber = found.subscribers.into_iter().next()?;
+async fn one(
+    context: &Rc<Context>,
+    shard: usize,
+    id: SlotId,
+    matcher: &Matcher,
+    hub: &HubUrl,
+) -> Result<Option<Vec<u8>>, ResponseHead> {
+    let answer = ask(context, shard, Question::One(id)).await?;
     let mut pages = Pages::new(Some(matcher.clone()));
     let mut out = Vec::new();
-    pages.write(context, hub, shard, &subscriber, &mut out);
-    (pages.written > 0).then_some(out)
+    if let census::Answer::Listed(found) = answer
+        && let Some(subscriber) = found.subscribers.first()
+    {
+        pages.write(context, hub, shard, subscriber, &mut out);
+    }
+    Ok((pages.written > 0).then_some(out))
+}
+
+/// Asks a shard, no more often in a turn than the streams can spare.
+async fn ask(context: &Rc<Context>, shard: usize, question: Question) -> Result<census::Answer, ResponseHead> {
+    context.censuses.pass(|| context.ring()).await;
+    context.ask(shard, question).await.ok_or_else(|| try_later(503, "the hub is stopping", 1))
 }
 
 /// All subscriptions, or those of one matcher: a number, a page, or all of them as one stream.
@@ -143,7 +159,7 @@ async fn collection(
     if wish.count {
         let mut total = 0;
         for shard in 0..context.shards() {
-            if let census::Answer::Count(count) = context.ask(shard, Question::Count(matcher.clone())).await {
+            if let census::Answer::Count(count) = ask(context, shard, Question::Count(matcher.clone())).await? {
                 total += count;
             }
         }
@@ -155,7 +171,7 @@ async fn collection(
     let mut body = opening;
     if wish.limit.is_some() {
         let mut response = response;
-        while let Some(piece) = pages.next(context).await {
+        while let Some(piece) = pages.next(context).await? {
             body.extend_from_slice(&piece);
         }
         if let Some(next) = pages.cursor(context) {
@@ -165,7 +181,7 @@ async fn collection(
         body.extend_from_slice(CLOSING);
         return Ok(Answer::Response(response.body(body)));
     }
-    if let Some(first) = pages.next(context).await {
+    if let Some(first) = pages.next(context).await? {
         body.extend_from_slice(&first);
     }
     if pages.done {
@@ -241,19 +257,32 @@ impl Place {
 struct Pages {
     matcher: Option<Matcher>,
     from: Place,
+    /// What the shard has answered and wasn't written yet, and the slot to go on from; `None`: the shard has no more.
+    ahead: VecDeque<Subscriptions>,
+    next_slot: Option<u32>,
     /// So many subscriptions at most.
     limit: Option<usize>,
     written: usize,
+    written_bytes: usize,
     done: bool,
 }
 
 impl Pages {
     fn new(matcher: Option<Matcher>) -> Pages {
-        Pages { matcher, from: Place::default(), limit: None, written: 0, done: false }
+        Pages {
+            matcher,
+            from: Place::default(),
+            ahead: VecDeque::new(),
+            next_slot: None,
+            limit: None,
+            written: 0,
+            written_bytes: 0,
+            done: false,
+        }
     }
 
-    /// The next piece, not empty; `None` at the end or at the limit.
-    async fn next(&mut self, context: &Rc<Context>) -> Option<Vec<u8>> {
+    /// The next piece, not empty; `None` at the end or at the limit. The error: the hub is stopping.
+    async fn next(&mut self, context: &Rc<Context>) -> Result<Option<Vec<u8>>, ResponseHead> {
         let settings = context.settings();
         let mut out = Vec::new();
         while out.is_empty() && !self.done && !self.is_full() {
@@ -261,64 +290,75 @@ impl Pages {
                 self.done = true;
                 break;
             }
-            let question = Question::List {
-                matcher: self.matcher.clone(),
-                from: self.from.id.map_or(0, |id| id.slot),
-                count: PIECE_SUBSCRIBERS,
-            };
-            let census::Answer::Listed(listed) = context.ask(self.from.shard, question).await else {
-                break;
-            };
-            let (shard, mut weighed) = (self.from.shard, 0);
-            for subscriber in &listed.subscribers {
-                if self.is_full() {
-                    break;
+            // Making documents is work too: the streams have their turn.
+            context.censuses.pass(|| context.ring()).await;
+            let shard = self.from.shard;
+            if self.ahead.is_empty() {
+                let question = Question::List {
+                    matcher: self.matcher.clone(),
+                    from: self.from.id.map_or(0, |id| id.slot),
+                    count: PIECE_SUBSCRIBERS,
+                };
+                if let census::Answer::Listed(listed) = ask(context, shard, question).await? {
+                    self.ahead = listed.subscribers.into();
+                    self.next_slot = listed.next;
                 }
+            }
+            while let Some(subscriber) = self.ahead.front()
+                && !self.is_full()
+                && out.len() < PIECE_BYTES
+            {
+                let subscriber = subscriber.clone();
                 if self.from.id != Some(subscriber.id) {
                     self.from = Place { shard, id: Some(subscriber.id), matchers: 0 };
                 }
-                self.write(context, &settings.hub, shard, subscriber, &mut out);
-                weighed += subscriber.matchers.len();
-                if weighed >= TURN_SUBSCRIPTIONS {
-                    weighed = 0;
-                    context.next_turn().await;
+                if self.write(context, &settings.hub, shard, &subscriber, &mut out) {
+                    self.ahead.pop_front();
                 }
             }
-            if !self.is_full() {
-                self.from = match listed.next {
+            if self.ahead.is_empty() && !self.is_full() {
+                self.from = match self.next_slot {
                     // Nothing of whoever is there has been written, whatever its generation.
                     Some(slot) => Place { shard, id: Some(SlotId { slot, generation: 0 }), matchers: 0 },
                     None => Place { shard: shard + 1, ..Place::default() },
                 };
             }
-            // Making documents is work too: the streams have their turn.
-            context.next_turn().await;
         }
-        (!out.is_empty()).then_some(out)
+        Ok((!out.is_empty()).then_some(out))
     }
 
     fn is_full(&self) -> bool {
-        self.limit == Some(self.written)
+        self.limit.is_some_and(|limit| self.written >= limit || self.written_bytes >= PAGE_BYTES)
     }
 
-    /// Writes what a subscriber has that wasn't written yet.
-    fn write(&mut self, context: &Context, hub: &HubUrl, shard: usize, subscriber: &Subscriptions, out: &mut Vec<u8>) {
+    /// Writes what a subscriber has that wasn't written yet, as far as there is room. Whether that was all of it.
+    fn write(
+        &mut self,
+        context: &Context,
+        hub: &HubUrl,
+        shard: usize,
+        subscriber: &Subscriptions,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let name = context.subscriber_ids.name(shard, subscriber.id);
         let access = subscriber.access.as_deref();
         let wanted =
             subscriber.matchers.iter().filter(|matcher| self.matcher.as_ref().is_none_or(|one| one == *matcher));
         for matcher in wanted.skip(self.from.matchers) {
-            if self.limit == Some(self.written) {
-                break;
+            if self.is_full() || out.len() >= PIECE_BYTES {
+                return false;
             }
+            let before = out.len();
             if self.written > 0 {
                 out.push(b',');
             }
             let payload = subscription::payload(access, matcher, hub);
             Subscription { matcher, subscriber: &name, active: true, payload }.write(hub, out);
             self.written += 1;
+            self.written_bytes += out.len() - before;
             self.from.matchers += 1;
         }
+        true
     }
 
     /// What leads to the next page, if there may be one.
@@ -336,14 +376,14 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// The next piece of the body.
-    pub(crate) async fn next(&mut self, context: &Rc<Context>) -> Option<Vec<u8>> {
+    /// The next piece of the body. The error: the hub is stopping, and the list is cut.
+    pub(crate) async fn next(&mut self, context: &Rc<Context>) -> Result<Option<Vec<u8>>, ResponseHead> {
         if let Some(first) = self.first.take() {
-            return Some(first);
+            return Ok(Some(first));
         }
-        if let Some(piece) = self.pages.next(context).await {
-            return Some(piece);
+        if let Some(piece) = self.pages.next(context).await? {
+            return Ok(Some(piece));
         }
-        (!std::mem::replace(&mut self.closed, true)).then(|| CLOSING.to_vec())
+        Ok((!std::mem::replace(&mut self.closed, true)).then(|| CLOSING.to_vec()))
     }
 }

@@ -74,6 +74,8 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Where administrators come in.
     pub admin: Admin,
+    /// Whether the console is served on the public listener too.
+    pub console: bool,
     /// Event loops.
     pub shards: usize,
     /// Connections held at once, over all shards; none is as many as the machine allows.
@@ -237,6 +239,7 @@ impl Reader<'_> {
         }
         self.at_least("max-head-bytes", amount::parse_size, "1KiB", "a request with a token wouldn't fit");
         self.at_least("write-timeout", amount::parse_duration, "1s", "every delay of the network would end streams");
+        let console = self.console(dev, &hub_url);
         let config = Config {
             listen,
             dev,
@@ -271,6 +274,7 @@ impl Reader<'_> {
                 "a silent client would be kept for ever",
             ),
             admin: self.admin(listen),
+            console,
             shards: self.shards(),
             max_connections: self.max_connections(),
             io: self.one("io", parse_io).unwrap_or(IoChoice::Auto),
@@ -466,6 +470,21 @@ impl Reader<'_> {
             self.refuse_said("health-listen", &"is in use for something else: use another port");
         }
         Admin { listen: admin, by_default, token, health }
+    }
+
+    /// The hub's own path comes first: there is no console where it would be in the way.
+    fn console(&mut self, dev: bool, hub: &HubUrl) -> bool {
+        let on = self.switch("console");
+        if on && (hub.path() == "/console" || hub.path().starts_with("/console/")) {
+            if self.resolved.is_set("console") {
+                self.refuse_said("console", &"wants the path /console, which is the hub's own: change that of --resource");
+            }
+            return false;
+        }
+        if on && !dev && self.resolved.word("admin-token").is_none() {
+            self.warnings.push("the console shows nothing of the hub to anybody, as there is no --admin-token".to_owned());
+        }
+        on
     }
 
     fn shards(&mut self) -> usize {

@@ -10,6 +10,7 @@ mod harness;
 
 mod admin;
 mod commands;
+mod console;
 mod cors;
 mod curl;
 mod dev;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
+import { launch } from './support/chromium.mjs';
 import { Hub, eventually } from './support/hub.mjs';
 import { Proxy } from './support/proxy.mjs';
 
@@ -12,13 +12,7 @@ let browser;
 
 before(async () => {
   hub = await Hub.start();
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage',
-    ],
-  });
+  browser = await launch();
 });
 
 after(async () => {

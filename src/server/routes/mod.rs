@@ -1,6 +1,7 @@
 //! What each request gets: which resource, which rules, which answer.
 
 mod access;
+mod console;
 mod publish;
 mod refusal;
 mod subscribe;
@@ -22,6 +23,8 @@ use subscribe::subscribe;
 const HUB_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 /// The page at `/`.
 const PAGE: &str = include_str!("../page.html");
+/// What it says in development mode.
+const CONSOLE_LINK: &str = "<p>See it at work in its <a href=\"/console/\">console</a>.</p>\n";
 
 /// What a request is answered with.
 pub(crate) enum Answer {
@@ -41,7 +44,7 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
         return Some(Answer::Response(refusal(421, detail)));
     }
     if head.path != settings.hub.path() {
-        return Some(Answer::Response(elsewhere(context, head)));
+        return Some(Answer::Response(elsewhere(context, head).await));
     }
     let answered = match head.method {
         Method::Get | Method::Head => subscribe(context, head).await,
@@ -76,10 +79,15 @@ fn count(context: &Context, method: Method, answered: &Result<Answer, ResponseHe
 }
 
 /// Everything that isn't the hub's own resource.
-fn elsewhere(context: &Context, head: &Head<'_>) -> ResponseHead {
+async fn elsewhere(context: &Context, head: &Head<'_>) -> ResponseHead {
+    if let Some(response) = console::console(context, head).await {
+        return response;
+    }
     match (head.path, head.method) {
         ("/", Method::Get | Method::Head) => {
-            let page = PAGE.replace("{{hub}}", context.settings().hub.path());
+            let settings = context.settings();
+            let console = if settings.dev && settings.console { CONSOLE_LINK } else { "" };
+            let page = PAGE.replace("{{hub}}", settings.hub.path()).replace("{{console}}", console);
             ResponseHead::new(200)
                 .field("Content-Type", "text/html; charset=utf-8")
                 .field("Cache-Control", "no-store")

@@ -39,6 +39,12 @@ pub struct Console<'a> {
     pub data: &'a str,
 }
 
+/// Whether a path of the admin listener is the page or one of its files: they are nobody's secret.
+pub fn is_console_file(path: &str) -> bool {
+    let name = path.strip_prefix('/');
+    name.is_some_and(|name| name.is_empty() || FILES.iter().any(|(known, _, _)| *known == name))
+}
+
 impl Console<'_> {
     /// The page, for the empty name, or one of its files.
     pub fn file(&self, name: &str) -> Option<Reply> {
@@ -95,7 +101,9 @@ mod tests {
     #[test]
     fn every_file_the_page_and_its_modules_name_is_served() {
         let page = text(HERE, "");
+        assert!(is_console_file("/") && !is_console_file("/page.html") && !is_console_file("/stats"));
         for (name, _, _) in FILES {
+            assert!(is_console_file(&format!("/{name}")), "{name}");
             let file = text(HERE, name);
             let named = |text: &str| text.contains(&format!("\"{name}\"")) || text.contains(&format!("'./{name}'"));
             let used = named(&page) || FILES.iter().any(|(other, _, text)| other != name && named(text));

@@ -477,12 +477,16 @@ impl Reader<'_> {
         let on = self.switch("console");
         if on && (hub.path() == "/console" || hub.path().starts_with("/console/")) {
             if self.resolved.is_set("console") {
-                self.refuse_said("console", &"wants the path /console, which is the hub's own: change that of --resource");
+                self.refuse_said(
+                    "console",
+                    &"wants the path /console, which is the hub's own: change that of --resource",
+                );
             }
             return false;
         }
         if on && !dev && self.resolved.word("admin-token").is_none() {
-            self.warnings.push("the console shows nothing of the hub to anybody, as there is no --admin-token".to_owned());
+            self.warnings
+                .push("the console shows nothing of the hub to anybody, as there is no --admin-token".to_owned());
         }
         on
     }

@@ -52,7 +52,8 @@ fn its_numbers_are_for_administrators() {
     }
     let subscriber = bearer(&Token::granting(&["subscribe"], &["*"]).sign(SUBSCRIBER_KEY));
     assert_eq!(status("/console/api/stats", &[("Authorization", &subscriber)]), 401);
-    for path in ["/console/api/denied", "/console/api/metrics", "/console/api/reload", "/console/api/", "/console/api"] {
+    for path in ["/console/api/denied", "/console/api/metrics", "/console/api/reload", "/console/api/", "/console/api"]
+    {
         assert_eq!(status(path, &[("Authorization", &good)]), 404, "{path}");
     }
 }

@@ -1,6 +1,6 @@
 // The console: asks the hub how it is, once a second, and shows it.
 
-import { adminToken, ask, Refused } from './data.js';
+import { adminToken, ask, pasted, Refused } from './data.js';
 import { say } from './element.js';
 import { explainPanel } from './explain.js';
 import { Overview } from './overview.js';
@@ -72,7 +72,7 @@ async function look() {
 
 signIn.addEventListener('submit', (submitted) => {
   submitted.preventDefault();
-  adminToken.set(find('admin-token').value.trim());
+  adminToken.set(pasted(find('admin-token')));
   find('admin-token').value = '';
   say(find('sign-in-says'), '');
   signIn.hidden = true;

@@ -22,6 +22,11 @@ export const adminToken = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
+/** A token as it was pasted, without line breaks and whatever else no header field can carry. */
+export function pasted(input) {
+  return input.value.replace(/[^\x21-\x7e]/g, '');
+}
+
 /** Asks for a resource; `fields` are header fields to send along. */
 export async function ask(resource, fields = {}) {
   const token = adminToken.get();

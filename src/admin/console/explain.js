@@ -1,6 +1,6 @@
 // The panel that says why a token may do something or may not.
 
-import { ask } from './data.js';
+import { ask, pasted, Refused } from './data.js';
 import { element, fill, say, topicRows } from './element.js';
 
 const OUTCOMES = { pass: ['✓ passes', 'good'], fail: ['✗ fails', 'bad'], skipped: ['– not reached', ''] };
@@ -15,9 +15,9 @@ export function explainPanel(form, refused) {
     for (const table of [rules, judged]) table.hidden = true;
     let answer;
     try {
-      answer = await ask(`explain?${query}`, { 'X-Token': token.value.replace(/\s+/g, '') });
+      answer = await ask(`explain?${query}`, { 'X-Token': pasted(token) });
     } catch (error) {
-      say(outcome, error.message, 'bad');
+      say(outcome, error instanceof Refused ? error.message : 'the hub doesn\'t answer', 'bad');
       refused(error);
       return;
     }

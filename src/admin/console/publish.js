@@ -1,6 +1,6 @@
 // The panel that publishes.
 
-import { detail, HUB, unreachable } from './data.js';
+import { detail, HUB, pasted, unreachable } from './data.js';
 import { say, topicRows } from './element.js';
 
 export function publishPanel(form) {
@@ -14,7 +14,7 @@ export function publishPanel(form) {
     body.append('data', data.value);
     if (hidden.checked) body.append('private', 'on');
     for (const field of [id, type, retry]) if (field.value !== '') body.append(field.name, field.value);
-    const secret = token.value.trim();
+    const secret = pasted(token);
     // Not `disabled`: the focus would be lost.
     if (button.getAttribute('aria-disabled') === 'true') return;
     button.setAttribute('aria-disabled', 'true');

@@ -1,5 +1,6 @@
 // The panel that follows topics and shows what comes.
 
+import { pasted } from './data.js';
 import { element, say, topicRows } from './element.js';
 import { follow } from './stream.js';
 
@@ -58,7 +59,7 @@ export function subscribePanel(form) {
     const fields = form.elements;
     stream = follow({
       topics: topics(),
-      token: fields.token.value.trim(),
+      token: pasted(fields.token),
       lastId: fields.last.value,
       onEvents: take,
       onState: (text, mood, over) => {

@@ -155,8 +155,14 @@ mod tests {
         assert_eq!(check(&["a", "b"], "127.0.0.1:9000", Caller::Bearer), 400);
         assert_eq!(check(&["hub.example:9000"], "10.0.0.5:9000", Caller::Anybody), 200);
         assert_eq!(check(&["evil.example:9000"], "127.0.0.1:9000", Caller::Anybody), 421);
-        for (host, expected) in [("anything", 200), ("localhost:3001", 200), ("127.0.0.1", 200), ("evil.example:3001", 421)] {
-            assert_eq!(status(check_browser(false, &[host], None, Caller::Owner)), expected, "a Unix socket for {host}");
+        for (host, expected) in
+            [("anything", 200), ("localhost:3001", 200), ("127.0.0.1", 200), ("evil.example:3001", 421)]
+        {
+            assert_eq!(
+                status(check_browser(false, &[host], None, Caller::Owner)),
+                expected,
+                "a Unix socket for {host}"
+            );
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::guard::check_browser;
 use super::{Admin, Caller, Door, Request};
-use crate::admin::Reply;
+use crate::admin::{Reply, is_console_file};
 
 /// Connections of one listener at once; further ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
@@ -110,7 +110,9 @@ async fn exchange(
 ) -> Reply {
     let (head, body) = request.into_parts();
     let hosts: Vec<&str> = head.headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default()).collect();
-    if let Err(refusal) = check_browser(head.headers.contains_key(ORIGIN), &hosts, local, caller) {
+    // Browsers name the page's own origin when they load its modules.
+    let has_origin = head.headers.contains_key(ORIGIN) && !is_console_file(head.uri.path());
+    if let Err(refusal) = check_browser(has_origin, &hosts, local, caller) {
         return refusal;
     }
     let Some((path, query)) = target(&head.uri) else {

@@ -409,13 +409,15 @@ test('screenshots with some traffic on, light and dark', async () => {
   for (const socket of sockets.splice(-5)) globalThis.setTimeout(() => socket.destroy(), 1_500);
   await subscribe(view, { topic: books[1] });
   await view.says('#subscribe .outcome', /^subscribed/);
-  const seconds = update ? 75 : 4;
-  const deadline = Date.now() + seconds * 1_000;
-  for (let n = 0; Date.now() < deadline; n++) {
-    const busy = 1 + Math.sin(n / 40);
-    await publish(hub, { topic: books[n % books.length], data: JSON.stringify({ title: `Book ${(n % 6) + 1}`, stock: 40 - (n % 40) }) });
-    await sleep(20 + 60 * busy);
-  }
+  let going = true;
+  const traffic = (async () => {
+    for (let n = 0; going; n++) {
+      const quiet = 1 + Math.sin(n / 40);
+      await publish(hub, { topic: books[n % books.length], data: JSON.stringify({ title: `Book ${(n % 6) + 1}`, stock: 40 - (n % 40) }) });
+      await sleep(20 + 60 * quiet);
+    }
+  })();
+  await sleep(update ? 75_000 : 2_000);
   // Not earlier: who reads nothing for a minute is closed.
   const film = 'https://example.com/films/1';
   sockets.push(subscriber(hub, film, { reads: false }));
@@ -435,6 +437,8 @@ test('screenshots with some traffic on, light and dark', async () => {
     await view.page.screenshot({ path });
     assert.ok(statSync(path).size < 300_000, `${path} is small enough for a repository`);
   }
+  going = false;
+  await traffic;
   for (const socket of sockets) socket.destroy();
   await view.close();
   await hub.close();

@@ -26,8 +26,8 @@ const TILES = [
   ['Subscribers', (row) => brief(row.subscribers)],
   ['Connections', (row) => brief(row.connections)],
   ['Slow readers', (row) => brief(row.slow)],
-  ['First byte, median', (row) => time(row.first50)],
-  ['Events in history', (_, totals) => brief(totals?.history_events)],
+  ['First byte', (row) => time(row.first50)],
+  ['In history', (_, totals) => brief(totals?.history_events)],
 ];
 
 export class Overview {

@@ -11,6 +11,8 @@ mod health;
 mod metrics;
 mod reply;
 mod snapshot;
+#[cfg(feature = "otel")]
+mod span;
 mod stats;
 mod views;
 
@@ -22,5 +24,7 @@ pub use health::{Health, LIVE_MS, READY_MS};
 pub use metrics::{METRICS, METRICS_TYPE, Metric, metrics};
 pub use reply::Reply;
 pub use snapshot::{Sequencing, ShardSnapshot, Snapshot, Tally};
+#[cfg(feature = "otel")]
+pub use span::{Note, Span, TraceParent, otlp};
 pub use stats::stats;
 pub use views::{Seen, audiences, denied, slow, streams};

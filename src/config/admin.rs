@@ -73,6 +73,19 @@ pub(super) fn parse_token(word: &str) -> Result<Secret, &'static str> {
     Ok(Secret::new(word))
 }
 
+/// Where a collector takes spans, below its base URL.
+#[cfg(feature = "otel")]
+pub(super) fn parse_otlp_endpoint(word: &str) -> Result<url::Url, &'static str> {
+    const WRONG: &str = "isn't the URL of a collector: write its base, such as http://127.0.0.1:4318";
+    let mut url = url::Url::parse(word).map_err(|_| WRONG)?;
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+        return Err(WRONG);
+    }
+    let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    Ok(url)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! docs/configuration.md, written from the table of settings.
 
-use super::setting::{Fallback, GROUPS, Kind, SETTINGS, Setting};
+use super::setting::{Fallback, GROUPS, Kind, OF_FEATURES, SETTINGS, Setting};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -46,10 +46,15 @@ pub fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     for group in GROUPS {
         page.push_str(&format!("\n## {group}\n\n| setting | default | meaning |\n|---|---|---|\n"));
-        page.extend(SETTINGS.iter().filter(|setting| setting.group == *group).map(row));
+        page.extend(settings().filter(|setting| setting.group == *group).map(row));
     }
     page.push_str(ISSUERS);
     page
+}
+
+/// Those of every build.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| !OF_FEATURES.contains(&setting.name))
 }
 
 fn row(setting: &Setting) -> String {
@@ -93,7 +98,7 @@ mod tests {
     #[test]
     fn every_setting_stands_under_all_its_names() {
         let page = page();
-        for setting in SETTINGS {
+        for setting in settings() {
             assert!(page.contains(&setting.flag()), "{}", setting.name);
             assert!(page.contains(&setting.env()), "{}", setting.name);
         }

@@ -76,6 +76,9 @@ pub struct Config {
     pub admin: Admin,
     /// Whether the console is served on the public listener too.
     pub console: bool,
+    /// Where spans of requests are sent to.
+    #[cfg(feature = "otel")]
+    pub otlp_endpoint: Option<url::Url>,
     /// Event loops.
     pub shards: usize,
     /// Connections held at once, over all shards; none is as many as the machine allows.
@@ -275,6 +278,8 @@ impl Reader<'_> {
             ),
             admin: self.admin(listen),
             console,
+            #[cfg(feature = "otel")]
+            otlp_endpoint: self.one("otlp-endpoint", super::admin::parse_otlp_endpoint),
             shards: self.shards(),
             max_connections: self.max_connections(),
             io: self.one("io", parse_io).unwrap_or(IoChoice::Auto),

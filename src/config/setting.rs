@@ -77,6 +77,9 @@ impl Setting {
     }
 }
 
+/// Settings that only some builds have: not part of docs/configuration.md.
+pub const OF_FEATURES: &[&str] = &["otlp-endpoint"];
+
 /// The row with this name.
 ///
 /// # Panics
@@ -391,6 +394,16 @@ pub const SETTINGS: &[Setting] = &[
              shows needs `--admin-token`, except in development mode. On the admin listener it is always there.",
         )
     },
+    #[cfg(feature = "otel")]
+    row(
+        ADMIN,
+        "otlp-endpoint",
+        "URL",
+        One,
+        Without("none"),
+        "The OpenTelemetry collector that spans of requests are sent to, e.g. `http://127.0.0.1:4318`; `/v1/traces` is \
+         added (docs/tracing.md).",
+    ),
     row(MACHINE, "shards", "N", One, Without("one per core"), "How many event loops share the connections."),
     row(
         MACHINE,

@@ -10,8 +10,8 @@ use crate::protocol::topic::{HubUrl, ParsedTopic};
 
 /// Subjects and token ids denied at once, each.
 pub const DENIED_MAX: usize = 10_000;
-/// Topics denied at once: each costs every new subscription a match.
-pub const DENIED_TOPICS_MAX: usize = 100;
+/// Topics denied at once: each costs every new subscription a match, which for the worst patterns is milliseconds.
+pub const DENIED_TOPICS_MAX: usize = 10;
 /// Entries of all kinds.
 pub const DENIED_ENTRIES_MAX: usize = 2 * DENIED_MAX + DENIED_TOPICS_MAX;
 /// Bytes of all subjects, token ids and topics together.

@@ -25,6 +25,7 @@ mod shard;
 mod shared;
 mod start;
 mod sys;
+mod tracer;
 mod turns;
 mod turnstile;
 

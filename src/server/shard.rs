@@ -40,6 +40,7 @@ use crate::server::sequencer::SequencerHandle;
 use crate::server::settings::Settings;
 use crate::server::shared::Shared;
 use crate::server::sys::{self, Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
+use crate::server::tracer::Tracer;
 use crate::server::turns::Turns;
 use crate::server::turnstile::Turnstile;
 
@@ -89,6 +90,7 @@ pub(crate) struct ShardParts {
     pub(crate) guest_limits: GuestLimits,
     pub(crate) random: u64,
     pub(crate) admin: tokio::sync::mpsc::Sender<Asked>,
+    pub(crate) tracer: Tracer,
 }
 
 /// A shard at work: what its loop and the tasks of its requests share.
@@ -148,6 +150,8 @@ pub(crate) struct Context {
     /// The way to those who answer administrators.
     pub(crate) admin: AdminBridge,
     orders: RefCell<orders::Orders>,
+    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "nobody traces"))]
+    pub(crate) tracer: Tracer,
 }
 
 impl Context {
@@ -613,6 +617,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         tally: RefCell::default(),
         admin: AdminBridge::new(index, parts.admin),
         orders: RefCell::default(),
+        tracer: parts.tracer,
     });
     let mut ready = Vec::with_capacity(READY_MAX);
     let mut turns = Turns::new(index);

@@ -25,6 +25,7 @@ use crate::server::sequencer::Sequencer;
 use crate::server::settings::Settings;
 use crate::server::shard::{self, Driver, ShardParts};
 use crate::server::shared::Shared;
+use crate::server::tracer::Tracer;
 use crate::server::{listen, sys};
 
 /// Entries of a shard's own event loop ring.
@@ -138,6 +139,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
     let cores = sys::cores();
     let (admin_queue, admin_asked) = admin::channel();
+    let tracer = start_tracer(&config, &backbone);
 
     let mut inboxes = Vec::new();
     let mut shards = Vec::new();
@@ -163,6 +165,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             guest_limits: guest_limits(descriptors, settings.shards),
             random: random[index],
             admin: admin_queue.clone(),
+            tracer: tracer.clone(),
         };
         let core = cores[index % cores.len()];
         let spawned = spawn(format!("shard {index}"), move || shard_thread(parts, core, descriptors));
@@ -235,6 +238,22 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let (events, commits) = sequencer_counters.totals();
     tracing::info!(events, commits, "stopped");
     Ok(())
+}
+
+/// Sends spans of requests to the collector, if there is one.
+#[cfg(feature = "otel")]
+fn start_tracer(config: &Config, backbone: &Backbone) -> Tracer {
+    let Some(endpoint) = config.otlp_endpoint.clone() else {
+        return Tracer::default();
+    };
+    let (tracer, spans) = crate::server::tracer::channel();
+    backbone.spawn(crate::server::tracer::export(spans, endpoint));
+    tracer
+}
+
+#[cfg(not(feature = "otel"))]
+fn start_tracer(_: &Config, _: &Backbone) -> Tracer {
+    Tracer
 }
 
 /// Opens the doors for administrators and probes.

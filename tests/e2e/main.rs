@@ -25,3 +25,5 @@ mod smuggling;
 mod start;
 mod subscribe;
 mod tokens;
+#[cfg(feature = "otel")]
+mod tracing;

@@ -77,6 +77,9 @@ impl Shard {
     /// Why a stream registered just now must end at once: a sweep may have passed its slot, or it was judged before its
     /// bearer was denied.
     pub(super) fn revoked_meanwhile(&mut self, slot: u32, matchers: &[Matcher], now: Now) -> Option<CloseReason> {
+        if self.sweeps.is_empty() && self.denials.is_empty() {
+            return None;
+        }
         let hub = self.selectors.hub().clone();
         let access = self.slab.at(slot).access.clone();
         let denied = access.as_ref().is_some_and(|access| self.denials.cover_token(access, now.wall_ms))

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::revoke::{LOOK_NS, PIECE_NS};
 use super::{Now, Output, Shard};
+use crate::hub::budget::Budget;
 use crate::hub::denials::Denied;
+use crate::hub::pattern_index::PARSE_NS;
 use crate::hub::subscriber::{SlotId, State, Subscriber, Wait};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
@@ -19,8 +21,8 @@ use crate::protocol::topic::ParsedTopic;
 pub const SURVEY_ROWS_MAX: usize = 1_000;
 /// Matchers shown of a stream.
 pub const SHOWN_MATCHERS_MAX: usize = 20;
-/// Slots looked at in a piece.
-const PIECE_SLOTS: usize = (PIECE_NS / LOOK_NS) as usize;
+/// Showing a stream or keeping it in mind.
+const SHOW_NS: u64 = 500;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,15 +94,23 @@ impl Shard {
             Survey::Streams(..) | Survey::Slow(_) => self.slab.capacity(),
             Survey::Audiences(_) => self.selectors.capacity(),
         };
-        for _ in 0..PIECE_SLOTS {
-            if round.next >= end {
-                break;
+        let mut budget = Budget::new(PIECE_NS);
+        let survey = round.survey.clone();
+        let topic = match &*survey {
+            Survey::Streams(Some(Denied::Topic(topic)), _) => {
+                budget.spend(PARSE_NS);
+                Some(ParsedTopic::new(topic, self.selectors.hub()))
             }
+            _ => None,
+        };
+        while round.next < end && !budget.is_spent() {
+            budget.spend(LOOK_NS);
             let at = round.next as u32;
             round.next += 1;
-            match &*round.survey {
+            match &*survey {
                 Survey::Streams(whom, limit) => {
-                    if self.is_shown(at, whom.as_ref()) {
+                    if self.is_shown(at, whom.as_ref(), topic.as_ref(), &mut budget) {
+                        budget.spend(SHOW_NS);
                         round.findings.matched += 1;
                         if round.findings.streams.len() < *limit {
                             round.findings.streams.push(self.view(at, now));
@@ -110,6 +120,7 @@ impl Shard {
                 Survey::Slow(limit) => {
                     let subscriber = self.slab.at(at);
                     if subscriber.state == State::Behind {
+                        budget.spend(SHOW_NS);
                         round.findings.matched += 1;
                         keep_largest(&mut round.largest, (self.bytes_behind(subscriber), at), *limit);
                     }
@@ -127,7 +138,7 @@ impl Shard {
             self.rounds.push_front(round);
             return;
         }
-        let Round { survey, largest, mut findings, .. } = round;
+        let Round { largest, mut findings, .. } = round;
         for Reverse((size, at)) in largest.into_sorted_vec() {
             match &*survey {
                 // Who was slow may have gone since, and somebody else have its slot.
@@ -143,16 +154,16 @@ impl Shard {
         self.outputs.push_back(Output::Surveyed(survey, findings));
     }
 
-    fn is_shown(&self, slot: u32, whom: Option<&Denied>) -> bool {
+    fn is_shown(&self, slot: u32, whom: Option<&Denied>, topic: Option<&ParsedTopic<'_>>, budget: &mut Budget) -> bool {
         let subscriber = self.slab.at(slot);
         matches!(subscriber.state, State::Current | State::Behind)
-            && match whom {
-                None => true,
-                Some(Denied::Topic(topic)) => {
-                    let topic = ParsedTopic::new(topic, self.selectors.hub());
-                    self.selectors.matchers_of(subscriber.places.as_slice()).any(|matcher| matcher.matches(&topic))
-                }
-                Some(whom) => subscriber.access.as_ref().is_some_and(|access| whom.names(access)),
+            && match (whom, topic) {
+                (None, _) => true,
+                (Some(_), Some(topic)) => self.selectors.matchers_of(subscriber.places.as_slice()).any(|matcher| {
+                    budget.spend(matcher.cost_ns(topic));
+                    matcher.matches(topic)
+                }),
+                (Some(whom), None) => subscriber.access.as_ref().is_some_and(|access| whom.names(access)),
             }
     }
 

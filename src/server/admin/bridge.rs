@@ -70,7 +70,7 @@ pub(crate) async fn answer_shards(mut asked: mpsc::Receiver<Asked>, admin: Arc<A
         tokio::spawn(async move {
             let reply = admin.handle(caller, request).await;
             for _ in 0..OFFERS_MAX {
-                if inbox.offer(Message::Admin(Order::Reply(ticket, reply.clone()))) {
+                if inbox.offer(Message::Admin(Order::Reply(ticket, Box::new(reply.clone())))) {
                     break;
                 }
                 tokio::time::sleep(OFFER_REST).await;

@@ -67,16 +67,19 @@ impl DenyList {
         change(&mut denials).map_err(|why| Reply::problem(409, "Conflict", &why.to_string()))?;
         let denials = Arc::new(denials);
         *self.current.write().expect("nobody panics with this lock") = denials.clone();
-        for (shard, inbox) in shards.iter().enumerate() {
-            if !inbox.offer(Message::Admin(Order::Deny(denials.clone()))) {
-                return Err(super::unavailable(&format!("shard {shard} is stuck and doesn't hear of it")));
+        let told = shards.iter().map(|inbox| inbox.offer(Message::Admin(Order::Deny(denials.clone()))));
+        let told: Vec<bool> = told.collect();
+        let written = match self.folder.clone() {
+            None => Ok(()),
+            Some(folder) => {
+                let write = move || DataFolder::open(&folder)?.write_text(DENY_LIST_FILE, &denials_to_text(&denials));
+                let written = tokio::task::spawn_blocking(write).await;
+                written.map_err(|why| why.to_string()).and_then(|written| written.map_err(|why| why.to_string()))
             }
-        }
-        let Some(folder) = self.folder.clone() else {
-            return Ok(Ok(()));
         };
-        let write = move || DataFolder::open(&folder)?.write_text(DENY_LIST_FILE, &denials_to_text(&denials));
-        let written = tokio::task::spawn_blocking(write).await;
-        Ok(written.map_err(|why| why.to_string()).and_then(|written| written.map_err(|why| why.to_string())))
+        match told.iter().position(|told| !told) {
+            None => Ok(written),
+            Some(shard) => Err(super::unavailable(&format!("shard {shard} is stuck and hasn't heard of it"))),
+        }
     }
 }

@@ -46,8 +46,8 @@ pub(crate) enum Order {
     Deny(Arc<Denials>),
     /// Say what there is.
     Survey(Arc<Survey>, oneshot::Sender<Seen>),
-    /// The answer to a request that came to the shard.
-    Reply(Ticket, Reply),
+    /// The answer to a request that came to the shard. Boxed: a shard's inbox has room for thousands of messages.
+    Reply(Ticket, Box<Reply>),
 }
 
 /// Reads the configuration again; the error is a sentence for people.

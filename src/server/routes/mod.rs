@@ -14,6 +14,7 @@ use crate::http::head::{Head, Method};
 use crate::http::response::ResponseHead;
 use crate::server::connection::Body;
 use crate::server::shard::Context;
+use crate::server::tracer::Trace;
 use publish::publish;
 use refusal::{not_allowed, refusal};
 pub(crate) use subscribe::Stream;
@@ -47,8 +48,18 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
         return Some(Answer::Response(elsewhere(context, head).await));
     }
     let answered = match head.method {
-        Method::Get | Method::Head => subscribe(context, head).await,
-        Method::Post => publish(context, head, body).await?.map(Answer::Response),
+        Method::Get | Method::Head => {
+            let mut trace = Trace::begin(context, "mercure.subscribe", head);
+            let answered = subscribe(context, head, &mut trace).await;
+            trace.end(context, status(&answered));
+            answered
+        }
+        Method::Post => {
+            let mut trace = Trace::begin(context, "mercure.publish", head);
+            let answered = publish(context, head, body, &mut trace).await?.map(Answer::Response);
+            trace.end(context, status(&answered));
+            answered
+        }
         Method::Options => Ok(Answer::Response(options(context, head))),
         Method::Query | Method::Other => Err(not_allowed(HUB_METHODS)),
     };
@@ -63,6 +74,13 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
         }
         Ok(other) => other,
     })
+}
+
+fn status(answered: &Result<Answer, ResponseHead>) -> u16 {
+    match answered {
+        Ok(Answer::Response(response)) | Err(response) => response.status(),
+        Ok(Answer::Stream(_) | Answer::Raw(_)) => 200,
+    }
 }
 
 /// Counts what became of a publish, and subscriptions that are refused; those that aren't are counted as streams.

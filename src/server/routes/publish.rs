@@ -14,6 +14,7 @@ use crate::protocol::update::Update;
 use crate::server::connection::{Body, BodyBytes, BodyFailure, Counted};
 use crate::server::sequencer::QueueFull;
 use crate::server::shard::Context;
+use crate::server::tracer::Trace;
 
 /// How long a publish waits for an overloaded hub.
 const PUBLISH_WAIT_MAX_MS: u64 = 2_000;
@@ -25,6 +26,7 @@ pub(super) async fn publish(
     context: &Rc<Context>,
     head: &Head<'_>,
     body: &mut Body<'_>,
+    trace: &mut Trace,
 ) -> Option<Result<ResponseHead, ResponseHead>> {
     let settings = context.settings();
     let access = match access(context, head, Role::Publisher).await {
@@ -59,6 +61,8 @@ pub(super) async fn publish(
             return Some(Err(refusal(if error.is_too_large() { 413 } else { 400 }, &error.to_string())));
         }
     };
+    trace.texts("mercure.topics", || update.topics.iter().map(|topic| topic.as_str().to_owned()).collect());
+    trace.flag("mercure.private", update.private);
     let BodyBytes { bytes, mut counted } = body;
     drop(bytes);
     let denied =
@@ -73,7 +77,11 @@ pub(super) async fn publish(
     }
     let draft = Draft::new(update).received(context.clock.mono_us());
     counted.set(draft.cost_bytes());
-    Some(commit(context, draft, counted).await)
+    let committed = commit(context, draft, counted).await;
+    if let Ok(response) = &committed {
+        trace.text("mercure.update.id", || String::from_utf8_lossy(response.body_bytes()).into_owned());
+    }
+    Some(committed)
 }
 
 /// Puts an update into the log and waits until it is there. Its bytes are counted here until the sequencer counts them.

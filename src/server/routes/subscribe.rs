@@ -15,6 +15,7 @@ use crate::protocol::subscribe::Subscribe;
 use crate::protocol::token::{Access, Role};
 use crate::server::compile;
 use crate::server::shard::Context;
+use crate::server::tracer::Trace;
 
 /// An event stream about to begin.
 pub(crate) struct Stream {
@@ -33,7 +34,11 @@ impl Stream {
 }
 
 /// GET and HEAD (protocol §4): token, then matchers, then the cursor.
-pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<Answer, ResponseHead> {
+pub(super) async fn subscribe(
+    context: &Rc<Context>,
+    head: &Head<'_>,
+    trace: &mut Trace,
+) -> Result<Answer, ResponseHead> {
     let settings = context.settings();
     if !matches!(head.body, BodyFraming::None | BodyFraming::Length(0)) {
         return Err(refusal(400, "a request for an event stream has no body; the matchers go into the query"));
@@ -52,6 +57,7 @@ pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<
         true => try_later(503, &error.to_string(), 5),
         false => refusal(400, &error.to_string()),
     })?;
+    trace.texts("mercure.topics", || request.matchers.iter().map(|matcher| matcher.text().to_owned()).collect());
     if context.denies_matchers(&request.matchers) {
         return Err(ResponseHead::new(204));
     }
@@ -64,6 +70,9 @@ pub(super) async fn subscribe(context: &Rc<Context>, head: &Head<'_>) -> Result<
         .field("X-Accel-Buffering", "no");
     let mut start = Start::Live;
     if let Some(cursor) = cursor(head, request.last_event_id) {
+        if let Cursor::Id(id) = &cursor {
+            trace.text("mercure.last_event_id.requested", || id.clone());
+        }
         let (found, id) = match cursor {
             Cursor::Id(id) => (context.find(&id).await, id),
             Cursor::Unusable => (Found::Unknown, String::new()),

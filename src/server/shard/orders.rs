@@ -30,7 +30,7 @@ impl Orders {
 impl Context {
     pub(super) fn take_order(&self, order: Order, now: Now) {
         let input = match order {
-            Order::Reply(ticket, reply) => return self.admin.answer(ticket, reply),
+            Order::Reply(ticket, reply) => return self.admin.answer(ticket, *reply),
             Order::Deny(denials) => Input::Deny(denials),
             Order::Revoke(revocation, done) => {
                 self.orders.borrow_mut().revocations.push((revocation.clone(), done));

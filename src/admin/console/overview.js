@@ -13,7 +13,7 @@ const perSecond = (show) => (value) => (value === undefined ? '–' : `${show(va
 const CHARTS = [
   ['Publishes', [['publishes', 'updates']], perSecond(brief)],
   ['Deliveries', [['deliveries', 'events']], perSecond(brief)],
-  ['Sent to subscribers', [['sent_bytes', 'bytes']], perSecond(bytes)],
+  ['Sent', [['sent_bytes', 'bytes']], perSecond(bytes)],
   ['Connections', [['connections', 'all'], ['subscribers', 'subscribers']], brief],
   ['Publish to first byte', [['first50', 'median'], ['first99', '99 of 100']], time],
   ['Publish to last byte', [['last50', 'median'], ['last99', '99 of 100']], time],

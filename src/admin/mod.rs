@@ -4,6 +4,7 @@
 //! understood here ([`Action`]); listening, asking the shards and keeping files is the server's.
 
 mod action;
+mod console;
 mod deny_list;
 mod explain;
 mod health;
@@ -16,6 +17,7 @@ mod stats;
 mod views;
 
 pub use action::Action;
+pub use console::{CONSOLE_DATA, Console, is_console_file};
 pub use deny_list::{DENY_LIST_BYTES_MAX, DenyListError, denials_from_text, denials_to_text};
 pub use explain::explain;
 pub use health::{Health, LIVE_MS, READY_MS};

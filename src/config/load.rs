@@ -95,6 +95,8 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Where administrators come in.
     pub admin: Admin,
+    /// Whether the console is served on the public listener too.
+    pub console: bool,
     /// Where spans of requests are sent to.
     #[cfg(feature = "otel")]
     pub otlp_endpoint: Option<url::Url>,
@@ -280,6 +282,7 @@ impl Reader<'_> {
         }
         self.at_least("max-head-bytes", amount::parse_size, "1KiB", "a request with a token wouldn't fit");
         self.at_least("write-timeout", amount::parse_duration, "1s", "every delay of the network would end streams");
+        let console = self.console(dev, &hub_url);
         let config = Config {
             listen,
             dev,
@@ -320,6 +323,7 @@ impl Reader<'_> {
                 "a silent client would be kept for ever",
             ),
             admin: self.admin(listen),
+            console,
             #[cfg(feature = "otel")]
             otlp_endpoint: self.one("otlp-endpoint", super::admin::parse_otlp_endpoint),
             shards: self.shards(),
@@ -532,6 +536,25 @@ impl Reader<'_> {
             self.refuse_said("health-listen", &"is in use for something else: use another port");
         }
         Admin { listen: admin, by_default, token, health }
+    }
+
+    /// The hub's own path comes first: there is no console where it would be in the way.
+    fn console(&mut self, dev: bool, hub: &HubUrl) -> bool {
+        let on = self.switch("console");
+        if on && (hub.path() == "/console" || hub.path().starts_with("/console/")) {
+            if self.resolved.is_set("console") {
+                self.refuse_said(
+                    "console",
+                    &"wants the path /console, which is the hub's own: change that of --resource",
+                );
+            }
+            return false;
+        }
+        if on && !dev && self.resolved.word("admin-token").is_none() {
+            self.warnings
+                .push("the console shows nothing of the hub to anybody, as there is no --admin-token".to_owned());
+        }
+        on
     }
 
     fn shards(&mut self) -> usize {

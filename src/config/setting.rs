@@ -470,6 +470,18 @@ pub const SETTINGS: &[Setting] = &[
         "An address where health and metrics alone are answered, read-only and without a token: for probes and for \
          Prometheus.",
     ),
+    Setting {
+        dev_default: Some(Value("true")),
+        ..row(
+            ADMIN,
+            "console",
+            "",
+            Switch,
+            Value("false"),
+            "Serve the console, a page that shows the hub at work, at `/console/` of the public listener too. What it \
+             shows needs `--admin-token`, except in development mode. On the admin listener it is always there.",
+        )
+    },
     #[cfg(feature = "otel")]
     row(
         ADMIN,

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) anonymous: bool,
     /// Development mode: loopback `Host` only, and invalid tokens are explained in the answer.
     pub(crate) dev: bool,
+    /// The console is served.
+    pub(crate) console: bool,
     /// Origins that may read answers.
     pub(crate) cors: OriginList,
     /// Origins that may publish with a cookie.
@@ -82,6 +84,7 @@ impl Settings {
             compat: config.compat,
             anonymous: config.anonymous,
             dev: config.dev,
+            console: config.console,
             cors: if cors.allows_any() { cors } else { loopback_too(cors) },
             publish_origins: loopback_too(config.publish_origins.clone()),
             cookie_name: config.cookie_name.clone(),

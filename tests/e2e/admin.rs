@@ -152,6 +152,22 @@ fn pages_of_browsers_are_refused_whatever_their_origin() {
 }
 
 #[test]
+fn the_console_is_for_everybody_and_its_numbers_are_not() {
+    let port = free_port();
+    let _hub = Hub::start(&["--admin", &format!("127.0.0.1:{port}"), "--admin-token", ADMIN_TOKEN]);
+    let page = ask_at(port, "GET", "/", &[]);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(page.status == 200 && policy.contains("connect-src 'self' https://hub.example;"), "{page:?}");
+    assert_eq!(ask_at(port, "GET", "/console.js", &[("Origin", "http://localhost")]).status, 200);
+    assert_eq!(ask_at(port, "GET", "/console.js", &[("Host", "evil.example")]).status, 421);
+    assert!(ask_at(port, "HEAD", "/", &[]).body.is_empty());
+    assert_eq!(ask_at(port, "GET", "/page.html", &[]).status, 401);
+    assert_eq!(ask_at(port, "GET", "/stats", &[]).status, 401);
+    let good = bearer(ADMIN_TOKEN);
+    assert_eq!(ask_at(port, "GET", "/stats", &[("Authorization", &good), ("Origin", "http://localhost")]).status, 403);
+}
+
+#[test]
 fn an_address_needs_a_token_or_the_hub_does_not_start() {
     let said = Launch::keyed().args(&["--admin", "127.0.0.1:0"]).refused();
     assert!(said.contains("--admin-token"), "{said}");

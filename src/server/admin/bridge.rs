@@ -23,6 +23,7 @@ const OFFER_REST: Duration = Duration::from_millis(20);
 pub(crate) struct Asked {
     shard: usize,
     ticket: Ticket,
+    caller: Caller,
     request: Request,
 }
 
@@ -43,14 +44,11 @@ impl AdminBridge {
         AdminBridge { shard, queue, replies: Replies::new() }
     }
 
-    /// Asks what an administrator's request is answered with. It must present the token, whoever sends it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for routes of the public listener, which has none for administrators yet")
-    )]
-    pub(crate) async fn ask(&self, request: Request) -> Reply {
+    /// Asks what a request is answered with. The route has seen who calls: nobody is the owner here.
+    pub(crate) async fn ask(&self, caller: Caller, request: Request) -> Reply {
+        debug_assert!(matches!(caller, Caller::Bearer | Caller::Developer), "{caller:?} comes to no shard");
         let reply = self.replies.expect();
-        let asked = Asked { shard: self.shard, ticket: reply.ticket(), request };
+        let asked = Asked { shard: self.shard, ticket: reply.ticket(), caller, request };
         if self.queue.try_send(asked).is_err() {
             return super::unavailable("too many requests of administrators are waiting");
         }
@@ -66,11 +64,11 @@ impl AdminBridge {
 /// Answers what the shards ask, for as long as the hub runs.
 pub(crate) async fn answer_shards(mut asked: mpsc::Receiver<Asked>, admin: Arc<Admin>, shards: Vec<Inbox>) {
     let answering = Arc::new(Semaphore::new(ANSWERED_MAX));
-    while let Some(Asked { shard, ticket, request }) = asked.recv().await {
+    while let Some(Asked { shard, ticket, caller, request }) = asked.recv().await {
         let Ok(permit) = answering.clone().acquire_owned().await else { return };
         let (admin, inbox) = (admin.clone(), shards[shard].clone());
         tokio::spawn(async move {
-            let reply = admin.handle(Caller::Bearer, request).await;
+            let reply = admin.handle(caller, request).await;
             for _ in 0..OFFERS_MAX {
                 if inbox.offer(Message::Admin(Order::Reply(ticket, Box::new(reply.clone())))) {
                     break;
@@ -97,10 +95,10 @@ mod tests {
             let (queue, mut asked) = channel();
             let bridge = AdminBridge::new(3, queue);
             let request = Request { path: "/stats".to_owned(), ..Request::default() };
-            let mut asking = pin!(bridge.ask(request));
+            let mut asking = pin!(bridge.ask(Caller::Bearer, request));
             let pending = poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_pending())).await;
             assert!(pending, "nobody has answered yet");
-            let Asked { shard, ticket, request } = asked.recv().await.unwrap();
+            let Asked { shard, ticket, request, .. } = asked.recv().await.unwrap();
             bridge.answer(ticket, Reply::new("text/plain", format!("{shard} {}", request.path)));
             assert_eq!(asking.await.body, b"3 /stats");
         });
@@ -112,7 +110,7 @@ mod tests {
         runtime.block_on(async {
             let (queue, asked) = channel();
             drop(asked);
-            assert_eq!(AdminBridge::new(0, queue).ask(Request::default()).await.status, 503);
+            assert_eq!(AdminBridge::new(0, queue).ask(Caller::Bearer, Request::default()).await.status, 503);
         });
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Caller {
     Bearer,
     /// To the address for health and metrics.
     Anybody,
+    /// To the console of a hub in development mode, which is heard on loopback only.
+    Developer,
 }
 
 /// The administrators' token, compared in a time that says nothing about it.
@@ -73,6 +75,10 @@ pub(super) fn check_browser(
         ));
     }
     let Some(local) = local else {
+        // A port may be forwarded to the socket, and then a browser must not come by a name that somebody bent to it.
+        if hosts.iter().any(|host| host.contains('.') && !authority::is_loopback(host)) {
+            return Err(Reply::problem(421, "Misdirected Request", "this is a Unix socket; send localhost as Host"));
+        }
         return Ok(());
     };
     let [host] = hosts else {
@@ -149,7 +155,15 @@ mod tests {
         assert_eq!(check(&["a", "b"], "127.0.0.1:9000", Caller::Bearer), 400);
         assert_eq!(check(&["hub.example:9000"], "10.0.0.5:9000", Caller::Anybody), 200);
         assert_eq!(check(&["evil.example:9000"], "127.0.0.1:9000", Caller::Anybody), 421);
-        assert_eq!(status(check_browser(false, &["anything"], None, Caller::Owner)), 200, "a Unix socket has no name");
+        for (host, expected) in
+            [("anything", 200), ("localhost:3001", 200), ("127.0.0.1", 200), ("evil.example:3001", 421)]
+        {
+            assert_eq!(
+                status(check_browser(false, &[host], None, Caller::Owner)),
+                expected,
+                "a Unix socket for {host}"
+            );
+        }
     }
 
     #[test]

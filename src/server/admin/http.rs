@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::guard::check_browser;
 use super::{Admin, Caller, Door, Request};
-use crate::admin::Reply;
+use crate::admin::{Reply, is_console_file};
 
 /// Connections of one listener at once. One more ends the oldest: whoever holds them all keeps nobody else out.
 const CONNECTIONS_MAX: usize = 64;
@@ -120,7 +120,9 @@ async fn exchange(
 ) -> Reply {
     let (head, body) = request.into_parts();
     let hosts: Vec<&str> = head.headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default()).collect();
-    if let Err(refusal) = check_browser(head.headers.contains_key(ORIGIN), &hosts, local, caller) {
+    // Browsers name the page's own origin when they load its modules.
+    let has_origin = head.headers.contains_key(ORIGIN) && !is_console_file(head.uri.path());
+    if let Err(refusal) = check_browser(has_origin, &hosts, local, caller) {
         return refusal;
     }
     let Some((path, query)) = target(&head.uri) else {

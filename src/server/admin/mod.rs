@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::admin::{self, Action, METRICS_TYPE, Reply, Seen, Snapshot};
+use crate::admin::{self, Action, CONSOLE_DATA, Console, METRICS_TYPE, Reply, Seen, Snapshot};
 use crate::history::MemoryHistory;
 use crate::hub::{Denials, Denied, Revocation, SURVEY_ROWS_MAX, Survey};
 use crate::protocol::token::Role;
@@ -95,6 +95,12 @@ impl Admin {
     }
 
     async fn answer(&self, caller: Caller, request: Request) -> Reply {
+        if matches!(caller, Caller::Owner | Caller::Bearer)
+            && matches!(request.method.as_str(), "GET" | "HEAD")
+            && let Some(file) = self.console(&request.path)
+        {
+            return file;
+        }
         if caller == Caller::Bearer
             && let Err(refusal) = guard::check_token(self.token.as_ref(), request.authorization.as_deref())
         {
@@ -106,6 +112,9 @@ impl Admin {
         };
         if caller == Caller::Anybody && !action.is_open() {
             return Reply::problem(403, "Forbidden", "health and metrics alone are answered at this address");
+        }
+        if caller == Caller::Developer && !(request.method == "GET" && CONSOLE_DATA.contains(&request.path.as_str())) {
+            return Reply::problem(403, "Forbidden", "the console of a hub in development mode only looks");
         }
         match action {
             Action::Health(health) => health.reply(&self.snapshot()),
@@ -125,6 +134,13 @@ impl Admin {
             Action::Explain { role, topics } => self.explain(request.token.as_deref(), role, &topics),
             Action::Reload => self.reload().await,
         }
+    }
+
+    /// The console's files, which hold no secret: their page asks for the token.
+    fn console(&self, path: &str) -> Option<Reply> {
+        let hub = &self.settings.hub;
+        let origin = hub.url().origin().ascii_serialization();
+        Console { hub: hub.as_str(), hub_origin: Some(&origin), data: "" }.file(path.strip_prefix('/')?)
     }
 
     /// The hub at this moment.

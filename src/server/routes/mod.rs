@@ -1,6 +1,7 @@
 //! What each request gets: which resource, which rules, which answer.
 
 mod access;
+mod console;
 mod fields;
 mod form_body;
 mod publish;
@@ -32,6 +33,8 @@ use subscriptions::subscriptions;
 const METADATA_CACHE_CONTROL: &str = "public, max-age=3600";
 /// The page at `/`.
 const PAGE: &str = include_str!("../page.html");
+/// What it says in development mode.
+const CONSOLE_LINK: &str = "<p>See it at work in its <a href=\"/console/\">console</a>.</p>\n";
 
 /// What a request is answered with.
 pub(crate) enum Answer {
@@ -60,6 +63,10 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
             return Some(subscriptions_fields(&settings, head, answered));
         }
         _ => {
+            // No other page reads what the console does: no CORS.
+            if let Some(response) = console::console(context, head).await {
+                return Some(Answer::Response(response));
+            }
             let mut response = elsewhere(&settings, head);
             if head.method != Method::Options {
                 cors_fields(&settings.cors, head.get_str("origin"), &mut response);
@@ -165,7 +172,8 @@ fn elsewhere(settings: &Settings, head: &Head<'_>) -> ResponseHead {
     }
     match (head.path, head.method) {
         ("/", Method::Get | Method::Head) => {
-            let page = PAGE.replace("{{hub}}", settings.hub.path());
+            let console = if settings.dev && settings.console { CONSOLE_LINK } else { "" };
+            let page = PAGE.replace("{{hub}}", settings.hub.path()).replace("{{console}}", console);
             ResponseHead::new(200)
                 .field("Content-Type", "text/html; charset=utf-8")
                 .field("Cache-Control", "no-store")

@@ -49,14 +49,15 @@ export const compatible = () => execFileSync(BINARY, ['serve', '--help'], { enco
 
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** A token for everything in one role. */
-export function mint(action = 'publish') {
+/** A token for everything in one role, unless `claims` say otherwise. */
+export function mint(action = 'publish', claims = {}) {
   const now = Math.floor(Date.now() / 1000);
   const input = [
     encode({ typ: 'at+jwt', alg: 'HS256' }),
     encode({
       iss: ISSUER, aud: RESOURCE, sub: 'tests', client_id: 'tests', jti: 't1', iat: now, exp: now + 3600,
       authorization_details: [{ type: 'https://mercure.rocks/authorization-detail', actions: [action], topics: [{ match: '*' }] }],
+      ...claims,
     }),
   ].join('.');
   const key = action === 'publish' ? PUBLISHER_KEY : SUBSCRIBER_KEY;
@@ -76,10 +77,12 @@ export class Hub {
   #log = [];
   #folder = mkdtempSync(join(tmpdir(), 'cinnabar-node-'));
 
+  /** Arguments may be functions of the hub, whose port is known by then. */
   static async start(...args) {
     const hub = new Hub();
     hub.port = await freePort();
-    hub.args = args;
+    hub.args = args.map((arg) => (typeof arg === 'function' ? arg(hub) : arg));
+    if (!hub.args.includes('--resource')) hub.args.push('--resource', RESOURCE);
     await hub.start();
     return hub;
   }
@@ -92,7 +95,7 @@ export class Hub {
     const clean = Object.entries(process.env).filter(([name]) => !/^(CINNABAR|MERCURE)_/.test(name));
     const driver = process.env.CINNABAR_TEST_IO;
     const args = [
-      'serve', '--listen', `127.0.0.1:${this.port}`, '--resource', RESOURCE, '--issuer', ISSUER,
+      'serve', '--listen', `127.0.0.1:${this.port}`, '--issuer', ISSUER,
       '--publisher-jwt-key', PUBLISHER_KEY, '--subscriber-jwt-key', SUBSCRIBER_KEY,
       '--anonymous', '--shards', '2', '--data', join(this.#folder, 'data'),
       ...(driver ? ['--io', driver] : []), ...this.args,

@@ -114,11 +114,15 @@ fn a_kick_is_done_though_nobody_waits_for_the_answer() {
     for n in 0..10 {
         let subject = format!("eve {n}");
         let mut stream = hub.subscribe_as(&reader(&subject, "t1"), &[("match", "urn:a")]);
-        let socket = hub.folder().path().join("data/admin.sock");
-        let mut asking = UnixStream::connect(socket).expect("the hub has a socket");
-        let target = format!("/connections?sub=eve%20{n}&deny=1h");
-        asking.write_all(format!("DELETE {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).expect("the hub reads");
-        drop(asking);
+        let request = format!("DELETE /connections?sub=eve%20{n}&deny=1h HTTP/1.1\r\nHost: h\r\n\r\n");
+        // Whoever leaves before the hub has looked was never heard: then nothing is done.
+        eventually("the request is heard", || {
+            let socket = hub.folder().path().join("data/admin.sock");
+            let mut asking = UnixStream::connect(socket).expect("the hub has a socket");
+            asking.write_all(request.as_bytes()).expect("the hub reads");
+            drop(asking);
+            see(&hub, "/denied").to_string().contains(&format!("\"{subject}\""))
+        });
         assert_eq!(stream.end(), End::LastChunk);
     }
 }

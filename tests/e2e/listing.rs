@@ -14,7 +14,7 @@ fn token(topic: &str) -> String {
         "type": "https://mercure.rocks/authorization-detail",
         "actions": ["subscribe"],
         "topics": [{"match": topic}],
-        "payload": "p".repeat(PAYLOAD),
+        "payload": {"text": "p".repeat(PAYLOAD)},
     }]);
     Token::with_details(details).sign(SUBSCRIBER_KEY)
 }

@@ -33,6 +33,8 @@ pub(crate) struct Journal {
     /// Bytes of the lines in it, and of those that are over.
     begun_bytes: usize,
     ended_bytes: usize,
+    /// The last write failed, and the log knows.
+    failing: bool,
     /// Held as long as the journal: no second hub writes to it.
     _lock: File,
 }
@@ -69,11 +71,12 @@ impl Journal {
                 fs::remove_file(&journal)?;
             } else {
                 fs::rename(&journal, &left)?;
-                end_cut_line(&left)?;
+                // A full disk is no reason not to end them.
+                let _ = end_cut_line(&left);
             }
         }
         let file = private().append(true).open(&journal)?;
-        Ok(Journal { folder: folder.to_owned(), file, begun_bytes: 0, ended_bytes: 0, _lock: lock })
+        Ok(Journal { folder: folder.to_owned(), file, begun_bytes: 0, ended_bytes: 0, failing: false, _lock: lock })
     }
 
     /// Appends the lines of a subscription that begins to what will be written; `ending` is what will announce its end.
@@ -91,7 +94,8 @@ impl Journal {
     /// Writes the lines of what begins.
     pub(crate) fn begun(&mut self, lines: &[u8]) {
         self.begun_bytes += lines.len();
-        say(append(&mut self.file, lines));
+        let written = append(&mut self.file, lines);
+        self.say(written);
     }
 
     /// Writes that subscribers have ended, whose beginnings were `begun_bytes` of lines.
@@ -99,12 +103,13 @@ impl Journal {
         let lines = ended_lines(subscribers);
         self.begun_bytes += lines.len();
         self.ended_bytes += lines.len() + begun_bytes;
-        say(append(&mut self.file, &lines));
+        let written = append(&mut self.file, &lines);
+        self.say(written);
         if self.ended_bytes > ENDED_BYTES_MAX && self.ended_bytes > self.begun_bytes / 2 {
             match self.rewrite() {
                 Ok(left) => (self.begun_bytes, self.ended_bytes) = (left, 0),
                 Err(error) => {
-                    say(Err(error));
+                    self.say(Err(error));
                     // Not again at once.
                     (self.begun_bytes, self.ended_bytes) = (self.begun_bytes.saturating_sub(self.ended_bytes), 0);
                 }
@@ -144,17 +149,27 @@ impl Journal {
     }
 
     /// Some of those the previous run left have been ended.
-    pub(crate) fn ended_of_left(&self, subscribers: &[String]) {
+    pub(crate) fn ended_of_left(&mut self, subscribers: &[String]) {
         let left = private().append(true).open(self.folder.join(LEFT));
-        say(left.and_then(|mut file| append(&mut file, &ended_lines(subscribers))));
+        self.say(left.and_then(|mut file| append(&mut file, &ended_lines(subscribers))));
     }
 
     /// All of them have.
-    pub(crate) fn forget_left(&self) {
+    pub(crate) fn forget_left(&mut self) {
         match fs::remove_file(self.folder.join(LEFT)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => say(removed),
+            removed => self.say(removed),
         }
+    }
+
+    /// Tells the log when writing begins to fail, and not again and again: a full disk stays full for a while.
+    fn say(&mut self, outcome: io::Result<()>) {
+        if let Err(error) = &outcome
+            && !self.failing
+        {
+            tracing::warn!(%error, "the journal of subscriptions can't be written: after a crash some may seem to go on");
+        }
+        self.failing = outcome.is_err();
     }
 }
 
@@ -200,12 +215,6 @@ fn whole_lines(mut file: impl BufRead) -> impl Iterator<Item = String> {
         Some(line)
     });
     lines.filter(|line| line.last() != Some(&CUT)).map(|line| String::from_utf8_lossy(&line).into_owned())
-}
-
-fn say(outcome: io::Result<()>) {
-    if let Err(error) = outcome {
-        tracing::warn!(%error, "the journal of subscriptions can't be written: after a crash some may seem to go on");
-    }
 }
 
 #[cfg(test)]
@@ -255,7 +264,7 @@ mod tests {
         journal.ended_of_left(&["a".to_owned()]);
         begin(&mut journal, "d");
         drop(journal);
-        let journal = Journal::open(&folder).unwrap();
+        let mut journal = Journal::open(&folder).unwrap();
         assert_eq!(left(&journal), ["c", "d"]);
         journal.forget_left();
         drop(journal);

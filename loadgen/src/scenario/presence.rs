@@ -32,7 +32,7 @@ pub(crate) struct Presence {
     #[arg(long, default_value_t = 100.0)]
     rate: f64,
     /// Pairs of runs
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 9)]
     pairs: usize,
     /// Seconds of each run
     #[arg(long, default_value_t = 8)]

@@ -17,6 +17,9 @@ const WARM_UP_CONNECTIONS: usize = 100;
 /// User memory of an idle subscriber that is asked for: of those who share topic and token, and of those who don't.
 const BYTES_PER_CONNECTION_MAX: f64 = 400.0;
 const BYTES_PER_OWN_CONNECTION_MAX: f64 = 800.0;
+/// With `--own`: announced, and a log that holds next to none of the announcements. It has bounds of its own, whoever is
+/// subscribed; what is measured is the subscribers.
+const OWN_ARGUMENTS: [&str; 5] = ["--subscriptions", "--history-max-bytes", "256KiB", "--tail-bytes", "64KiB"];
 /// Slab caches that take less per connection aren't listed.
 const SLAB_BYTES_LISTED_MIN: i64 = 8;
 
@@ -28,7 +31,7 @@ pub(crate) struct Idle {
     /// Subscribers
     #[arg(long, default_value_t = 15_000)]
     connections: usize,
-    /// Give each subscriber a topic and a token of its own (nothing is broadcast then)
+    /// Give each subscriber a topic and a token of its own, at a hub that announces them (nothing is broadcast then)
     #[arg(long)]
     own: bool,
     /// Broadcasts in between
@@ -53,14 +56,14 @@ impl Idle {
 
     /// Runs it.
     pub(crate) fn run(&self) -> anyhow::Result<Report> {
-        let (broadcasts, bytes_max) = match self.own {
-            true => (0, BYTES_PER_OWN_CONNECTION_MAX),
-            false => (self.broadcasts, BYTES_PER_CONNECTION_MAX),
+        let (broadcasts, bytes_max, arguments) = match self.own {
+            true => (0, BYTES_PER_OWN_CONNECTION_MAX, &OWN_ARGUMENTS[..]),
+            false => (self.broadcasts, BYTES_PER_CONNECTION_MAX, &[][..]),
         };
         let mut report = Report::new("idle", format!("{} subscribers, {broadcasts} broadcasts", self.connections));
         let mut progress = Progress::new();
         let longest = Duration::from_secs(self.settle);
-        let mut server = Server::start(&self.common, &[])?;
+        let mut server = Server::start(&self.common, arguments)?;
         progress.part("warm-up");
         // What a hub allocates once, when it first delivers, is no subscriber's.
         let mut few = Lane::hub(&self.common, &server, WARM_UP_CONNECTIONS, self.size, &mut progress)?;

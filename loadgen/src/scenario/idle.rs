@@ -61,6 +61,9 @@ impl Idle {
             false => (self.broadcasts, BYTES_PER_CONNECTION_MAX, &[][..]),
         };
         let mut report = Report::new("idle", format!("{} subscribers, {broadcasts} broadcasts", self.connections));
+        if self.own {
+            report.note(format!("each with a topic and a token of its own; the hub has {}", OWN_ARGUMENTS.join(" ")));
+        }
         let mut progress = Progress::new();
         let longest = Duration::from_secs(self.settle);
         let mut server = Server::start(&self.common, arguments)?;

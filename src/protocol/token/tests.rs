@@ -1,6 +1,8 @@
 //! One test for each rule, the hostile ways around it included.
 
 mod compat;
+mod key_sets;
+mod minting;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -207,68 +209,6 @@ fn names_are_compared_exactly() {
 }
 
 // Header
-
-/// A verifier whose only issuer has this set for subscribing, and a key without a name besides if there is one.
-fn with_set(jwks: Value, nameless: Option<&str>) -> TokenVerifier {
-    let text = json!({ "keys": jwks }).to_string();
-    let mut keys = KeySet::parse(text.as_bytes(), &KEY_SET_ALGORITHMS).unwrap().keys;
-    keys.extend(nameless.map(|pem| VerificationKey::from_text(pem, &[]).unwrap()));
-    TokenVerifier::new(TokenRules {
-        issuers: vec![Issuer { id: ISSUER.into(), publisher: None, subscriber: Some(keys) }],
-        audience: HUB.into(),
-        hub: HubUrl::parse(HUB).unwrap(),
-        compat: None,
-    })
-}
-
-fn jwk(kid: &str, pem: &str) -> Value {
-    with(jwk_of(pem), "kid", kid.into())
-}
-
-/// A token of the set's issuer, signed with the P-256 key under this name.
-fn signed_as(kid: Option<&str>) -> String {
-    let header = with(json!({"typ": "at+jwt", "alg": "ES256"}), "kid", kid.into());
-    sign_text(&header.to_string(), &claims().to_string(), &SigningKey::from_text(P256, None).unwrap())
-}
-
-#[test]
-fn kid_chooses_among_keys_that_have_names() {
-    let verify = |verifier: &TokenVerifier, kid| verifier.verify(&signed_as(kid), Role::Subscriber, NOW_MS).map(|_| ());
-    let set = with_set(json!([jwk("a", P256_PUBLIC), jwk("b", RSA_PUBLIC)]), None);
-    assert_eq!(verify(&set, Some("a")), Ok(()));
-    assert_eq!(verify(&set, None), Ok(()), "no name: all that fit are tried");
-    assert!(matches!(verify(&set, Some("b")), Err(TokenError::AlgorithmNotAllowed { .. })), "another key's name");
-    let unknown = TokenError::KeyUnknown { issuer: ISSUER.into(), role: Role::Subscriber, found: "c".into() };
-    assert_eq!(verify(&set, Some("c")), Err(unknown));
-    let nameless = with_set(json!([jwk("b", RSA_PUBLIC)]), Some(P256_PUBLIC));
-    assert_eq!(verify(&nameless, Some("c")), Ok(()), "a key without a name goes with any");
-}
-
-#[test]
-fn a_token_without_kid_is_not_tried_with_every_key_of_a_large_set() {
-    let jwks: Vec<_> = (0..KEYS_TRIED_MAX + 1).map(|number| jwk(&number.to_string(), P256_PUBLIC)).collect();
-    let set = with_set(jwks.into(), None);
-    let verify = |kid| set.verify(&signed_as(kid), Role::Subscriber, NOW_MS).map(|_| ());
-    let keys = KEYS_TRIED_MAX + 1;
-    assert_eq!(verify(None), Err(TokenError::KeyAmbiguous { issuer: ISSUER.into(), role: Role::Subscriber, keys }));
-    assert_eq!(verify(Some("3")), Ok(()));
-}
-
-#[test]
-fn a_set_without_keys_is_said_to_be_one() {
-    let error = with_set(json!([]), None).verify(&signed_as(None), Role::Subscriber, NOW_MS);
-    assert_eq!(error, Err(TokenError::KeySetEmpty { issuer: ISSUER.into(), role: Role::Subscriber }));
-}
-
-#[test]
-fn an_access_names_one_of_the_keys_of_its_verifier() {
-    let set = with_set(json!([jwk("a", P256_PUBLIC), jwk("b", RSA_PUBLIC)]), None);
-    let access = set.verify(&signed_as(None), Role::Subscriber, NOW_MS).unwrap();
-    assert_eq!(set.keys().find(|(identity, _)| *identity == access.key).unwrap().1, Some("a"));
-    assert_eq!(set.keys().count(), 7, "one use of the first, six of the second");
-    let pem = with_set(json!([]), Some(P256_PUBLIC)).verify(&signed_as(None), Role::Subscriber, NOW_MS).unwrap();
-    assert_eq!(pem.key, access.key, "the same key in another form");
-}
 
 #[test]
 fn typ_is_at_jwt() {
@@ -691,72 +631,4 @@ fn decoding_shows_a_token_that_nobody_trusts() {
     assert_eq!((header["alg"].as_str(), claims["iss"].as_str()), (Some("none"), Some("x")));
     let padded = format!("{}.e30.", URL_SAFE.encode("{  }"));
     assert_eq!(decode_unverified(&padded), Err(TokenError::Base64(Part::Header)));
-}
-
-// Minting
-
-fn order() -> Mint {
-    Mint {
-        issuer: ISSUER.into(),
-        audience: HUB.into(),
-        issued_at_s: NOW_S,
-        expires_at_s: NOW_S + 60,
-        ..Mint::default()
-    }
-}
-
-#[test]
-fn what_is_minted_is_valid_and_says_what_was_ordered() {
-    let order = Mint {
-        subject: Some("u-7".into()),
-        client_id: Some("https://app.example".into()),
-        token_id: Some("k1".into()),
-        key_id: Some("main".into()),
-        publish: vec![(MatchType::Exact, "urn:a".into())],
-        subscribe: vec![(MatchType::UrlPattern, "/r/:id".into()), (MatchType::Exact, "*".into())],
-        payload: Some(json!({"name": "Zoe"})),
-        ..order()
-    };
-    let token = mint(&order, &publisher_key()).unwrap();
-    let access = verify(&token).unwrap();
-    assert_eq!(access.expires_at_ms, NOW_MS + 60_000);
-    assert_eq!((access.grants.publish.len(), access.grants.subscribe.len()), (1, 2));
-    let hub = HubUrl::parse(HUB).unwrap();
-    let payload = access.grants.payload(&ParsedTopic::new("/r/1", &hub)).cloned();
-    assert_eq!(payload, order.payload);
-    let (header, claims) = decode_unverified(&token).unwrap();
-    assert_eq!(header, json!({"typ": "at+jwt", "alg": "HS256", "kid": "main"}));
-    assert_eq!(
-        claims,
-        json!({"iss": ISSUER, "aud": HUB, "sub": "u-7", "client_id": "https://app.example", "jti": "k1",
-            "iat": NOW_S, "exp": NOW_S + 60, "authorization_details": [
-                {"type": DETAIL_TYPE, "actions": ["publish"], "topics": [{"match": "urn:a"}]},
-                {"type": DETAIL_TYPE, "actions": ["subscribe"], "payload": {"name": "Zoe"},
-                    "topics": [{"match": "/r/:id", "match_type": "urlpattern"}, {"match": "*"}]}]})
-    );
-}
-
-#[test]
-fn equal_grants_are_written_once() {
-    let all = vec![(MatchType::Exact, "*".to_owned())];
-    let order = Mint { publish: all.clone(), subscribe: all, ..order() };
-    let (_, claims) = decode_unverified(&mint(&order, &publisher_key()).unwrap()).unwrap();
-    assert_eq!(claims["authorization_details"][0]["actions"], json!(["publish", "subscribe"]));
-    assert_eq!(claims["authorization_details"].as_array().unwrap().len(), 1);
-    let (_, claims) = decode_unverified(&mint(&self::order(), &publisher_key()).unwrap()).unwrap();
-    assert_eq!(claims.get("authorization_details"), None);
-}
-
-#[test]
-fn what_no_hub_would_accept_is_not_minted() {
-    let refusal = |order: Mint| mint(&order, &publisher_key()).unwrap_err();
-    let exact = |text: &str| (MatchType::Exact, text.to_owned());
-    assert_eq!(refusal(Mint { expires_at_s: NOW_S, ..order() }), MintError::Expires);
-    let payload = Some(json!(["x"]));
-    assert_eq!(refusal(Mint { payload, subscribe: vec![exact("a")], ..order() }), MintError::Payload);
-    assert_eq!(refusal(Mint { payload: Some(json!({})), ..order() }), MintError::PayloadWithoutSubscribe);
-    let many = vec![exact("a"); 101];
-    assert_eq!(refusal(Mint { publish: many, ..order() }), MintError::TooManyTopics { topics: 101 });
-    let long = vec![exact(&"a".repeat(8000))];
-    assert!(matches!(refusal(Mint { publish: long, ..order() }), MintError::TooLong { .. }));
 }

@@ -101,7 +101,7 @@ fn what_is_minted_as_of_old_is_read_as_of_old() {
         subscribe: vec![(MatchType::Topic, "*".into())],
         payload: Some(json!({"n": 1})),
         compat: true,
-        ..order()
+        ..super::minting::order()
     };
     let token = mint(&order, &publisher_key()).unwrap();
     let (header, claims) = decode_unverified(&token).unwrap();
@@ -114,6 +114,6 @@ fn what_is_minted_as_of_old_is_read_as_of_old() {
     let refused = mint(&Mint { compat: false, ..order }, &publisher_key());
     assert_eq!(refused, Err(MintError::TopicWithoutCompat));
     let many = vec![(MatchType::Topic, "a".to_owned()); 1001];
-    let refused = mint(&Mint { publish: many, compat: true, ..self::order() }, &publisher_key());
+    let refused = mint(&Mint { publish: many, compat: true, ..super::minting::order() }, &publisher_key());
     assert_eq!(refused, Err(MintError::TooManyEntries));
 }

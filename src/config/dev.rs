@@ -157,6 +157,10 @@ pub fn banner(config: &Config, hub_url: &str, publisher_token: &str, subscriber_
     } else {
         "subscribers need a token"
     };
+    let console = match config.console {
+        true => format!("console           {}/console/\n", dev_issuer(hub_url)),
+        false => String::new(),
+    };
     format!(
         "\
 Cinnabar in DEVELOPMENT MODE: not for production. It listens on this machine only,
@@ -164,7 +168,7 @@ Cinnabar in DEVELOPMENT MODE: not for production. It listens on this machine onl
 Tokens are signed with the secret in {data}/{SECRET_FILE}; they last a week.
 
 hub               {hub_url}
-publisher token   {publisher_token}
+{console}publisher token   {publisher_token}
 subscriber token  {subscriber_token}
 
 subscribe to everything:
@@ -295,6 +299,8 @@ mod tests {
         assert!(text.contains(&format!("curl -N '{url}?match=*'")));
         assert!(text.contains("-H 'Authorization: Bearer PUB' -d topic="));
         assert!(text.contains("subscriber token  SUB"));
+        assert!(text.contains("\nconsole           http://localhost:3000/console/\npublisher token"));
+        assert!(!banner(&dev(&[("console", "false")]), url, "PUB", "SUB").contains("console  "));
         assert!(text.contains(&format!("new EventSource('{url}?match=*')")));
         assert!(text.contains("./cinnabar-data/dev-secret"));
     }

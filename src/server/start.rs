@@ -230,7 +230,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         clock,
         started_ms: clock::wall_ms(),
         driver: io,
-        settings: settings.clone(),
+        hub: settings.hub.clone(),
         shared: shared.clone(),
         inboxes: inboxes.clone(),
         sequencer: sequencer_handle.clone(),

@@ -20,12 +20,12 @@ use crate::admin::{self, Action, CONSOLE_DATA, Console, METRICS_TYPE, Reply, See
 use crate::history::MemoryHistory;
 use crate::hub::{Denials, Denied, Revocation, SURVEY_ROWS_MAX, Survey};
 use crate::protocol::token::Role;
+use crate::protocol::topic::HubUrl;
 use crate::server::clock::Clock;
 use crate::server::inbox::{Inbox, Message, Ticket};
 use crate::server::key_sets::KeySets;
 use crate::server::reload::Reloader;
 use crate::server::sequencer::{SequencerCounters, SequencerHandle};
-use crate::server::settings::Settings;
 use crate::server::shared::Shared;
 pub(crate) use bridge::{AdminBridge, Asked, answer_shards, channel};
 pub(crate) use deny_list::DenyList;
@@ -69,7 +69,7 @@ pub(crate) struct Admin {
     pub(crate) clock: Clock,
     pub(crate) started_ms: u64,
     pub(crate) driver: &'static str,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) hub: HubUrl,
     pub(crate) shared: Arc<Shared>,
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) sequencer: SequencerHandle,
@@ -138,7 +138,7 @@ impl Admin {
 
     /// The console's files, which hold no secret: their page asks for the token.
     fn console(&self, path: &str) -> Option<Reply> {
-        let hub = &self.settings.hub;
+        let hub = &self.hub;
         let origin = hub.url().origin().ascii_serialization();
         Console { hub: hub.as_str(), hub_origin: Some(&origin), data: "" }.file(path.strip_prefix('/')?)
     }
@@ -237,7 +237,7 @@ impl Admin {
         let now_ms = self.clock.now().wall_ms;
         let denials = self.deny_list.current();
         let keys = self.key_sets.live();
-        let hub = &self.settings.hub;
+        let hub = &self.hub;
         Reply::json(&admin::explain(keys.verifier(), hub, &denials, token, role, topics, now_ms))
     }
 

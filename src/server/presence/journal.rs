@@ -127,9 +127,10 @@ impl Journal {
             file.write_all(b"\n")?;
             kept += line.len() + 1;
         }
-        file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         fs::rename(&draft, &journal)?;
-        self.file = private().append(true).open(&journal)?;
+        // It stands at its end, and is the journal now: nothing that could fail lies between.
+        self.file = file;
         Ok(kept)
     }
 

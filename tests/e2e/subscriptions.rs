@@ -256,6 +256,9 @@ fn an_unchanged_hub_answers_304_to_those_who_have_its_answer() {
     }
     hub.say("urn:a", "y");
     assert_eq!(get_with(&hub, SUBSCRIPTIONS, &[("If-None-Match", &tag)]).status, 200);
+    // What isn't there has no answer to be unchanged.
+    let nobody = format!("{SUBSCRIPTIONS}/exact/urn%3Aa/urn%3Auuid%3A9c0d2f7e-8f43-8b1e-9c55-0a6a31f7e9d2");
+    assert_eq!(get_with(&hub, &nobody, &[("If-None-Match", "*")]).status, 404);
 }
 
 #[test]

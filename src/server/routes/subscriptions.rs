@@ -66,37 +66,36 @@ pub(super) async fn subscriptions(context: &Rc<Context>, head: &Head<'_>, below:
             .field("Cache-Control", "private, must-revalidate")
             .field("Vary", "Authorization, Cookie")
     };
-    if head.get_str("if-none-match").is_some_and(|tags| names(tags, &tag)) {
-        return Ok(Answer::Response(response(304)));
-    }
+    let unchanged = head.get_str("if-none-match").is_some_and(|tags| names(tags, &tag));
     let ok = || response(200).field("Content-Type", "application/json");
-    let (kind, text) = match resource {
+    let matcher = match &resource {
+        // A list is always there; of one subscription it has to be seen first.
+        Resource::All | Resource::Of { .. } if unchanged => return Ok(Answer::Response(response(304))),
         Resource::All => return collection(context, head, None, ok()).await,
-        Resource::Of { kind, text } => {
-            let matcher = wanted(context, kind, &text).await?;
-            return match matcher {
-                Some(matcher) => collection(context, head, Some(matcher), ok()).await,
-                // Nobody can have subscribed to what is no matcher.
-                None => Ok(Answer::Response(ok().body([&opening(head.path), CLOSING].concat()))),
-            };
-        }
-        Resource::One { kind, ref text, ref subscriber } => {
-            let found = match (wanted(context, kind, text).await?, context.subscriber_ids.find(subscriber)) {
-                (Some(matcher), Some((shard, id))) if shard < context.shards() => {
-                    one(context, shard, id, &matcher, &settings.hub).await?
-                }
-                _ => None,
-            };
-            if let Some(document) = found {
-                return Ok(Answer::Response(ok().body(document)));
-            }
-            (kind, text.clone())
-        }
+        Resource::Of { kind, text } | Resource::One { kind, text, .. } => wanted(context, *kind, text).await?,
     };
-    Err(refusal(
-        404,
-        &format!("there is no such subscription to {} {text:?} any more, or there never was", kind.name()),
-    ))
+    let Resource::One { kind, text, subscriber } = resource else {
+        return match matcher {
+            Some(matcher) => collection(context, head, Some(matcher), ok()).await,
+            // Nobody can have subscribed to what is no matcher.
+            None => Ok(Answer::Response(ok().body([&opening(head.path), CLOSING].concat()))),
+        };
+    };
+    let found = match (matcher, context.subscriber_ids.find(&subscriber)) {
+        (Some(matcher), Some((shard, id))) if shard < context.shards() => {
+            one(context, shard, id, &matcher, &settings.hub).await?
+        }
+        _ => None,
+    };
+    match found {
+        Some(_) if unchanged => Ok(Answer::Response(response(304))),
+        Some(document) => Ok(Answer::Response(ok().body(document))),
+        None => {
+            let kind = kind.name();
+            let detail = format!("there is no such subscription to {kind} {text:?} any more, or there never was");
+            Err(refusal(404, &detail))
+        }
+    }
 }
 
 /// Whether an `If-None-Match` field names an entity tag (RFC 9110 §13.1.2, weak comparison).

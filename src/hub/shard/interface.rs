@@ -47,6 +47,21 @@ pub struct ShardLimits {
     pub announces: bool,
 }
 
+#[cfg(test)]
+impl ShardLimits {
+    /// A roomy tail, nothing else bounded, nothing announced: tests change what they are about.
+    pub(crate) fn roomy() -> ShardLimits {
+        ShardLimits {
+            tail_bytes_max: 64 << 20,
+            selectors_bytes_max: usize::MAX,
+            heartbeat_ms: 0,
+            write_timeout_ms: 0,
+            lifetime_max_ms: 0,
+            announces: false,
+        }
+    }
+}
+
 /// Where in the log a stream starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {

@@ -203,14 +203,7 @@ mod tests {
     use crate::protocol::topic::HubUrl;
 
     fn shard() -> Shard {
-        let limits = ShardLimits {
-            tail_bytes_max: 1 << 20,
-            selectors_bytes_max: usize::MAX,
-            heartbeat_ms: 0,
-            write_timeout_ms: 0,
-            lifetime_max_ms: 0,
-            announces: true,
-        };
+        let limits = ShardLimits { announces: true, ..ShardLimits::roomy() };
         Shard::new(limits, HubUrl::parse("https://hub.example/.well-known/mercure").unwrap(), 0)
     }
 

@@ -26,14 +26,7 @@ struct Stage {
 impl Stage {
     fn new(sender: Sender) -> Stage {
         let hub = HubUrl::parse("http://localhost:3000/.well-known/mercure").unwrap();
-        let limits = ShardLimits {
-            tail_bytes_max: 64 << 20,
-            selectors_bytes_max: usize::MAX,
-            heartbeat_ms: 0,
-            write_timeout_ms: 0,
-            lifetime_max_ms: 0,
-            announces: false,
-        };
+        let limits = ShardLimits::roomy();
         Stage {
             shard: Shard::new(limits, hub.clone(), 0),
             hub,

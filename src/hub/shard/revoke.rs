@@ -103,15 +103,15 @@ impl Shard {
         if planted(Defect::AdmitsRevoked) {
             return None;
         }
-        let access = self.slab.at(slot).access.clone();
-        if let Some(keys_gone) = self.keys_gone.as_ref().filter(|rule| rule.names(access.as_deref())) {
+        let access = self.slab.at(slot).access.as_deref();
+        if let Some(keys_gone) = self.keys_gone.as_ref().filter(|rule| rule.names(access)) {
             return Some(keys_gone.reason());
         }
         if self.sweeps.is_empty() && self.denials.is_empty() {
             return None;
         }
         let hub = self.selectors.hub().clone();
-        let denied = access.as_ref().is_some_and(|access| self.denials.cover_token(access, now.wall_ms))
+        let denied = access.is_some_and(|access| self.denials.cover_token(access, now.wall_ms))
             || self.denials.cover_matchers(matchers, &hub, now.wall_ms);
         if denied {
             return Some(CloseReason::Kicked);
@@ -119,7 +119,7 @@ impl Shard {
         let mut budget = Budget::new(PIECE_NS);
         let covering = self.sweeps.iter_mut().find(|sweep| {
             let topic = topic_of(&sweep.revocation, &hub, &mut budget);
-            covers(&sweep.revocation, access.as_deref(), matchers.iter(), topic.as_ref(), &mut budget)
+            covers(&sweep.revocation, access, matchers.iter(), topic.as_ref(), &mut budget)
         })?;
         covering.closed += 1;
         Some(covering.revocation.reason())
@@ -178,14 +178,7 @@ mod tests {
     const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 
     fn shard() -> Shard {
-        let limits = ShardLimits {
-            tail_bytes_max: 1 << 20,
-            selectors_bytes_max: usize::MAX,
-            heartbeat_ms: 0,
-            write_timeout_ms: 0,
-            lifetime_max_ms: 0,
-            announces: false,
-        };
+        let limits = ShardLimits::roomy();
         Shard::new(limits, HubUrl::parse("https://hub.example/.well-known/mercure").unwrap(), 0)
     }
 

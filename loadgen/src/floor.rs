@@ -28,7 +28,9 @@ use crate::sys;
 /// The name of the hidden subcommand that is the floor's process.
 pub(crate) const FLOOR_COMMAND: &str = "floor-server";
 const BACKLOG: i32 = 4096;
-const RESPONSE_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
+/// The head every stream of a floor begins with.
+pub(crate) const RESPONSE_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
     Connection: close\r\n\r\n";
 /// How often an idle thread looks for new connections.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(1);
@@ -289,7 +291,8 @@ fn send_all(stream: &mut TcpStream, mut frame: &[u8]) -> bool {
     }
 }
 
-fn listen(port: u16) -> anyhow::Result<TcpListener> {
+/// A listener that shares its port with those of the other threads; 0 chooses one.
+pub(crate) fn listen(port: u16) -> anyhow::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;

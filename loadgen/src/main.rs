@@ -5,8 +5,10 @@
 //! (`Publisher`, `Press`) and fills a `Report`. `Lane` is a sender with subscribers, hub or floor, for comparisons.
 
 mod answer;
+mod bare;
 mod chunked;
 mod floor;
+mod hammer;
 mod laggard;
 mod lane;
 mod ledger;
@@ -31,8 +33,11 @@ use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 
+use crate::bare::BareServer;
 use crate::floor::FloorServer;
-use crate::scenario::{BareFloor, Broadcast, Idle, Many, Pause, Presence, Receive, Saturate, Slow, Stalled};
+use crate::scenario::{
+    BareFloor, Broadcast, Connect, Idle, Many, Pause, Presence, Publish, Receive, Replay, Saturate, Slow, Stalled,
+};
 
 /// The soft descriptor limit this program was started with: children get it back.
 static SOFT_DESCRIPTOR_LIMIT: OnceLock<u64> = OnceLock::new();
@@ -60,6 +65,11 @@ enum Command {
     Pause(Pause),
     Many(Many),
     Presence(Presence),
+    Publish(Publish),
+    Connect(Connect),
+    Replay(Replay),
+    #[command(hide = true)]
+    BareServer(BareServer),
     #[command(hide = true)]
     FloorServer(FloorServer),
     #[command(hide = true)]
@@ -81,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
     let (soft, _) = sys::raise_descriptor_limit()?;
     SOFT_DESCRIPTOR_LIMIT.get_or_init(|| soft);
     let (common, report) = match &command {
+        Command::BareServer(server) => return server.run().map(|()| true),
         Command::FloorServer(server) => return server.run().map(|()| true),
         Command::Receive(receive) => return receive.run().map(|()| true),
         Command::Floor(scenario) => (scenario.common(), scenario.run()?),
@@ -92,6 +103,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Pause(scenario) => (scenario.common(), scenario.run()?),
         Command::Many(scenario) => (scenario.common(), scenario.run()?),
         Command::Presence(scenario) => (scenario.common(), scenario.run()?),
+        Command::Publish(scenario) => (scenario.common(), scenario.run()?),
+        Command::Connect(scenario) => (scenario.common(), scenario.run()?),
+        Command::Replay(scenario) => (scenario.common(), scenario.run()?),
     };
     report.print();
     if let Some(path) = &common.json {

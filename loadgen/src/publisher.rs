@@ -175,14 +175,16 @@ impl Publisher {
     }
 }
 
-fn connect(target: &Target) -> anyhow::Result<TcpStream> {
+/// A connection that never waits.
+pub(crate) fn connect(target: &Target) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect(target.address).with_context(|| format!("connect to {}", target.authority))?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }
 
-fn template(post: &Post, size: usize) -> Template {
+/// The publish of an event of so many bytes of data.
+pub(crate) fn template(post: &Post, size: usize) -> Template {
     let before = format!("topic={}&data=", percent_encoded(&post.topic));
     // Each of the three equals signs takes two bytes more in a form.
     let length = before.len() + size + 3 * 2;

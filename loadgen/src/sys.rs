@@ -181,10 +181,15 @@ impl Epoll {
 
     /// What is ready now, without waiting.
     pub(crate) fn poll<'a>(&self, room: &'a mut [Ready]) -> io::Result<&'a [Ready]> {
+        self.wait(room, 0)
+    }
+
+    /// What is ready, after so many milliseconds at most.
+    pub(crate) fn wait<'a>(&self, room: &'a mut [Ready], timeout_ms: libc::c_int) -> io::Result<&'a [Ready]> {
         let length = libc::c_int::try_from(room.len()).unwrap_or(libc::c_int::MAX);
         // SAFETY: `Ready` is a transparent newtype over epoll_event, and no more than `length` entries
         // are written.
-        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), room.as_mut_ptr().cast(), length, 0) };
+        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), room.as_mut_ptr().cast(), length, timeout_ms) };
         match checked(count) {
             Ok(count) => Ok(&room[..count as usize]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(&[]),

@@ -9,21 +9,27 @@ use crate::report::Report;
 use crate::server::Server;
 
 mod broadcast;
+mod connect;
 mod floor;
 mod idle;
 mod many;
 mod pause;
 mod presence;
+mod publish;
+mod replay;
 mod saturate;
 mod slow;
 mod stalled;
 
 pub(crate) use broadcast::Broadcast;
+pub(crate) use connect::Connect;
 pub(crate) use floor::BareFloor;
 pub(crate) use idle::Idle;
 pub(crate) use many::Many;
 pub(crate) use pause::{Pause, Receive};
 pub(crate) use presence::Presence;
+pub(crate) use publish::Publish;
+pub(crate) use replay::Replay;
 pub(crate) use saturate::Saturate;
 pub(crate) use slow::Slow;
 pub(crate) use stalled::Stalled;

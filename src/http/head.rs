@@ -5,6 +5,7 @@
 //! readings.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 use thiserror::Error;
 
@@ -269,9 +270,17 @@ fn judge<'b>(raw: &'b [u8], limits: &HeadLimits) -> Result<Head<'b>, HeadError> 
         return Err(HeadError::LeadingEmptyLines);
     }
 
-    let mut fields = vec![httparse::EMPTY_HEADER; limits.fields_max];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(lines) {
+    let mut few = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut many = Vec::new();
+    let room = match few.get_mut(..limits.fields_max) {
+        Some(room) => room,
+        None => {
+            many.resize_with(limits.fields_max, MaybeUninit::uninit);
+            &mut many[..]
+        }
+    };
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(lines, room) {
         Ok(httparse::Status::Complete(len)) if len == lines.len() => {}
         // Both parsers must agree on where the head ends.
         Ok(_) => return Err(HeadError::RequestLine),
@@ -280,8 +289,7 @@ fn judge<'b>(raw: &'b [u8], limits: &HeadLimits) -> Result<Head<'b>, HeadError> 
     let (Some(token), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(HeadError::RequestLine);
     };
-    let fields_len = request.headers.len();
-    fields.truncate(fields_len);
+    let fields = request.headers.to_vec();
 
     if target.len() > limits.target_bytes_max {
         return Err(HeadError::TargetTooLong { bytes_max: limits.target_bytes_max });

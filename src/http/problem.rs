@@ -40,7 +40,10 @@ pub fn challenge(error: Option<&str>, description: Option<&str>, resource_metada
 
 /// Adds the URL of RFC 9728 §5.1 to the challenge of an answer, if it has one.
 pub fn point_to_metadata(answer: &mut ResponseHead, resource_metadata: &str) {
-    let first = answer.get("WWW-Authenticate") == Some(b"Bearer");
+    let Some(challenge) = answer.get("WWW-Authenticate") else {
+        return;
+    };
+    let first = challenge == b"Bearer";
     let mut more = String::from(if first { " " } else { ", " });
     push_parameter("resource_metadata", resource_metadata, &mut more);
     answer.extend_field("WWW-Authenticate", &more);

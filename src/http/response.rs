@@ -3,6 +3,8 @@
 //! Whatever goes into a field, no answer can be split in two: bytes that could end a line are replaced on their
 //! way in, and the fields that say where the answer ends are written here alone.
 
+use std::ops::Range;
+
 use super::head::{Version, is_token_byte};
 
 /// The interim answer that lets a client send its body.
@@ -16,7 +18,9 @@ const OWN_FIELDS: [&str; 6] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
     status: u16,
-    fields: Vec<(&'static str, Vec<u8>)>,
+    /// Names, and where in `values` their values are.
+    fields: Vec<(&'static str, Range<usize>)>,
+    values: Vec<u8>,
     body: Vec<u8>,
 }
 
@@ -25,7 +29,7 @@ impl ResponseHead {
     #[must_use]
     pub fn new(status: u16) -> Self {
         debug_assert!((200..=599).contains(&status), "a final status");
-        Self { status, fields: Vec::new(), body: Vec::new() }
+        Self { status, fields: Vec::new(), values: Vec::new(), body: Vec::new() }
     }
 
     /// The same answer with one more field, see [`add_field`](Self::add_field).
@@ -42,7 +46,9 @@ impl ResponseHead {
         let token = !name.is_empty() && name.bytes().all(is_token_byte);
         debug_assert!(token && !own, "{name:?} can't be set");
         if token && !own {
-            self.fields.push((name, without_controls(value.as_ref())));
+            let start = self.values.len();
+            self.values.extend(without_controls(value.as_ref()));
+            self.fields.push((name, start..self.values.len()));
         }
     }
 
@@ -61,7 +67,7 @@ impl ResponseHead {
 
     /// The fields so far, without those that encoding adds.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        self.fields.iter().map(|(name, value)| (*name, value.as_slice()))
+        self.fields.iter().map(|(name, range)| (*name, &self.values[range.clone()]))
     }
 
     /// The value of the first field of this name.
@@ -72,8 +78,12 @@ impl ResponseHead {
 
     /// Adds to the value of the first field of this name, if there is one.
     pub(super) fn extend_field(&mut self, name: &str, more: &str) {
-        if let Some((_, value)) = self.fields.iter_mut().find(|(field, _)| field.eq_ignore_ascii_case(name)) {
-            value.extend(without_controls(more.as_bytes()));
+        if let Some((_, range)) = self.fields.iter_mut().find(|(field, _)| field.eq_ignore_ascii_case(name)) {
+            // Written anew at the end: there is nothing behind it to be moved.
+            let start = self.values.len();
+            self.values.extend_from_within(range.clone());
+            self.values.extend(without_controls(more.as_bytes()));
+            *range = start..self.values.len();
         }
     }
 
@@ -128,8 +138,10 @@ impl ResponseHead {
         out.push(b' ');
         out.extend_from_slice(reason(self.status).as_bytes());
         out.extend_from_slice(b"\r\n");
-        push_field("Date", &without_controls(date.as_bytes()), out);
-        for (name, value) in &self.fields {
+        out.extend_from_slice(b"Date: ");
+        out.extend(without_controls(date.as_bytes()));
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in self.fields() {
             push_field(name, value, out);
         }
         push_field("X-Content-Type-Options", b"nosniff", out);
@@ -143,8 +155,8 @@ fn push_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn without_controls(value: &[u8]) -> Vec<u8> {
-    value.iter().map(|&byte| if byte.is_ascii_control() && byte != b'\t' { b' ' } else { byte }).collect()
+fn without_controls(value: &[u8]) -> impl Iterator<Item = u8> {
+    value.iter().map(|&byte| if byte.is_ascii_control() && byte != b'\t' { b' ' } else { byte })
 }
 
 /// The reason phrase of a status this server answers with; empty for others, which the grammar allows.
@@ -287,7 +299,7 @@ mod tests {
             prop_assert_eq!(response.code, Some(status));
             prop_assert_eq!(response.reason, Some(reason(status)));
             let read = |name: &'static str| response.headers.iter().filter(move |field| field.name == name).map(|field| field.value);
-            let sent = values.iter().map(|value| without_controls(value).trim_ascii().to_vec());
+            let sent = values.iter().map(|value| without_controls(value).collect::<Vec<_>>().trim_ascii().to_vec());
             prop_assert!(read("X-Value").map(<[u8]>::to_vec).eq(sent));
             prop_assert_eq!(read("Connection").next().is_some(), !keep_alive);
             if status == 204 || status == 304 {

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 /// The decoded (name, value) pairs in their order; a name without `=` has an empty value.
 pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
-    form.split(|&b| b == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
-        let equals = piece.iter().position(|&b| b == b'=');
+    pieces(form).filter(|piece| !piece.is_empty()).map(|piece| {
+        let equals = memchr::memchr(b'=', piece);
         let (name, value) = match equals {
             Some(at) => (&piece[..at], &piece[at + 1..]),
             None => (piece, &[][..]),
@@ -17,27 +17,37 @@ pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_,
     })
 }
 
+fn pieces(form: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut ends = memchr::memchr_iter(b'&', form).chain(std::iter::once(form.len()));
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let end = ends.next()?;
+        Some(&form[std::mem::replace(&mut start, end + 1)..end])
+    })
+}
+
 fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
-    if !encoded.iter().any(|b| matches!(b, b'+' | b'%')) {
+    let Some(first) = memchr::memchr2(b'+', b'%', encoded) else {
         return Cow::Borrowed(encoded);
-    }
+    };
     let mut decoded = Vec::with_capacity(encoded.len());
-    let mut rest = encoded;
-    while let Some((&byte, after)) = rest.split_first() {
+    let (mut plain, mut rest) = encoded.split_at(first);
+    loop {
+        decoded.extend_from_slice(plain);
+        let Some((&byte, after)) = rest.split_first() else {
+            return Cow::Owned(decoded);
+        };
         rest = after;
-        match byte {
-            b'+' => decoded.push(b' '),
-            b'%' => match escaped(after) {
-                Some(byte) => {
-                    decoded.push(byte);
-                    rest = &after[2..];
-                }
-                None => decoded.push(b'%'),
-            },
-            other => decoded.push(other),
+        match (byte, escaped(after)) {
+            (b'+', _) => decoded.push(b' '),
+            (_, Some(byte)) => {
+                decoded.push(byte);
+                rest = &after[2..];
+            }
+            (_, None) => decoded.push(b'%'),
         }
+        (plain, rest) = rest.split_at(memchr::memchr2(b'+', b'%', rest).unwrap_or(rest.len()));
     }
-    Cow::Owned(decoded)
 }
 
 fn escaped(after_percent: &[u8]) -> Option<u8> {

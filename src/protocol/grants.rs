@@ -13,7 +13,7 @@ pub use mercure_claim::{CLAIM_ENTRIES_MAX, ClaimError};
 
 use super::matcher::{MatchType, Matcher, MatcherError};
 use super::pattern::Asker;
-use super::topic::{HubUrl, ParsedTopic};
+use super::topic::{HubUrl, ParsedTopic, Topic};
 
 /// The `type` of the entries that are for a hub.
 pub const DETAIL_TYPE: &str = "https://mercure.rocks/authorization-detail";
@@ -150,6 +150,16 @@ impl Grants {
     /// Whether an update may name this topic. An update may be published when all of its topics may be named.
     pub fn may_publish(&self, topic: &ParsedTopic<'_>) -> bool {
         self.publish.iter().any(|matcher| matcher.matches(topic))
+    }
+
+    /// The same of a topic that was not parsed yet, and isn't where its text alone decides.
+    pub fn may_publish_to(&self, topic: &Topic, hub: &HubUrl) -> bool {
+        let plainly = |matcher: &Matcher| match matcher {
+            Matcher::Any(_) => true,
+            Matcher::Exact(text) | Matcher::Topic(text) => **text == *topic.as_str(),
+            Matcher::Pattern(_) | Matcher::Template(_) => false,
+        };
+        self.publish.iter().any(plainly) || self.may_publish(&ParsedTopic::new(topic.as_str(), hub))
     }
 
     /// Whether a private update with this topic, among others, may be read.

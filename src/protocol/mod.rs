@@ -10,6 +10,7 @@ mod form;
 pub mod frame;
 pub mod grants;
 pub mod keys;
+pub mod known_topics;
 pub mod matcher;
 pub mod pattern;
 pub mod prelude;

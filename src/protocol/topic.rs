@@ -1,6 +1,6 @@
 //! Topics, the hub's own URL, and the namespace the hub keeps for itself.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -94,6 +94,12 @@ pub enum TopicError {
     /// It lies in the hub's own namespace.
     #[error("the topic is the hub's own URL or lies below it, and those are kept for the hub; choose another one")]
     Reserved,
+}
+
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Topic {

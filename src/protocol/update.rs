@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use super::form;
+use super::known_topics::KnownTopics;
 use super::text::{self, TextError};
-use super::topic::{HubUrl, Topic, TopicError};
+use super::topic::{Topic, TopicError};
 
 /// What an update may hold unless configured otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +129,11 @@ impl Update {
     ///
     /// Unknown fields are ignored. Of a field that may stand once the first one counts. An empty `id`, `type` or
     /// `retry` is as good as none.
-    pub fn from_form(body: &[u8], hub: &HubUrl, limits: &UpdateLimits) -> Result<Update, UpdateError> {
+    pub fn from_form(
+        body: &[u8],
+        known_topics: &mut KnownTopics,
+        limits: &UpdateLimits,
+    ) -> Result<Update, UpdateError> {
         let mut topics = Vec::new();
         let mut private = false;
         let (mut data, mut id, mut event_type, mut retry) = (None, None, None, None);
@@ -137,7 +142,7 @@ impl Update {
                 b"topic" if topics.len() == limits.topics_max => {
                     return Err(UpdateError::TooManyTopics { max: limits.topics_max });
                 }
-                b"topic" => topics.push(parse_topic(value, hub, limits)?),
+                b"topic" => topics.push(parse_topic(&value, known_topics, limits)?),
                 b"private" => private = true,
                 b"data" if data.is_none() => data = Some(utf8("data", value)?),
                 b"id" if id.is_none() => id = Some(parse_text("id", value, limits.id_bytes_max)?),
@@ -178,13 +183,13 @@ impl Update {
     }
 }
 
-fn parse_topic(value: Cow<'_, [u8]>, hub: &HubUrl, limits: &UpdateLimits) -> Result<Topic, UpdateError> {
+fn parse_topic(value: &[u8], known: &mut KnownTopics, limits: &UpdateLimits) -> Result<Topic, UpdateError> {
     check_length("topic", value.len(), limits.topic_bytes_max)?;
-    let topic = utf8("topic", value)?;
-    Topic::parse(&topic, hub).map_err(|error| match error {
+    let topic = std::str::from_utf8(value).map_err(|_| UpdateError::NotUtf8 { field: "topic" })?;
+    known.parse(topic).map_err(|error| match error {
         TopicError::Text(error) => UpdateError::Text { field: "topic", error },
         TopicError::Wildcard => UpdateError::TopicWildcard,
-        TopicError::Reserved => UpdateError::TopicReserved { topic },
+        TopicError::Reserved => UpdateError::TopicReserved { topic: topic.to_owned() },
     })
 }
 
@@ -218,13 +223,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::topic::HubUrl;
 
     fn hub() -> HubUrl {
         HubUrl::parse("https://hub.example/.well-known/mercure").unwrap()
     }
 
     fn parse(form: &str) -> Result<Update, UpdateError> {
-        Update::from_form(form.as_bytes(), &hub(), &UpdateLimits::default())
+        Update::from_form(form.as_bytes(), &mut KnownTopics::new(hub()), &UpdateLimits::default())
     }
 
     #[test]
@@ -336,7 +342,7 @@ mod tests {
     #[test]
     fn limits_make_a_request_too_large() {
         let limits = UpdateLimits { topics_max: 2, topic_bytes_max: 4, id_bytes_max: 3, type_bytes_max: 2 };
-        let parse = |form: &str| Update::from_form(form.as_bytes(), &hub(), &limits);
+        let parse = |form: &str| Update::from_form(form.as_bytes(), &mut KnownTopics::new(hub()), &limits);
         assert!(parse("topic=aaaa&topic=b&id=iii&type=tt").is_ok());
         for (form, error) in [
             ("topic=a&topic=b&topic=c", UpdateError::TooManyTopics { max: 2 }),
@@ -353,7 +359,7 @@ mod tests {
         #[test]
         fn any_body_is_judged_without_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let form = [b"topic=", &body[..]].concat();
-            if let Ok(update) = Update::from_form(&form, &hub(), &UpdateLimits::default()) {
+            if let Ok(update) = Update::from_form(&form, &mut KnownTopics::new(hub()), &UpdateLimits::default()) {
                 prop_assert!(!update.topics.is_empty());
             }
         }

@@ -1,7 +1,7 @@
 //! What other threads say to a shard: a bounded queue and one wake-up per batch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -15,6 +15,9 @@ use crate::server::sys::EventFd;
 
 /// Messages that may wait for a shard. It empties the queue at every turn: a full one means a stuck loop.
 const INBOX_MESSAGES_MAX: usize = 4096;
+/// Batches of events that may lie with a shard without streams before it is woken for them. It looks at every tick
+/// anyway, and before anybody subscribes.
+const UNHURRIED_MESSAGES_MAX: usize = 64;
 
 /// Names a task of a shard that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +66,8 @@ pub(crate) struct Inbox {
 pub(crate) struct Bell {
     fd: EventFd,
     rung: AtomicBool,
+    /// The shard has streams, for which events are urgent.
+    urgent: AtomicBool,
 }
 
 impl Bell {
@@ -76,6 +81,13 @@ impl Bell {
         }
     }
 
+    /// Whether events are to wake the shard. Who starts to want them looks at its messages afterwards: what was left
+    /// there meanwhile rang for nobody.
+    pub(crate) fn set_urgent(&self, urgent: bool) {
+        self.urgent.store(urgent, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
     /// To be called before the queue is emptied, so that nothing sent meanwhile is slept over.
     pub(crate) fn answer(&self) {
         self.fd.clear();
@@ -86,7 +98,8 @@ impl Bell {
 impl Inbox {
     pub(crate) fn new() -> std::io::Result<(Inbox, Receiver<Message>, Arc<Bell>)> {
         let (queue, receiver) = bounded(INBOX_MESSAGES_MAX);
-        let bell = Arc::new(Bell { fd: EventFd::new(0)?, rung: AtomicBool::new(false) });
+        let bell =
+            Arc::new(Bell { fd: EventFd::new(0)?, rung: AtomicBool::new(false), urgent: AtomicBool::new(false) });
         Ok((Inbox { queue, bell: bell.clone() }, receiver, bell))
     }
 
@@ -95,6 +108,25 @@ impl Inbox {
         let sent = self.queue.try_send(message);
         self.bell.ring();
         sent
+    }
+
+    /// Leaves a message without waking the shard, if there is room.
+    pub(crate) fn leave(&self, message: Message) -> Result<(), TrySendError<Message>> {
+        self.queue.try_send(message)
+    }
+
+    /// Wakes the shard.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// Wakes the shard for events that were left with it, if that is urgent.
+    pub(crate) fn ring_for_events(&self) {
+        // The other half is in `Bell::set_urgent`: whichever comes second sees the first.
+        fence(Ordering::SeqCst);
+        if self.bell.urgent.load(Ordering::Relaxed) || self.queue.len() > UNHURRIED_MESSAGES_MAX {
+            self.bell.ring();
+        }
     }
 
     /// Sends, waiting for room if there is none; a shard that has ended swallows it.

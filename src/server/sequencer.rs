@@ -1,10 +1,16 @@
 //! The sequencer: the single writer that gives events their order.
 //!
-//! One wake, many events, one commit: everything queued is placed in the log, committed to the history engine, handed
-//! to every shard, and only then acknowledged (invariants *acked* and *visible*).
+//! One turn at the pen, many events, one commit: everything queued is placed in the log, committed to the history engine,
+//! handed to every shard, and only then acknowledged (invariants *acked* and *visible*).
+//!
+//! Whoever has something to commit takes the pen if nobody has it: a shard commits what is queued on the spot, its own
+//! publishes and others', as long as that needs no waiting. Where it would have to wait – history is being read, a shard has
+//! no room for messages – it leaves the rest to the sequencer's own thread, which may. So a publish to history in memory costs no
+//! wake-up of another thread, and there is never more than one writer.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -21,6 +27,8 @@ const QUEUE_PUBLISHES_MAX: usize = 4096;
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Events of one commit at most.
 const COMMIT_EVENTS_MAX: usize = 1024;
+/// Calls for the sequencer's thread that may lie there: one of a kind is as good as many.
+const CALLS_MAX: usize = 16;
 
 struct Append {
     draft: Draft,
@@ -32,16 +40,28 @@ enum Order {
     Append(Append),
     /// The hub's own events, all together, and who is to be told when they are in the log.
     Announce(Vec<Draft>, Sender<()>),
+}
+
+/// What the sequencer's thread is for.
+enum Call {
+    /// Something is queued that can't be committed without waiting.
+    Commit,
     /// Trim what has aged.
     Trim,
     Stop,
 }
 
-/// A shard's way to the sequencer.
+/// The way to the sequencer.
 #[derive(Clone)]
-pub(crate) struct SequencerHandle {
+pub(crate) struct SequencerHandle(Arc<Desk>);
+
+/// The queue, and the pen.
+struct Desk {
     queue: Sender<Order>,
-    queued_bytes: Arc<AtomicUsize>,
+    orders: Receiver<Order>,
+    queued_bytes: AtomicUsize,
+    pen: Mutex<Pen>,
+    calls: Sender<Call>,
 }
 
 /// The queue to the sequencer is full.
@@ -49,16 +69,34 @@ pub(crate) struct SequencerHandle {
 pub(crate) struct QueueFull(pub(crate) Draft);
 
 impl SequencerHandle {
-    /// Queues a publish without waiting. The answer comes to the shard's inbox.
+    /// A sequencer, and its thread before it runs.
+    pub(crate) fn new(
+        log: Log,
+        history: Arc<RwLock<MemoryHistory>>,
+        shards: Vec<Inbox>,
+        clock: Clock,
+    ) -> (SequencerHandle, SequencerThread, Arc<SequencerCounters>) {
+        let (queue, orders) = bounded(QUEUE_PUBLISHES_MAX);
+        let (calls, called) = bounded(CALLS_MAX);
+        let counters = Arc::new(SequencerCounters::default());
+        let pen = Pen { log, history, shards, clock, counters: counters.clone(), undelivered: VecDeque::new() };
+        let desk = Desk { queue, orders, queued_bytes: AtomicUsize::new(0), pen: Mutex::new(pen), calls };
+        let handle = SequencerHandle(Arc::new(desk));
+        let thread = SequencerThread { desk: handle.0.clone(), called };
+        (handle, thread, counters)
+    }
+
+    /// Queues a publish without waiting; [`Self::commit`] must follow. The answer comes to the shard's inbox.
     pub(crate) fn append(&self, draft: Draft, shard: usize, ticket: Ticket) -> Result<(), QueueFull> {
+        let Desk { queue, queued_bytes, .. } = &*self.0;
         let bytes = draft.cost_bytes();
-        let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > QUEUE_BYTES_MAX {
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(QueueFull(draft));
         }
-        self.queue.try_send(Order::Append(Append { draft, asker: Some((shard, ticket)) })).map_err(|error| {
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        queue.try_send(Order::Append(Append { draft, asker: Some((shard, ticket)) })).map_err(|error| {
+            queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             match error {
                 TrySendError::Full(Order::Append(append)) | TrySendError::Disconnected(Order::Append(append)) => {
                     QueueFull(append.draft)
@@ -68,26 +106,52 @@ impl SequencerHandle {
         })
     }
 
+    /// Commits what is queued, if that needs no waiting and nobody is at it; else it is done by whoever is, or by the
+    /// sequencer's thread. `shard` calls it and looks at its messages next: nobody has to wake it.
+    pub(crate) fn commit(&self, shard: usize) {
+        let desk = &*self.0;
+        loop {
+            // Whoever has the pen looks into the queue once more after putting it down. Either that look finds what was
+            // queued before this point, or the pen is free here.
+            fence(Ordering::SeqCst);
+            if desk.orders.is_empty() {
+                return;
+            }
+            let mut pen = match desk.pen.try_lock() {
+                Ok(pen) => pen,
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(_)) => unreachable!("nobody panics with the pen"),
+            };
+            if !pen.write(desk, Writer::Shard(shard)) {
+                drop(pen);
+                let _ = desk.calls.try_send(Call::Commit);
+                return;
+            }
+        }
+    }
+
     /// Queues announcements, waiting for room; not for a shard to call.
     pub(crate) fn announce(&self, drafts: Vec<Draft>, done: Sender<()>) {
-        self.queued_bytes.fetch_add(drafts.iter().map(Draft::cost_bytes).sum(), Ordering::Relaxed);
-        let _ = self.queue.send(Order::Announce(drafts, done));
+        let bytes = drafts.iter().map(Draft::cost_bytes).sum();
+        self.0.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let _ = self.0.queue.send(Order::Announce(drafts, done));
+        let _ = self.0.calls.send(Call::Commit);
     }
 
     /// Bytes of publishes that wait.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.queued_bytes.load(Ordering::Relaxed)
+        self.0.queued_bytes.load(Ordering::Relaxed)
     }
 
     /// Drops what has aged, now and then.
     pub(crate) fn trim(&self) {
-        let _ = self.queue.try_send(Order::Trim);
+        let _ = self.0.calls.try_send(Call::Trim);
     }
 
-    /// Ends the sequencer once everything queued before is committed. Waits for room in the queue, not for ever: a
-    /// stuck shard holds the sequencer up.
+    /// Ends the sequencer's thread once everything queued before is committed. Waits for room in the queue, not for ever:
+    /// a stuck shard holds the sequencer up.
     pub(crate) fn stop(&self, patience: Duration) {
-        let _ = self.queue.send_timeout(Order::Stop, patience);
+        let _ = self.0.calls.send_timeout(Call::Stop, patience);
     }
 }
 
@@ -121,93 +185,316 @@ impl SequencerCounters {
     }
 }
 
-/// The sequencer before it runs.
-pub(crate) struct Sequencer {
-    log: Log,
-    history: Arc<RwLock<MemoryHistory>>,
-    orders: Receiver<Order>,
-    queued_bytes: Arc<AtomicUsize>,
-    counters: Arc<SequencerCounters>,
+/// The thread that commits where that may take waiting.
+pub(crate) struct SequencerThread {
+    desk: Arc<Desk>,
+    called: Receiver<Call>,
 }
 
-impl Sequencer {
-    pub(crate) fn new(
-        log: Log,
-        history: Arc<RwLock<MemoryHistory>>,
-    ) -> (Sequencer, SequencerHandle, Arc<SequencerCounters>) {
-        let (queue, orders) = bounded(QUEUE_PUBLISHES_MAX);
-        let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let counters = Arc::new(SequencerCounters::default());
-        let handle = SequencerHandle { queue, queued_bytes: queued_bytes.clone() };
-        (Sequencer { log, history, orders, queued_bytes, counters: counters.clone() }, handle, counters)
-    }
-
+impl SequencerThread {
     /// Works until told to stop.
-    pub(crate) fn run(mut self, shards: &[Inbox], clock: &Clock) {
-        let mut appends = Vec::with_capacity(COMMIT_EVENTS_MAX);
-        let mut announced = Vec::new();
-        let mut stopping = false;
-        while !stopping {
-            let Ok(order) = self.orders.recv() else {
+    pub(crate) fn run(self) {
+        let desk = &*self.desk;
+        for call in &self.called {
+            loop {
+                let mut pen = desk.pen();
+                pen.write(desk, Writer::Patient);
+                if let Call::Trim = call {
+                    pen.trim();
+                }
+                drop(pen);
+                fence(Ordering::SeqCst);
+                if desk.orders.is_empty() {
+                    break;
+                }
+            }
+            if let Call::Stop = call {
                 return;
-            };
-            let mut next = Some(order);
-            while let Some(order) = next.take() {
-                match order {
-                    Order::Append(append) => appends.push(append),
-                    Order::Announce(drafts, done) => {
-                        appends.extend(drafts.into_iter().map(|draft| Append { draft, asker: None }));
-                        announced.push(done);
-                    }
-                    Order::Trim => self.trim(),
-                    Order::Stop => stopping = true,
-                }
-                if appends.len() < COMMIT_EVENTS_MAX {
-                    next = self.orders.try_recv().ok();
-                }
             }
-            if !appends.is_empty() {
-                self.commit(&mut appends, shards);
-            }
-            for done in announced.drain(..) {
-                let _ = done.send(());
-            }
-            self.counters.at_ms.store(clock.now().mono_ms, Ordering::Relaxed);
         }
     }
+}
 
-    fn commit(&mut self, appends: &mut Vec<Append>, shards: &[Inbox]) {
+impl Desk {
+    fn pen(&self) -> MutexGuard<'_, Pen> {
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// A shard, which waits for nothing and needs no waking.
+    Shard(usize),
+    /// The sequencer's thread, which waits as long as it takes.
+    Patient,
+}
+
+/// What only the single writer may touch.
+struct Pen {
+    log: Log,
+    history: Arc<RwLock<MemoryHistory>>,
+    shards: Vec<Inbox>,
+    clock: Clock,
+    counters: Arc<SequencerCounters>,
+    /// Messages that found no room with their shards. Nothing new is committed before they are delivered.
+    undelivered: VecDeque<(usize, Message)>,
+}
+
+impl Pen {
+    /// Commits what is queued. False: it can't go on without waiting.
+    fn write(&mut self, desk: &Desk, writer: Writer) -> bool {
+        while self.deliver_rest(writer) {
+            self.counters.at_ms.store(self.clock.now().mono_ms, Ordering::Relaxed);
+            match self.commit(desk, writer) {
+                Some(true) => {}
+                Some(false) => return true,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// One commit: whether there was something to commit. `None`: it would have to wait.
+    fn commit(&mut self, desk: &Desk, writer: Writer) -> Option<bool> {
+        let mut history = match writer {
+            Writer::Patient => self.history.write().expect("no holder of the history lock panics"),
+            Writer::Shard(_) => self.history.try_write().ok()?,
+        };
         let now_ms = clock::wall_ms();
         let mut bytes = 0;
-        let mut answers: Vec<Vec<(Ticket, Arc<Event>)>> = vec![Vec::new(); shards.len()];
-        let mut events = Vec::with_capacity(appends.len());
-        for Append { draft, asker } in appends.drain(..) {
+        let mut events = Vec::new();
+        let mut answers: Vec<Vec<(Ticket, Arc<Event>)>> = vec![Vec::new(); self.shards.len()];
+        let mut announced = Vec::new();
+        let mut place = |Append { draft, asker }| {
             bytes += draft.cost_bytes();
             let event = self.log.append(draft, now_ms);
             if let Some((shard, ticket)) = asker {
                 answers[shard].push((ticket, event.clone()));
             }
             events.push(event);
+            events.len()
+        };
+        for order in desk.orders.try_iter() {
+            let placed = match order {
+                Order::Append(append) => place(append),
+                Order::Announce(drafts, done) => {
+                    announced.push(done);
+                    drafts.into_iter().map(|draft| place(Append { draft, asker: None })).last().unwrap_or(0)
+                }
+            };
+            if placed >= COMMIT_EVENTS_MAX {
+                break;
+            }
         }
-        self.history.write().expect("no holder of the history lock panics").append(&events, now_ms);
+        if events.is_empty() {
+            return Some(false);
+        }
+        history.append(&events, now_ms);
+        drop(history);
+        desk.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.counters.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.batches.lock().expect("nobody panics with this lock").record(events.len() as u64);
         let events: Arc<[Arc<Event>]> = events.into();
         // Every shard has the events before any publisher is answered: whoever subscribes after the answer, on whichever
         // shard, starts after them.
-        for shard in shards {
-            shard.send(Message::Events(events.clone()));
+        for shard in 0..self.shards.len() {
+            self.deliver(shard, Message::Events(events.clone()), writer);
         }
-        for (shard, answers) in shards.iter().zip(answers) {
+        for (shard, answers) in answers.into_iter().enumerate() {
             if !answers.is_empty() {
-                shard.send(Message::Published(answers));
+                self.deliver(shard, Message::Published(answers), writer);
             }
         }
-        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        for done in announced {
+            let _ = done.send(());
+        }
+        Some(true)
+    }
+
+    fn deliver(&mut self, shard: usize, message: Message, writer: Writer) {
+        let inbox = &self.shards[shard];
+        let urgent = !matches!(message, Message::Events(_));
+        let sent = match self.undelivered.is_empty() {
+            true => inbox.leave(message),
+            false => Err(TrySendError::Full(message)),
+        };
+        match (sent, writer) {
+            (Err(full), Writer::Patient) if self.undelivered.is_empty() => return inbox.send(full.into_inner()),
+            (Err(TrySendError::Full(message)), _) => return self.undelivered.push_back((shard, message)),
+            // A shard that has ended swallows what it is told.
+            (Err(TrySendError::Disconnected(_)) | Ok(()), _) => {}
+        }
+        if writer == Writer::Shard(shard) {
+            // It looks at its messages next.
+        } else if urgent {
+            inbox.ring();
+        } else {
+            inbox.ring_for_events();
+        }
+    }
+
+    /// Delivers what found no room. False: there is still none.
+    fn deliver_rest(&mut self, writer: Writer) -> bool {
+        while let Some((shard, message)) = self.undelivered.pop_front() {
+            if writer == Writer::Patient {
+                self.shards[shard].send(message);
+            } else if let Err(TrySendError::Full(message)) = self.shards[shard].try_send(message) {
+                self.undelivered.push_front((shard, message));
+                return false;
+            }
+        }
+        true
     }
 
     fn trim(&self) {
         self.history.write().expect("no holder of the history lock panics").trim(clock::wall_ms());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Retention;
+    use crate::protocol::event_id::IdCipher;
+    use crate::protocol::topic::Topic;
+    use crate::protocol::update::Update;
+
+    fn draft() -> Draft {
+        Draft::new(Update {
+            topics: vec![Topic::of_hub("urn:a")],
+            data: "x".into(),
+            private: false,
+            id: None,
+            event_type: None,
+            retry: None,
+        })
+    }
+
+    fn sequencer(
+        shards: usize,
+    ) -> (SequencerHandle, SequencerThread, Vec<Receiver<Message>>, Arc<RwLock<MemoryHistory>>) {
+        let log = Log::new(1, 0, IdCipher::new([7; 32]));
+        let retention = Retention { events_max: 1 << 20, bytes_max: 1 << 30, age_max_ms: None };
+        let history = Arc::new(RwLock::new(MemoryHistory::new(retention, log.locator())));
+        let (inboxes, messages): (Vec<_>, Vec<_>) =
+            (0..shards).map(|_| Inbox::new().unwrap()).map(|(inbox, messages, _)| (inbox, messages)).unzip();
+        let (handle, thread, _) = SequencerHandle::new(log, history.clone(), inboxes, Clock::start());
+        (handle, thread, messages, history)
+    }
+
+    /// Offsets of the events, and tickets answered, that lie with a shard.
+    fn read(messages: &Receiver<Message>) -> (Vec<u64>, Vec<u64>) {
+        let (mut offsets, mut tickets) = (Vec::new(), Vec::new());
+        for message in messages.try_iter() {
+            match message {
+                Message::Events(events) => offsets.extend(events.iter().map(|event| event.offset)),
+                Message::Published(answers) => tickets.extend(answers.iter().map(|(ticket, _)| ticket.0)),
+                _ => unreachable!("nobody sends anything else"),
+            }
+        }
+        (offsets, tickets)
+    }
+
+    #[test]
+    fn a_shard_commits_on_the_spot_what_is_queued_and_every_shard_gets_it() {
+        let (sequencer, _thread, messages, _) = sequencer(2);
+        for ticket in 0..3 {
+            sequencer.append(draft(), (ticket % 2) as usize, Ticket(ticket)).unwrap();
+        }
+        sequencer.commit(0);
+        assert_eq!(read(&messages[0]), (vec![1, 2, 3], vec![0, 2]));
+        assert_eq!(read(&messages[1]), (vec![1, 2, 3], vec![1]));
+        assert_eq!(sequencer.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn where_a_shard_would_have_to_wait_the_thread_commits() {
+        let (sequencer, thread, messages, history) = sequencer(1);
+        sequencer.append(draft(), 0, Ticket(0)).unwrap();
+        let reading = history.read().unwrap();
+        sequencer.commit(0);
+        assert_eq!(read(&messages[0]).0, [0; 0]);
+        drop(reading);
+        sequencer.stop(Duration::from_secs(1));
+        thread.run();
+        assert_eq!(read(&messages[0]), (vec![1], vec![0]));
+    }
+
+    #[test]
+    fn what_a_full_shard_has_no_room_for_comes_later_and_in_order() {
+        let (sequencer, thread, messages, _) = sequencer(2);
+        let count = 5000;
+        for ticket in 0..count {
+            sequencer.append(draft(), 0, Ticket(ticket)).unwrap_or_else(|_| panic!("{ticket} has no room"));
+            sequencer.commit(0);
+            if ticket % 64 == 0 {
+                // The other shard is stuck; this one isn't.
+                let _ = read(&messages[0]);
+            }
+            if sequencer.0.orders.len() > 100 {
+                break;
+            }
+        }
+        assert!(!sequencer.0.orders.is_empty(), "nothing is committed past a shard that is stuck");
+        let reader = std::thread::spawn(move || {
+            let mut offsets = Vec::new();
+            while let Ok(message) = messages[1].recv_timeout(Duration::from_secs(2)) {
+                if let Message::Events(events) = message {
+                    offsets.extend(events.iter().map(|event| event.offset));
+                }
+                let _ = read(&messages[0]);
+            }
+            offsets
+        });
+        let thread = std::thread::spawn(|| thread.run());
+        sequencer.stop(Duration::from_secs(10));
+        thread.join().unwrap();
+        let offsets = reader.join().unwrap();
+        assert_eq!(offsets, (1..=offsets.len() as u64).collect::<Vec<_>>());
+        assert!(sequencer.0.orders.is_empty() && offsets.len() > 4000);
+    }
+
+    /// Nobody but the publishing threads commits, so that a wake-up that got lost would leave something in the queue.
+    #[test]
+    fn nothing_is_left_in_the_queue_whoever_had_the_pen() {
+        const EACH: u64 = 20_000;
+        let (sequencer, _thread, messages, _) = sequencer(4);
+        let counts: Vec<u64> = std::thread::scope(|scope| {
+            let publishing = messages.iter().enumerate().map(|(shard, messages)| {
+                let sequencer = &sequencer;
+                scope.spawn(move || {
+                    let (mut answered, mut seen) = (0, 0);
+                    for ticket in 0..EACH {
+                        let mut next = Some(draft());
+                        while let Some(draft) = next.take() {
+                            next = sequencer.append(draft, shard, Ticket(ticket)).err().map(|QueueFull(back)| back);
+                            sequencer.commit(shard);
+                        }
+                        // Publishers wait for each answer: the queue is empty as often as can be.
+                        while answered <= ticket {
+                            let (offsets, tickets) = read(messages);
+                            for offset in offsets {
+                                assert_eq!(offset, seen + 1, "in order, none left out");
+                                seen = offset;
+                            }
+                            answered += tickets.len() as u64;
+                            std::thread::yield_now();
+                        }
+                    }
+                    // The others go on; what they commit must find room here.
+                    while seen < 4 * EACH {
+                        for offset in read(messages).0 {
+                            seen = offset;
+                        }
+                        std::thread::yield_now();
+                    }
+                    answered
+                })
+            });
+            publishing.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(counts, [EACH; 4]);
     }
 }

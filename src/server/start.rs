@@ -26,7 +26,7 @@ use crate::server::presence::{self, Announcer, Journal, SubscriberIds};
 use crate::server::recall;
 use crate::server::reload::Reloader;
 use crate::server::sender::Sender;
-use crate::server::sequencer::Sequencer;
+use crate::server::sequencer::SequencerHandle;
 use crate::server::settings::Settings;
 use crate::server::shard::{self, Driver, ShardParts};
 use crate::server::shared::Shared;
@@ -135,7 +135,6 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let epoch = (random[settings.shards] % u64::from(EPOCH_MAX)) as u32 + 1;
     let log = Log::new(epoch, 0, IdCipher::new(settings.id_key));
     let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
-    let (sequencer, sequencer_handle, sequencer_counters) = Sequencer::new(log, history.clone());
     let (finder, finds) = recall::channel();
     let (reader, reads) = recall::channel();
     let (compiler, jobs) = compile::channel();
@@ -155,6 +154,8 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         inboxes.push(inbox);
         receivers.push((messages, bell));
     }
+    let (sequencer, sequencer_thread, sequencer_counters) =
+        SequencerHandle::new(log, history.clone(), inboxes.clone(), clock);
     let subscriber_ids = Arc::new(SubscriberIds::new(random_key()));
     let (announcer, announcements) = presence::channel();
     // Before the first request: what is fetched now isn't missing then.
@@ -170,7 +171,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             listener,
             messages,
             bell,
-            sequencer: sequencer_handle.clone(),
+            sequencer: sequencer.clone(),
             finder: finder.clone(),
             reader: reader.clone(),
             compiler: compiler.clone(),
@@ -211,16 +212,13 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         let announcer = Announcer {
             hub: settings.hub.clone(),
             ids: subscriber_ids,
-            sequencer: sequencer_handle.clone(),
+            sequencer: sequencer.clone(),
             shared: shared.clone(),
             journal: config.data.as_deref().and_then(open_journal),
         };
         spawn_other("announcer", Box::new(move || announcer.run(&announcements)))?;
     }
-    {
-        let inboxes = inboxes.clone();
-        spawn_other("sequencer", Box::new(move || sequencer.run(&inboxes, &clock)))?;
-    }
+    spawn_other("sequencer", Box::new(move || sequencer_thread.run()))?;
     let io = match driver {
         Driver::Uring => "io_uring",
         Driver::Epoll => "epoll",
@@ -233,7 +231,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         hub: settings.hub.clone(),
         shared: shared.clone(),
         inboxes: inboxes.clone(),
-        sequencer: sequencer_handle.clone(),
+        sequencer: sequencer.clone(),
         sequencer_counters: sequencer_counters.clone(),
         history,
         deny_list,
@@ -262,7 +260,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     }
     shared.end();
     others.push(backbone.stop());
-    sequencer_handle.stop(Duration::from_millis(REST_STOP_MS));
+    sequencer.stop(Duration::from_millis(REST_STOP_MS));
     // Whoever is left works for nobody: a queue full of costly questions doesn't hold the stop up.
     wait_for_end(&others, &clock, REST_STOP_MS);
     let (events, commits) = sequencer_counters.totals();

@@ -4,20 +4,25 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::hub::Now;
+use crate::server::sys;
 
 /// Monotonic time since the hub started, and Unix time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
+    start_coarse_ms: u64,
 }
 
 impl Clock {
     pub(crate) fn start() -> Clock {
-        Clock { start: Instant::now() }
+        Clock { start: Instant::now(), start_coarse_ms: sys::coarse_ms().0 }
     }
 
+    /// As of the last tick of the kernel's timer, some milliseconds ago at most: asked for several times per request, and
+    /// what hangs on it counts in seconds.
     pub(crate) fn now(&self) -> Now {
-        Now { mono_ms: self.start.elapsed().as_millis() as u64, wall_ms: wall_ms() }
+        let (mono_ms, wall_ms) = sys::coarse_ms();
+        Now { mono_ms: mono_ms - self.start_coarse_ms, wall_ms }
     }
 
     /// Microseconds since the hub started; never 0, which stands for a time nobody looked at.

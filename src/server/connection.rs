@@ -2,8 +2,9 @@
 //! becomes an event stream, in which case the socket is parked and the task is gone.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::pin::pin;
@@ -16,7 +17,7 @@ use monoio::net::TcpStream;
 use crate::http::body::{BodyDecoder, BodyError};
 use crate::http::head::{self, HeadStatus, Version};
 use crate::http::problem::problem;
-use crate::http::response::{CONTINUE, reason};
+use crate::http::response::{CONTINUE, ResponseHead, reason};
 use crate::protocol::frame::LAST_CHUNK;
 use crate::server::guests::Phase;
 use crate::server::routes::{self, Answer};
@@ -29,6 +30,8 @@ const READ_BYTES: usize = 4 * 1024;
 const BODY_READ_BYTES: usize = 64 * 1024;
 /// Answers collected for pipelined requests before they are written.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Publishes of one connection that may be on their way to the log while the next one is read.
+const UNANSWERED_MAX: usize = 64;
 /// Bytes of an unwanted body read before the connection is closed instead.
 const SKIPPED_BYTES_MAX: usize = 64 * 1024;
 
@@ -91,21 +94,60 @@ impl From<io::Error> for End {
     }
 }
 
+/// Bytes that were read and not used yet.
+#[derive(Default)]
+struct Input {
+    bytes: Vec<u8>,
+    /// Those before are used: with many requests in the buffer the rest isn't moved for each.
+    used: usize,
+}
+
+impl Input {
+    fn unused(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    fn take(&mut self, count: usize) {
+        self.used += count;
+        if self.used == self.bytes.len() {
+            self.bytes.clear();
+            self.used = 0;
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.used);
+        self.used = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+/// A publish on its way to the log, whose answer comes before all later ones.
+struct Unanswered<'c> {
+    publishing: Box<routes::Publishing<'c>>,
+    version: Version,
+    keep_alive: bool,
+}
+
 /// The bytes of a connection, in both directions.
-pub(crate) struct Wire {
+pub(crate) struct Wire<'c> {
+    context: &'c Rc<Context>,
+    unanswered: VecDeque<Unanswered<'c>>,
     // Before the stream: fields are dropped in this order.
     registered: Registered,
     stream: TcpStream,
-    input: Vec<u8>,
+    input: Input,
     output: Vec<u8>,
     spare: Vec<u8>,
+    /// The last read filled its buffer: there is more where that came from.
+    plenty: bool,
     /// A request has been answered on it before.
     served: bool,
     /// Something was read since the last head: the client was waited for, and the shard's loop had its turn.
     fresh: bool,
 }
 
-impl Wire {
+impl<'c> Wire<'c> {
     /// Reads more input; 0 at its end. The shard's loop has its turn before the task goes on, even where epoll's driver
     /// finds the bytes there and would not yield: a client that sends without pause must not keep the loop to itself.
     async fn read(&mut self, bytes: usize) -> io::Result<usize> {
@@ -128,7 +170,8 @@ impl Wire {
         }
         self.fresh = true;
         let read = result?;
-        self.input.extend_from_slice(&buffer[..read]);
+        self.plenty = read >= bytes;
+        self.input.add(&buffer[..read]);
         self.spare = buffer;
         Ok(read)
     }
@@ -136,20 +179,44 @@ impl Wire {
     /// Gives back what a large request or answer left: a connection that waits keeps small buffers only.
     fn shrink(&mut self) {
         self.spare.clear();
-        for buffer in [&mut self.input, &mut self.output, &mut self.spare] {
+        for buffer in [&mut self.input.bytes, &mut self.output, &mut self.spare] {
             buffer.shrink_to(READ_BYTES);
         }
     }
 
+    /// Waits until everything published on it is in the log, and adds the answers to the output.
+    async fn settle(&mut self) {
+        while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
+            let response = publishing.finish(self.context).await;
+            response.encode(version, keep_alive, false, &self.context.date(), &mut self.output);
+        }
+    }
+
+    /// Adds an answer to the output, after those that are owed.
+    async fn answer(&mut self, response: &ResponseHead, version: Version, keep_alive: bool, head_only: bool) {
+        self.settle().await;
+        response.encode(version, keep_alive, head_only, &self.context.date(), &mut self.output);
+    }
+
+    /// Writes all answers, those included that have to be waited for.
     async fn flush(&mut self) -> io::Result<()> {
+        self.settle().await;
         if self.output.is_empty() {
             return Ok(());
         }
-        let (result, mut buffer) = self.stream.write_all(std::mem::take(&mut self.output)).await;
-        result?;
-        buffer.clear();
-        if buffer.capacity() <= OUTPUT_BYTES_MAX {
-            self.output = buffer;
+        // As a rule it fits into the socket: no round through the ring.
+        let written = match sys::send(self.stream.as_raw_fd(), &[IoSlice::new(&self.output)]) {
+            Ok(written) => written,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Err(error) => return Err(error),
+        };
+        if written < self.output.len() {
+            let rest = self.output.split_off(written);
+            self.stream.write_all(rest).await.0?;
+        }
+        self.output.clear();
+        if self.output.capacity() > OUTPUT_BYTES_MAX {
+            self.output = Vec::new();
         }
         Ok(())
     }
@@ -162,11 +229,14 @@ pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, pee
         return;
     };
     let mut wire = Wire {
+        context: &context,
+        unanswered: VecDeque::new(),
         registered,
         stream,
-        input: Vec::new(),
+        input: Input::default(),
         output: Vec::new(),
         spare: Vec::new(),
+        plenty: false,
         served: false,
         fresh: false,
     };
@@ -187,10 +257,10 @@ pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, pee
 }
 
 /// One request and its answer. Some(answer): the connection becomes a stream.
-async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<routes::Stream>>, End> {
+async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<Option<Box<routes::Stream>>, End> {
     let raw = read_head(context, wire).await?;
-    if !std::mem::take(&mut wire.fresh) {
-        // It was in the buffer already: one pipelined request per turn, or a buffer of them is one long turn.
+    if !std::mem::take(&mut wire.fresh) && !context.takes_pipelined(raw.len()) {
+        // It was in the buffer already: only so much of pipelined requests per turn, or buffers of them are one long turn.
         context.next_turn().await;
     }
     let head = match head::parse(&raw, &context.settings().head) {
@@ -198,7 +268,7 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
         Ok(HeadStatus::Partial) => return Err(End::Gone),
         Err(error) => {
             let answer = problem(error.status(), reason(error.status()), &error.to_string(), &[]);
-            answer.encode(Version::Http11, false, false, &context.date(), &mut wire.output);
+            wire.answer(&answer, Version::Http11, false, false).await;
             return Err(End::Close);
         }
     };
@@ -214,16 +284,29 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
     let whole = body.skip();
     match answer {
         Answer::Stream(stream) => Ok(Some(stream)),
+        Answer::Published(publishing) => {
+            let keep_alive = head.keep_alive && whole && !context.stopping();
+            wire.unanswered.push_back(Unanswered { publishing, version: head.version, keep_alive });
+            if !keep_alive {
+                wire.settle().await;
+                return Err(End::Close);
+            }
+            if wire.unanswered.len() >= UNANSWERED_MAX {
+                wire.flush().await?;
+            }
+            Ok(None)
+        }
         Answer::Response(response) => {
             let keep_alive = head.keep_alive && whole && !context.stopping();
             let head_only = head.method == head::Method::Head;
-            response.encode(head.version, keep_alive, head_only, &context.date(), &mut wire.output);
+            wire.answer(&response, head.version, keep_alive, head_only).await;
             if wire.output.len() > OUTPUT_BYTES_MAX {
                 wire.flush().await?;
             }
             if keep_alive { Ok(None) } else { Err(End::Close) }
         }
         Answer::Listing(response, mut listing) => {
+            wire.settle().await;
             response.encode_stream(head.version, &context.date(), &mut wire.output);
             if head.method == head::Method::Head {
                 // How long the body would be, nobody knows before it is written.
@@ -250,6 +333,7 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
             Err(End::Close)
         }
         Answer::Raw(bytes) => {
+            wire.settle().await;
             wire.output.extend_from_slice(&bytes);
             Err(End::Close)
         }
@@ -257,28 +341,33 @@ async fn exchange(context: &Rc<Context>, wire: &mut Wire) -> Result<Option<Box<r
 }
 
 /// Reads until a head can be judged; leaves what follows it in the input.
-async fn read_head(context: &Rc<Context>, wire: &mut Wire) -> Result<Vec<u8>, End> {
+async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Vec<u8>, End> {
     let mut scanned = 0;
     let mut phase = None;
     loop {
-        let end = head::head_end(&wire.input, scanned);
-        let full = wire.input.len() >= context.settings().head.head_bytes_max;
-        if let Some(end) = end.or(full.then_some(wire.input.len())) {
-            let rest = wire.input.split_off(end);
-            return Ok(std::mem::replace(&mut wire.input, rest));
+        let input = wire.input.unused();
+        let end = head::head_end(input, scanned);
+        let full = input.len() >= context.settings().head.head_bytes_max;
+        if let Some(end) = end.or(full.then_some(input.len())) {
+            let head = input[..end].to_vec();
+            wire.input.take(end);
+            return Ok(head);
         }
-        scanned = wire.input.len();
+        scanned = input.len();
         // What is answered so far goes out before we wait: one write for all pipelined requests.
         wire.flush().await?;
-        let next = if wire.served && wire.input.is_empty() { Phase::Idle } else { Phase::Head };
+        let next = if wire.served && wire.input.unused().is_empty() { Phase::Idle } else { Phase::Head };
+        let bytes = if wire.plenty { BODY_READ_BYTES } else { READ_BYTES };
         if phase.replace(next) != Some(next) {
             wire.registered.enter(next);
-            wire.shrink();
+            if !wire.plenty {
+                wire.shrink();
+            }
         }
-        if wire.read(READ_BYTES).await? == 0 {
-            if wire.registered.timed_out() && !wire.input.is_empty() {
+        if wire.read(bytes).await? == 0 {
+            if wire.registered.timed_out() && !wire.input.unused().is_empty() {
                 let answer = problem(408, "Request Timeout", "the head of the request took too long to arrive", &[]);
-                answer.encode(Version::Http11, false, false, &context.date(), &mut wire.output);
+                wire.answer(&answer, Version::Http11, false, false).await;
                 return Err(End::Close);
             }
             return Err(End::Gone);
@@ -287,11 +376,11 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire) -> Result<Vec<u8>, En
 }
 
 /// The body of the request at hand.
-pub(crate) struct Body<'w> {
+pub(crate) struct Body<'w, 'c> {
     context: Rc<Context>,
     decoder: BodyDecoder,
     expect_continue: bool,
-    wire: &'w mut Wire,
+    wire: &'w mut Wire<'c>,
 }
 
 /// Bytes of a request body, or of what was made of it, that count as memory of the shard while this lives.
@@ -362,7 +451,7 @@ pub(crate) enum BodyFailure {
     Gone,
 }
 
-impl Body<'_> {
+impl Body<'_, '_> {
     /// Reads the whole body.
     pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
         let counted = Counted::new(account.total(&self.context).clone());
@@ -371,6 +460,7 @@ impl Body<'_> {
         if !self.decoder.is_done() {
             self.wire.registered.enter(Phase::Body);
             if std::mem::take(&mut self.expect_continue) {
+                self.wire.settle().await;
                 self.wire.output.extend_from_slice(CONTINUE);
             }
             self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
@@ -387,10 +477,11 @@ impl Body<'_> {
     }
 
     fn decode(&mut self, body: &mut BodyBytes, account: Account) -> Result<(), BodyFailure> {
-        let decoded = self.decoder.decode(&self.wire.input, &mut body.bytes);
+        let decoded = self.decoder.decode(self.wire.input.unused(), &mut body.bytes);
         body.counted.set(body.bytes.len());
         let (used, _) = decoded.map_err(BodyFailure::Refused)?;
-        self.wire.input.drain(..used);
+        self.wire.input.take(used);
+        self.context.count_pipelined(used);
         if account.is_overdrawn(&self.context) { Err(BodyFailure::Busy) } else { Ok(()) }
     }
 
@@ -398,9 +489,9 @@ impl Body<'_> {
     /// told from the rest.
     fn skip(&mut self) -> bool {
         let mut unwanted = Vec::new();
-        match self.decoder.decode(&self.wire.input, &mut unwanted) {
+        match self.decoder.decode(self.wire.input.unused(), &mut unwanted) {
             Ok((used, done)) => {
-                self.wire.input.drain(..used);
+                self.wire.input.take(used);
                 done
             }
             Err(_) => false,
@@ -409,7 +500,7 @@ impl Body<'_> {
 }
 
 /// Parks the socket as an event stream.
-async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: Box<routes::Stream>) {
+async fn park(context: &Rc<Context>, mut wire: Wire<'_>, peer: SocketAddr, stream: Box<routes::Stream>) {
     if wire.flush().await.is_err() {
         return;
     }
@@ -418,7 +509,8 @@ async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: B
     drop(registered);
     let fd = sys::adopt(socket.into_raw_fd());
     let spread = context.random() as u16;
-    let parked = context.park(fd, peer, input.len(), |sink, address| stream.registration(sink, address, spread));
+    let parked =
+        context.park(fd, peer, input.unused().len(), |sink, address| stream.registration(sink, address, spread));
     if let Err(error) = parked
         && let Some(left_out) = context.unparked.take(context.now().mono_ms)
     {
@@ -427,7 +519,7 @@ async fn park(context: &Rc<Context>, mut wire: Wire, peer: SocketAddr, stream: B
 }
 
 /// Writes what is left and closes so that the client can read it: a close with unread input would reset the connection.
-async fn close(context: &Rc<Context>, mut wire: Wire) {
+async fn close(context: &Rc<Context>, mut wire: Wire<'_>) {
     if wire.flush().await.is_err() {
         return;
     }
@@ -435,7 +527,7 @@ async fn close(context: &Rc<Context>, mut wire: Wire) {
     wire.registered.enter(Phase::Linger);
     let mut skipped = 0;
     while skipped < SKIPPED_BYTES_MAX && !context.stopping() {
-        wire.input.clear();
+        wire.input = Input::default();
         match wire.read(READ_BYTES).await {
             Ok(0) | Err(_) => return,
             Ok(bytes) => skipped += bytes,

@@ -20,6 +20,7 @@ use crate::server::discovery::Discovery;
 const BODIES_BYTES_MAX: usize = 32 << 20;
 
 /// Everything a hub is started with.
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// Event loops, one thread each.
     pub(crate) shards: usize,

@@ -10,6 +10,7 @@ use crate::http::head::Head;
 use crate::http::problem::{challenge, problem};
 use crate::http::response::ResponseHead;
 use crate::protocol::token::{Access, Role, TokenError};
+use crate::server::clock;
 use crate::server::shard::Context;
 
 /// Judges the token a request presents, if any, and says whether it came in the cookie.
@@ -35,13 +36,13 @@ pub(super) async fn access(
     };
     let known = || {
         let generation = context.keys.borrow().generation();
-        context.verdicts.borrow_mut().get(token, role, generation, context.now().wall_ms)
+        context.verdicts.borrow_mut().get(token, role, generation, clock::wall_ms())
     };
     if let Some(access) = known() {
         context.tally.borrow_mut().verdict_hits += 1;
         return not_denied(context, head, role, access).map(|access| (Some(access), by_cookie));
     }
-    context.signature_checks.pass(|| context.ring()).await;
+    context.signature_checks.pass(|| context.rouse()).await;
     // Others with the same token may have been first.
     if let Some(access) = known() {
         context.tally.borrow_mut().verdict_hits += 1;
@@ -49,7 +50,7 @@ pub(super) async fn access(
     }
     context.tally.borrow_mut().tokens_checked += 1;
     let keys = context.keys.borrow();
-    let verdict = keys.verify(token, role, context.now().wall_ms);
+    let verdict = keys.verify(token, role, clock::wall_ms());
     match verdict {
         Ok(access) => {
             let access = context.verdicts.borrow_mut().insert(token, role, keys.generation(), access);

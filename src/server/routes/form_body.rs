@@ -8,7 +8,7 @@ use crate::http::response::ResponseHead;
 use crate::server::connection::{Account, Body, BodyBytes, BodyFailure};
 
 /// The body, on an account. `None`: the client is gone.
-pub(super) async fn read(body: &mut Body<'_>, account: Account) -> Option<Result<BodyBytes, ResponseHead>> {
+pub(super) async fn read(body: &mut Body<'_, '_>, account: Account) -> Option<Result<BodyBytes, ResponseHead>> {
     Some(match body.read(account).await {
         Ok(body) => Ok(body),
         Err(BodyFailure::Gone) => return None,
@@ -19,7 +19,7 @@ pub(super) async fn read(body: &mut Body<'_>, account: Account) -> Option<Result
 }
 
 /// The form of a QUERY, which comes before everything else is judged (protocol §4). `None`: the client is gone.
-pub(super) async fn of_query(head: &Head<'_>, body: &mut Body<'_>) -> Option<Result<BodyBytes, ResponseHead>> {
+pub(super) async fn of_query(head: &Head<'_>, body: &mut Body<'_, '_>) -> Option<Result<BodyBytes, ResponseHead>> {
     if head.get("content-type").is_none() {
         let detail = format!("a QUERY must say what its body is: add `Content-Type: {ACCEPT_QUERY}`");
         return Some(Err(refusal(400, &detail)));

@@ -22,6 +22,7 @@ use crate::server::settings::Settings;
 use crate::server::shard::Context;
 use crate::server::tracer::Trace;
 use fields::{HUB_METHODS, READ_METHODS, hub_fields, options};
+pub(crate) use publish::Publishing;
 use publish::publish;
 use refusal::{not_allowed, refusal};
 pub(crate) use subscribe::Stream;
@@ -37,9 +38,11 @@ const PAGE: &str = include_str!("../page.html");
 const CONSOLE_LINK: &str = "<p>See it at work in its <a href=\"/console/\">console</a>.</p>\n";
 
 /// What a request is answered with.
-pub(crate) enum Answer {
+pub(crate) enum Answer<'c> {
     /// A whole response.
     Response(ResponseHead),
+    /// An update is on its way to the log; the response comes when it is there.
+    Published(Box<Publishing<'c>>),
     /// The connection becomes an event stream.
     Stream(Box<Stream>),
     /// Ready bytes, after which the connection closes.
@@ -49,7 +52,11 @@ pub(crate) enum Answer {
 }
 
 /// Answers one request; `None`: the client is gone.
-pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Body<'_>) -> Option<Answer> {
+pub(crate) async fn answer<'c>(
+    context: &'c Rc<Context>,
+    head: &Head<'_>,
+    body: &mut Body<'_, '_>,
+) -> Option<Answer<'c>> {
     let settings = context.settings();
     if let Err(response) = check_host(&settings, head) {
         return Some(Answer::Response(response));
@@ -88,40 +95,42 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
             trace.end(context, status(&answered));
             answered
         }
-        Method::Post => {
-            let mut trace = Trace::begin(context, "mercure.publish", head);
-            let answered = publish(context, head, body, &mut trace).await?.map(Answer::Response);
-            trace.end(context, status(&answered));
-            answered
-        }
+        Method::Post => publish(context, head, body).await?.map(|publishing| Answer::Published(Box::new(publishing))),
         Method::Options => Ok(Answer::Response(options(&settings, head, HUB_METHODS))),
         Method::Other => Err(not_allowed(HUB_METHODS)),
     };
     count(context, head.method, &answered);
+    let complete = |response: &mut ResponseHead| {
+        hub_fields(&settings, head, response);
+        if let Some(metadata) = &settings.discovery.metadata {
+            point_to_metadata(response, &metadata.url);
+        }
+    };
     Some(match answered {
         Ok(Answer::Response(mut response)) | Err(mut response) => {
-            hub_fields(&settings, head, &mut response);
-            if let Some(metadata) = &settings.discovery.metadata {
-                point_to_metadata(&mut response, &metadata.url);
-            }
+            complete(&mut response);
             Answer::Response(response)
+        }
+        Ok(Answer::Published(mut publishing)) => {
+            complete(&mut publishing.response);
+            Answer::Published(publishing)
         }
         Ok(other) => other,
     })
 }
 
-fn status(answered: &Result<Answer, ResponseHead>) -> u16 {
+fn status(answered: &Result<Answer<'_>, ResponseHead>) -> u16 {
     match answered {
         Ok(Answer::Response(response)) | Err(response) => response.status(),
-        Ok(Answer::Stream(_) | Answer::Raw(_)) => 200,
+        Ok(Answer::Stream(_) | Answer::Raw(_) | Answer::Published(_)) => 200,
         Ok(Answer::Listing(response, _)) => response.status(),
     }
 }
 
-/// Counts what became of a publish, and subscriptions that are refused; those that aren't are counted as streams.
-fn count(context: &Context, method: Method, answered: &Result<Answer, ResponseHead>) {
+/// Counts publishes and subscriptions that are refused; the others are counted when they are in the log, and as streams.
+fn count(context: &Context, method: Method, answered: &Result<Answer<'_>, ResponseHead>) {
     match (method, answered) {
-        (Method::Post, Ok(Answer::Response(response)) | Err(response)) => {
+        (Method::Post, Err(response)) => {
             context.tally.borrow_mut().publish(response.status());
         }
         (Method::Get | Method::Query, Err(response)) => {
@@ -132,7 +141,11 @@ fn count(context: &Context, method: Method, answered: &Result<Answer, ResponseHe
 }
 
 /// Adds what the answers of the subscription API have in common.
-fn subscriptions_fields(settings: &Settings, head: &Head<'_>, answered: Result<Answer, ResponseHead>) -> Answer {
+fn subscriptions_fields<'c>(
+    settings: &Settings,
+    head: &Head<'_>,
+    answered: Result<Answer<'c>, ResponseHead>,
+) -> Answer<'c> {
     let with_fields = |mut response: ResponseHead| {
         if head.method != Method::Options {
             cors_fields(&settings.cors, head.get_str("origin"), &mut response);

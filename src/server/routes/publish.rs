@@ -1,6 +1,7 @@
 //! Publishing: from a form to its place in the log.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::access::{access, check_origin};
 use super::form_body;
@@ -8,12 +9,12 @@ use super::refusal::{insufficient, refusal, token_needed, try_later};
 use crate::http::form;
 use crate::http::head::Head;
 use crate::http::response::ResponseHead;
-use crate::hub::Draft;
+use crate::hub::{Draft, Event};
 use crate::protocol::compat::Compat;
 use crate::protocol::token::Role;
-use crate::protocol::topic::ParsedTopic;
 use crate::protocol::update::Update;
 use crate::server::connection::{Account, Body, BodyBytes, Counted};
+use crate::server::replies::Reply;
 use crate::server::sequencer::QueueFull;
 use crate::server::shard::Context;
 use crate::server::tracer::Trace;
@@ -23,13 +24,55 @@ const PUBLISH_WAIT_MAX_MS: u64 = 2_000;
 /// Publishes of one shard that may wait.
 const WAITING_PUBLISHES_MAX: usize = 1024;
 
+/// An update on its way to the log.
+pub(crate) struct Publishing<'c> {
+    reply: Reply<'c, Arc<Event>>,
+    /// The answer, but for the id.
+    pub(super) response: ResponseHead,
+    trace: Trace,
+}
+
+impl Publishing<'_> {
+    /// Waits until it is in the log. Answers what to say then.
+    pub(crate) async fn finish(self, context: &Context) -> ResponseHead {
+        let Publishing { reply, response, mut trace } = self;
+        let event = reply.await;
+        trace.text("mercure.update.id", || event.id().to_owned());
+        trace.end(context, response.status());
+        context.tally.borrow_mut().publish(response.status());
+        response.body(event.id())
+    }
+}
+
 /// POST (protocol §5). `None`: the client is gone.
-pub(super) async fn publish(
-    context: &Rc<Context>,
+pub(super) async fn publish<'c>(
+    context: &'c Rc<Context>,
     head: &Head<'_>,
-    body: &mut Body<'_>,
+    body: &mut Body<'_, '_>,
+) -> Option<Result<Publishing<'c>, ResponseHead>> {
+    let mut trace = Trace::begin(context, "mercure.publish", head);
+    let queued = queue(context, head, body, &mut trace).await?;
+    Some(match queued {
+        Ok(reply) => {
+            let response = ResponseHead::new(200)
+                .field("Content-Type", "text/plain; charset=utf-8")
+                .field("Cache-Control", "no-store");
+            Ok(Publishing { reply, response, trace })
+        }
+        Err(response) => {
+            trace.end(context, response.status());
+            Err(response)
+        }
+    })
+}
+
+/// From the request to the sequencer's queue.
+async fn queue<'c>(
+    context: &'c Rc<Context>,
+    head: &Head<'_>,
+    body: &mut Body<'_, '_>,
     trace: &mut Trace,
-) -> Option<Result<ResponseHead, ResponseHead>> {
+) -> Option<Result<Reply<'c, Arc<Event>>, ResponseHead>> {
     let settings = context.settings();
     let access = match access(context, head, Role::Publisher).await {
         Ok((Some(access), by_cookie)) => {
@@ -48,7 +91,7 @@ pub(super) async fn publish(
         Ok(body) => body,
         Err(response) => return Some(Err(response)),
     };
-    let update = match Update::from_form(&body.bytes, &settings.hub, &settings.update) {
+    let update = match Update::from_form(&body.bytes, &mut context.topics.borrow_mut(), &settings.update) {
         Ok(update) => update,
         Err(error) => {
             return Some(Err(refusal(if error.is_too_large() { 413 } else { 400 }, &error.to_string())));
@@ -59,8 +102,7 @@ pub(super) async fn publish(
     let BodyBytes { bytes, mut counted } = body;
     drop(bytes);
     let ungranted = settings.compat.is_some_and(Compat::publishes_public_updates_ungranted) && !update.private;
-    let denied =
-        update.topics.iter().find(|topic| !access.grants.may_publish(&ParsedTopic::new(topic.as_str(), &settings.hub)));
+    let denied = update.topics.iter().find(|topic| !access.grants.may_publish_to(topic, &settings.hub));
     if let Some(topic) = denied.filter(|_| !ungranted) {
         let detail = format!("the access token does not grant publishing to the topic {:?}", topic.as_str());
         return Some(Err(insufficient(&detail)));
@@ -71,15 +113,16 @@ pub(super) async fn publish(
     }
     let draft = Draft::new(update).received(context.clock.mono_us());
     counted.set(draft.cost_bytes());
-    let committed = commit(context, draft, counted).await;
-    if let Ok(response) = &committed {
-        trace.text("mercure.update.id", || String::from_utf8_lossy(response.body_bytes()).into_owned());
-    }
-    Some(committed)
+    Some(commit(context, draft, counted).await)
 }
 
-/// Puts an update into the log and waits until it is there. Its bytes are counted here until the sequencer counts them.
-async fn commit(context: &Rc<Context>, mut draft: Draft, counted: Counted) -> Result<ResponseHead, ResponseHead> {
+/// Queues an update for the log; the reply comes when it is there. Its bytes are counted here until the sequencer counts
+/// them.
+async fn commit(
+    context: &Rc<Context>,
+    mut draft: Draft,
+    counted: Counted,
+) -> Result<Reply<'_, Arc<Event>>, ResponseHead> {
     let reply = context.published.expect();
     let waiting = Waiting::begin(context);
     let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
@@ -99,7 +142,7 @@ async fn commit(context: &Rc<Context>, mut draft: Draft, counted: Counted) -> Re
             continue;
         }
         match context.sequencer.append(draft, context.index, reply.ticket()) {
-            Ok(()) => break,
+            Ok(()) => break context.rouse(),
             Err(QueueFull(back)) => draft = back,
         }
         if context.waiting.get() > WAITING_PUBLISHES_MAX || context.now().mono_ms >= deadline_ms {
@@ -108,12 +151,7 @@ async fn commit(context: &Rc<Context>, mut draft: Draft, counted: Counted) -> Re
         context.next_tick().await;
     }
     drop((waiting, counted));
-    let event = reply.await;
-    let id = event.id().to_owned();
-    Ok(ResponseHead::new(200)
-        .field("Content-Type", "text/plain; charset=utf-8")
-        .field("Cache-Control", "no-store")
-        .body(id))
+    Ok(reply)
 }
 
 /// A publish that may have to wait, counted.

@@ -42,7 +42,7 @@ pub(super) async fn subscribe(
     head: &Head<'_>,
     form: Option<BodyBytes>,
     trace: &mut Trace,
-) -> Result<Answer, ResponseHead> {
+) -> Result<Answer<'static>, ResponseHead> {
     let settings = context.settings();
     if form.is_none() && !matches!(head.body, BodyFraming::None | BodyFraming::Length(0)) {
         return Err(refusal(400, "a request for an event stream has no body; the matchers go into the query"));

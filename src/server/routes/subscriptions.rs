@@ -32,7 +32,11 @@ const PAGE_MAX: usize = 1000;
 const PAGE_BYTES: usize = 512 * 1024;
 
 /// What is below the hub's own path.
-pub(super) async fn subscriptions(context: &Rc<Context>, head: &Head<'_>, below: &str) -> Result<Answer, ResponseHead> {
+pub(super) async fn subscriptions(
+    context: &Rc<Context>,
+    head: &Head<'_>,
+    below: &str,
+) -> Result<Answer<'static>, ResponseHead> {
     let settings = context.settings();
     if !settings.shard.announces {
         let detail = match Resource::parse(below, settings.compat) {
@@ -142,7 +146,7 @@ async fn one(
 
 /// Asks a shard, no more often in a turn than the streams can spare.
 async fn ask(context: &Rc<Context>, shard: usize, question: Question) -> Result<census::Answer, ResponseHead> {
-    context.censuses.pass(|| context.ring()).await;
+    context.censuses.pass(|| context.rouse()).await;
     context.ask(shard, question).await.ok_or_else(|| try_later(503, "the hub is stopping", 1))
 }
 
@@ -152,7 +156,7 @@ async fn collection(
     head: &Head<'_>,
     matcher: Option<Matcher>,
     response: ResponseHead,
-) -> Result<Answer, ResponseHead> {
+) -> Result<Answer<'static>, ResponseHead> {
     let wish = Wish::from_query(head.query.unwrap_or_default(), context)?;
     let opening = opening(head.path);
     if wish.count {
@@ -290,7 +294,7 @@ impl Pages {
                 break;
             }
             // Making documents is work too: the streams have their turn.
-            context.censuses.pass(|| context.ring()).await;
+            context.censuses.pass(|| context.rouse()).await;
             let shard = self.from.shard;
             if self.ahead.is_empty() {
                 let question = Question::List {

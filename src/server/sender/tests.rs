@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Sender;
 use crate::hub::{Draft, Event, Input, Log, Now, Outcome, Registration, Shard, ShardLimits, Sink, SlotId, Start};
 use crate::protocol::event_id::IdCipher;
+use crate::protocol::known_topics::KnownTopics;
 use crate::protocol::matcher::{MatchType, Matcher};
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::{Update, UpdateLimits};
@@ -60,7 +61,9 @@ impl Stage {
 
     fn publish(&mut self, bytes: usize) -> Arc<Event> {
         let body = format!("topic=a&data={}", "x".repeat(bytes));
-        let update = Update::from_form(body.as_bytes(), &self.hub, &UpdateLimits::default()).unwrap();
+        let update =
+            Update::from_form(body.as_bytes(), &mut KnownTopics::new(self.hub.clone()), &UpdateLimits::default())
+                .unwrap();
         let event = self.log.append(Draft::new(update), NOW.wall_ms);
         self.shard.handle(Input::Events(Arc::from([event.clone()])), NOW);
         event

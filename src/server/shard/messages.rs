@@ -1,6 +1,7 @@
 //! What other threads tell a shard: events, answers, keys, settings, the end.
 
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,7 +40,7 @@ impl Context {
             Message::Answered(ticket, answer) => self.answered.answer(ticket, answer),
             Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
             Message::Keys(keys) => self.take_keys(keys, now),
-            Message::Settings { settings, connections_max } => self.take_settings(settings, connections_max, now),
+            Message::Settings { settings, connections_max } => self.take_settings(&settings, connections_max, now),
             Message::Admin(order) => self.take_order(order, now),
             Message::Stop => {
                 if let Some(listener) = self.listener.borrow_mut().take() {
@@ -61,9 +62,9 @@ impl Context {
     }
 
     /// What a reload has changed, for all that begins from now on and for streams that are open.
-    fn take_settings(&self, settings: Arc<Settings>, connections_max: usize, now: Now) {
+    fn take_settings(&self, settings: &Settings, connections_max: usize, now: Now) {
         self.shard.borrow_mut().handle(Input::Limits(settings.shard), now);
-        self.guests.borrow_mut().set_phases(phases(&settings));
+        self.guests.borrow_mut().set_phases(phases(settings));
         self.connections_max.set(connections_max);
         if let Some(listener) = &*self.listener.borrow() {
             let write_timeout = Duration::from_millis(settings.shard.write_timeout_ms);
@@ -71,6 +72,6 @@ impl Context {
                 tracing::warn!(shard = self.index, %error, "the kernel's share in --write-timeout can't be changed");
             }
         }
-        self.settings.replace(settings);
+        self.settings.replace(Rc::new(settings.clone()));
     }
 }

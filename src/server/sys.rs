@@ -232,6 +232,13 @@ pub(crate) fn thread_cpu_us() -> u64 {
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }
 
+/// Bytes of a page of memory, which the kernel counts in.
+pub(crate) fn page_bytes() -> u64 {
+    // SAFETY: takes a plain number and gives one; this one is always known.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
 /// Lets every other thread of the process go first where they compete for a core. For work that can wait.
 pub(crate) fn yield_to_others() {
     const NICE: libc::c_int = 10;

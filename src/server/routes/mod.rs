@@ -110,6 +110,21 @@ pub(crate) async fn answer(context: &Rc<Context>, head: &Head<'_>, body: &mut Bo
     })
 }
 
+/// The answer to a request that is one too many for its client's address, with the fields that let pages read it.
+pub(crate) fn turned_away(context: &Context, head: &Head<'_>, mut response: ResponseHead) -> Answer {
+    let settings = context.settings();
+    if head.path == settings.hub.path() {
+        hub_fields(&settings, head, &mut response);
+    } else if head.method != Method::Options {
+        cors_fields(&settings.cors, head.get_str("origin"), &mut response);
+    }
+    let answered = Err(response);
+    if head.path == settings.hub.path() {
+        count(context, head.method, &answered);
+    }
+    answered.unwrap_or_else(Answer::Response)
+}
+
 fn status(answered: &Result<Answer, ResponseHead>) -> u16 {
     match answered {
         Ok(Answer::Response(response)) | Err(response) => response.status(),

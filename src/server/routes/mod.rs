@@ -115,14 +115,16 @@ pub(crate) fn turned_away(context: &Context, head: &Head<'_>, mut response: Resp
     let settings = context.settings();
     if head.path == settings.hub.path() {
         hub_fields(&settings, head, &mut response);
+        let mut tally = context.tally.borrow_mut();
+        match head.method {
+            Method::Post => tally.publish(response.status()),
+            Method::Get | Method::Query => tally.subscription_refused(response.status()),
+            Method::Head | Method::Options | Method::Other => {}
+        }
     } else if head.method != Method::Options {
         cors_fields(&settings.cors, head.get_str("origin"), &mut response);
     }
-    let answered = Err(response);
-    if head.path == settings.hub.path() {
-        count(context, head.method, &answered);
-    }
-    answered.unwrap_or_else(Answer::Response)
+    Answer::Response(response)
 }
 
 fn status(answered: &Result<Answer, ResponseHead>) -> u16 {

@@ -155,6 +155,8 @@ pub(crate) struct Context {
     pub(crate) refused_tokens: Ration,
     pub(crate) unparked: Ration,
     pub(crate) limited: Ration,
+    /// When this shard's share of what may be accepted is there again, nanoseconds.
+    pub(crate) accepted: Cell<u64>,
     turned_away: Ration,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
@@ -598,6 +600,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         refused_tokens: Ration::default(),
         unparked: Ration::default(),
         limited: Ration::default(),
+        accepted: Cell::new(0),
         turned_away: Ration::default(),
         random: Cell::new(parts.random),
         date: RefCell::new((0, String::new())),

@@ -107,13 +107,14 @@ impl Context {
     /// an answer would cost as much as what it is there to save, and the client would try again.
     pub(crate) fn take_accept(&self, settings: &LimitSettings) -> bool {
         let now_ns = self.clock.mono_us() * 1000;
-        settings.accepts.is_none_or(|rate| self.shared.limits.accepts.take(rate, now_ns))
+        let shards = self.shards() as u32;
+        settings.accepts.is_none_or(|rate| self.shared.limits.accepts.take(&self.accepted, rate, shards, now_ns))
     }
 
     /// There was no connection after all.
     pub(crate) fn give_back_accept(&self, settings: &LimitSettings) {
         if let Some(rate) = settings.accepts {
-            self.shared.limits.accepts.give_back(rate);
+            self.shared.limits.accepts.give_back(&self.accepted, rate, self.shards() as u32);
         }
     }
 

@@ -117,6 +117,12 @@ impl ClientLimits {
             forwarded,
             proxy_protocol,
         };
+        if resolved.is_set("forwarded") && forwarded != ForwardedField::Off && limits.trusted_proxies.is_empty() {
+            let place = resolved.place("forwarded");
+            warnings.push(format!(
+                "{place} believes nobody, as there is no trusted proxy: name yours with --trusted-proxy"
+            ));
+        }
         if limits.connections_per_address.is_some() && limits.trusted_proxies.is_empty() && behind_proxy {
             warnings.push(
                 "--max-connections-per-address counts all clients of a proxy on this machine as one: name the proxy with \
@@ -265,6 +271,12 @@ mod tests {
             let said = refused(&[given]);
             assert!(said.contains(words), "{given:?}: {said}");
         }
+    }
+
+    #[test]
+    fn a_field_that_nobody_may_write_is_warned_about() {
+        let warnings = load(&[("forwarded", &["forwarded"])]).unwrap().warnings;
+        assert!(warnings.iter().any(|warning| warning.contains("believes nobody")), "{warnings:?}");
     }
 
     #[test]

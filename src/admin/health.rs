@@ -42,7 +42,14 @@ impl Health {
     /// 200, or 503 with the reason.
     pub fn reply(self, snapshot: &Snapshot) -> Reply {
         match self.trouble(snapshot) {
-            None => Reply::json(&json!({"status": "ok"})),
+            None => match snapshot.memory.near.filter(|_| self == Health::Ready) {
+                None => Reply::json(&json!({"status": "ok"})),
+                // Streams and publishes go on, so the hub stays where it is; whoever balances by this can see it.
+                Some(what) => Reply::json(&json!({
+                    "status": "ok",
+                    "detail": format!("memory is near its ceiling ({what}): new subscribers are refused"),
+                })),
+            },
             Some(why) => Reply::json(&json!({"status": "error", "error": why})).with_status(503),
         }
         .with_field("Cache-Control", "no-store")
@@ -75,6 +82,15 @@ mod tests {
         assert_eq!(states(&snapshot(89_000, 99_000)), [false, false]);
         let why = Health::Ready.trouble(&snapshot(96_000, 99_000));
         assert_eq!(why.as_deref(), Some("the loop of shard 1 has been stuck for 4000 ms"));
+    }
+
+    #[test]
+    fn a_hub_short_of_memory_stays_ready_and_says_so() {
+        let mut short = snapshot(99_000, 99_000);
+        short.memory.near = Some("group");
+        let body = |health: Health| String::from_utf8(health.reply(&short).body).unwrap();
+        assert!(body(Health::Ready).contains("memory is near its ceiling (group)"), "{}", body(Health::Ready));
+        assert_eq!((states(&short), body(Health::Live).as_str()), ([true, true], "{\"status\":\"ok\"}\n"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{ShardSnapshot, Snapshot};
+use super::{Limit, MemoryUse, ShardSnapshot, Snapshot};
 use crate::hub::{CloseReason, Histogram, Sizes, Times};
 
 /// The media type of what [`metrics`] gives.
@@ -192,6 +192,58 @@ pub const METRICS: &[Metric] = &[
     row("cinnabar_deny_list_entries", Plain, None, "Entries of the deny list.", |snapshot, _| {
         Level(snapshot.denials as f64)
     }),
+    row(
+        "cinnabar_limit_refusals",
+        Plain,
+        Some("limit"),
+        "Connections and requests turned away, by limit: connections in total, or requests at once (connections); those of an \
+         address (address); streams of a subject (subject); publishes of an issuer and subject in a time (publish_rate); \
+         memory near its ceiling (memory); no PROXY protocol header where one has to be (proxy_header).",
+        |_, sum| CountBy(Limit::ALL.map(|limit| (limit.name(), sum.tally.limited[limit as usize])).to_vec()),
+    ),
+    row(
+        "cinnabar_accept_pauses",
+        Plain,
+        None,
+        "Times a shard put off accepting for `--max-accept-rate`: connections waited in the kernel's queue.",
+        |_, sum| Count(sum.tally.accept_pauses),
+    ),
+    row(
+        "cinnabar_counted_addresses",
+        Plain,
+        None,
+        "Addresses (of IPv6: networks of 64 bits) whose connections are counted for `--max-connections-per-address`.",
+        |snapshot, _| Level(snapshot.counted.0 as f64),
+    ),
+    row(
+        "cinnabar_counted_subjects",
+        Plain,
+        None,
+        "Subjects whose streams are counted for `--max-streams-per-subject`.",
+        |snapshot, _| Level(snapshot.counted.1 as f64),
+    ),
+    row(
+        "cinnabar_memory",
+        Bytes,
+        Some("of"),
+        "Memory in use: the process's and the kernel's for its connections (process); the control group's nearest its limit, \
+         without cached files (group); what all TCP sockets of the machine hold (tcp). Those that can't be read are left out.",
+        |snapshot, _| memory(snapshot, |memory| memory.used_bytes),
+    ),
+    row(
+        "cinnabar_memory_ceiling",
+        Bytes,
+        Some("of"),
+        "The ceilings of the same: `--memory-max` (0: none), the limit of the group, the last number of `tcp_mem`.",
+        |snapshot, _| memory(snapshot, |memory| memory.ceiling_bytes),
+    ),
+    row(
+        "cinnabar_memory_near_ceiling",
+        Plain,
+        None,
+        "1 while memory is near one of its ceilings and new subscribers are refused, else 0.",
+        |snapshot, _| Level(f64::from(u8::from(snapshot.memory.near.is_some()))),
+    ),
     row("cinnabar_shards", Plain, None, "Event loops.", |snapshot, _| Level(snapshot.shards.len() as f64)),
     row(
         "cinnabar_io_driver",
@@ -205,6 +257,10 @@ pub const METRICS: &[Metric] = &[
         Level(snapshot.started_ms as f64 / 1000.0)
     }),
 ];
+
+fn memory(snapshot: &Snapshot, which: fn(MemoryUse) -> u64) -> Reading {
+    LevelBy(snapshot.memory.known().map(|(part, memory)| (part, which(memory))).collect())
+}
 
 fn by_class([client, server]: [u64; 2]) -> Reading {
     CountBy(vec![("4xx", client), ("5xx", server)])

@@ -1,5 +1,6 @@
 //! What the threads have counted, as copied out of them now and then.
 
+use super::{Limit, Memory};
 use crate::hub::{CloseReason, Counters, Latencies, Population, Sizes, Times};
 
 /// What a shard counts of its requests.
@@ -19,6 +20,10 @@ pub struct Tally {
     pub tokens_refused: u64,
     /// Requests of somebody denied.
     pub denied: u64,
+    /// Clients turned away, by [`Limit`].
+    pub limited: [u64; Limit::ALL.len()],
+    /// Times accepting was put off for the accept rate.
+    pub accept_pauses: u64,
 }
 
 impl Tally {
@@ -95,6 +100,10 @@ pub struct Snapshot {
     pub history: (u64, u64),
     /// Entries of the deny list.
     pub denials: u64,
+    /// Addresses and subjects that limits count connections and streams of.
+    pub counted: (u64, u64),
+    /// See [`Memory`].
+    pub memory: Memory,
     /// See [`Sequencing`].
     pub sequencer: Sequencing,
     /// One for each shard.
@@ -134,6 +143,10 @@ impl Snapshot {
             all.tokens_checked += one.tokens_checked;
             all.tokens_refused += one.tokens_refused;
             all.denied += one.denied;
+            for limit in Limit::ALL {
+                all.limited[limit as usize] += one.limited[limit as usize];
+            }
+            all.accept_pauses += one.accept_pauses;
             sum.loop_lag.add(&shard.loop_lag);
             sum.lag_bytes += shard.lag_bytes;
             sum.requests += shard.requests;

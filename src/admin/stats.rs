@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ShardSnapshot, Snapshot};
+use super::{Limit, Memory, ShardSnapshot, Snapshot};
 use crate::hub::{CloseReason, Histogram};
 
 /// Everything counted: totals, histograms, and each shard for itself. Counters are raw; who wants rates asks twice.
@@ -15,6 +15,8 @@ pub fn stats(snapshot: &Snapshot) -> Value {
     totals.insert("committed".into(), snapshot.sequencer.events.into());
     totals.insert("sequencer_queue_bytes".into(), snapshot.sequencer.queued_bytes.into());
     totals.insert("denials".into(), snapshot.denials.into());
+    totals.insert("counted_addresses".into(), snapshot.counted.0.into());
+    totals.insert("counted_subjects".into(), snapshot.counted.1.into());
     let shards = snapshot.shards.iter().enumerate().map(|(index, shard)| {
         let mut numbers = numbers(shard);
         numbers.insert("shard".into(), index.into());
@@ -27,6 +29,7 @@ pub fn stats(snapshot: &Snapshot) -> Value {
         "started_ms": snapshot.started_ms,
         "uptime_ms": snapshot.now_ms,
         "stopping": snapshot.stopping,
+        "memory": memory(&snapshot.memory),
         "totals": totals,
         "histograms": {
             "publish_first_byte_us": histogram(&sum.latencies.first_byte),
@@ -43,6 +46,8 @@ fn numbers(shard: &ShardSnapshot) -> Map<String, Value> {
     let disconnects =
         CloseReason::ALL.map(|reason| (reason.name().to_owned(), json!(counters.closed[reason as usize])));
     let disconnects = Map::from_iter(disconnects);
+    let limited =
+        Map::from_iter(Limit::ALL.map(|limit| (limit.name().to_owned(), json!(tally.limited[limit as usize]))));
     let by_class = |[client, server]: [u64; 2]| json!({"4xx": client, "5xx": server});
     let numbers = [
         ("publishes", json!(tally.published)),
@@ -66,10 +71,23 @@ fn numbers(shard: &ShardSnapshot) -> Map<String, Value> {
         ("token_checks", json!(tally.tokens_checked)),
         ("token_refusals", json!(tally.tokens_refused)),
         ("denied_requests", json!(tally.denied)),
+        ("limit_refusals", Value::Object(limited)),
+        ("accept_pauses", json!(tally.accept_pauses)),
         ("fan_out_lag_bytes", json!(shard.lag_bytes)),
         ("overloaded", json!(shard.overloaded)),
     ];
     numbers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What is used and where its ceiling is, for what is known.
+fn memory(memory: &Memory) -> Value {
+    let parts = memory.known().map(|(part, it)| {
+        let numbers = json!({"used_bytes": it.used_bytes, "ceiling_bytes": it.ceiling_bytes});
+        (part.to_owned(), numbers)
+    });
+    let mut parts = Map::from_iter(parts);
+    parts.insert("near_ceiling".into(), memory.near.into());
+    Value::Object(parts)
 }
 
 /// `bounds` are upper bounds; `counts` has one entry more, for what is above the last of them.
@@ -93,6 +111,7 @@ mod tests {
         for name in [
             names(&stats),
             names(&stats["totals"]),
+            names(&stats["memory"]),
             names(&stats["histograms"]),
             names(&stats["shards"][0]),
             names(&stats["histograms"]["loop_lag_us"]),

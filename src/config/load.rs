@@ -8,6 +8,7 @@ use super::file::{self, IssuerTable};
 use super::issuer;
 use super::key_set::KeySetSource;
 use super::layer::{self, Layer, Place, Resolved, Source};
+use super::limits::ClientLimits;
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
 use super::value::{
@@ -93,6 +94,8 @@ pub struct Config {
     pub head_timeout: Duration,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
+    /// How much one client may have.
+    pub client_limits: ClientLimits,
     /// Where administrators come in.
     pub admin: Admin,
     /// Whether the console is served on the public listener too.
@@ -104,6 +107,8 @@ pub struct Config {
     pub shards: usize,
     /// Connections held at once, over all shards; none is as many as the machine allows.
     pub max_connections: Option<usize>,
+    /// Bytes the hub may take; 0 is no ceiling, none a share of what there is.
+    pub memory_max: Option<usize>,
     /// How the kernel is talked to.
     pub io: IoChoice,
     /// How long a stop may take.
@@ -283,6 +288,9 @@ impl Reader<'_> {
         self.at_least("max-head-bytes", amount::parse_size, "1KiB", "a request with a token wouldn't fit");
         self.at_least("write-timeout", amount::parse_duration, "1s", "every delay of the network would end streams");
         let console = self.console(dev, &hub_url);
+        let client_limits =
+            ClientLimits::read(self.resolved, listen.ip().is_loopback(), &mut self.refusals, &mut self.warnings);
+        self.at_least("memory-max", amount::parse_size, "16MiB", "the hub itself takes as much");
         let config = Config {
             listen,
             dev,
@@ -322,12 +330,14 @@ impl Reader<'_> {
                 amount::parse_duration,
                 "a silent client would be kept for ever",
             ),
+            client_limits,
             admin: self.admin(listen),
             console,
             #[cfg(feature = "otel")]
             otlp_endpoint: self.one("otlp-endpoint", super::admin::parse_otlp_endpoint),
             shards: self.shards(),
             max_connections: self.max_connections(),
+            memory_max: self.one("memory-max", amount::parse_size),
             io: self.one("io", parse_io).unwrap_or(IoChoice::Auto),
             shutdown_timeout: self.one("shutdown-timeout", amount::parse_duration).unwrap_or_default(),
             log: self.one("log", parse_log).unwrap_or_default(),

@@ -19,6 +19,7 @@ mod file;
 mod issuer;
 mod key_set;
 mod layer;
+mod limits;
 mod load;
 mod nearest;
 mod refusal;
@@ -30,6 +31,7 @@ pub use amount::{AmountError, format_duration, parse_count, parse_duration, pars
 pub use issuer::Secret;
 pub use key_set::{KeySetSource, KeySetUrl, is_link_local};
 pub use layer::{Layer, Place, Said, Source, flags};
+pub use limits::{ClientLimits, PublishRate};
 pub use load::{Config, History, IdKey, IoChoice};
 pub use refusal::{Refusal, Refusals};
 pub use renew::LIVE;

@@ -31,7 +31,16 @@ pub const LIVE: &[&str] = &[
     "max-head-bytes",
     "head-timeout",
     "body-timeout",
+    "trusted-proxy",
+    "forwarded",
+    "proxy-protocol",
+    "max-connections-per-address",
+    "max-streams-per-subject",
+    "max-accept-rate",
+    "publish-rate",
+    "publish-burst",
     "max-connections",
+    "memory-max",
     "shutdown-timeout",
 ];
 
@@ -75,7 +84,9 @@ impl Config {
             max_head_bytes: read.max_head_bytes,
             head_timeout: read.head_timeout,
             body_timeout: read.body_timeout,
+            client_limits: read.client_limits,
             max_connections: read.max_connections,
+            memory_max: read.memory_max,
             shutdown_timeout: read.shutdown_timeout,
             warnings: read.warnings,
             ..self.clone()

@@ -97,11 +97,12 @@ const BROWSERS: &str = "Browsers";
 const HISTORY: &str = "History";
 const STREAMS: &str = "Streams";
 const LIMITS: &str = "Limits of a request";
+const CLIENTS: &str = "Limits of a client";
 const ADMIN: &str = "Administration";
 const MACHINE: &str = "The machine";
 
 /// The headings, in the order they are shown.
-pub const GROUPS: &[&str] = &[LISTENING, ACCESS, BROWSERS, HISTORY, STREAMS, LIMITS, ADMIN, MACHINE];
+pub const GROUPS: &[&str] = &[LISTENING, ACCESS, BROWSERS, HISTORY, STREAMS, LIMITS, CLIENTS, ADMIN, MACHINE];
 
 /// A row that is neither secret nor different in development mode; the others are written by update from it.
 const fn row(
@@ -441,6 +442,68 @@ pub const SETTINGS: &[Setting] = &[
         "How long a client may take to send the body of a request.",
     ),
     row(
+        CLIENTS,
+        "trusted-proxy",
+        "NETWORK",
+        Many,
+        Without("none"),
+        "A proxy in front of the hub, as an address or a network (`10.0.0.0/8`), whose word about its clients' addresses \
+         counts. List your own proxies only, and nothing a client could have. Limits by address aren't applied to them.",
+    ),
+    row(
+        CLIENTS,
+        "forwarded",
+        "x-forwarded-for|forwarded|off",
+        One,
+        Value("x-forwarded-for"),
+        "The field in which trusted proxies say who asked them. It is read from the right, past trusted proxies; they have \
+         to append to it or to replace it. Nobody else's is looked at.",
+    ),
+    row(
+        CLIENTS,
+        "proxy-protocol",
+        "",
+        Switch,
+        Value("false"),
+        "Trusted proxies begin each connection with a PROXY protocol header, version 1 or 2 (HAProxy, `nginx` stream, load \
+         balancers of clouds). Theirs must have one then; from everybody else it is refused.",
+    ),
+    row(
+        CLIENTS,
+        "max-connections-per-address",
+        "N",
+        One,
+        Without("no limit"),
+        "How many connections an address may have, over all shards; beyond, 429. IPv6 addresses that share their first 64 \
+         bits count as one. Of a trusted proxy's connections, those count that carry a request or stream of the address.",
+    ),
+    row(
+        CLIENTS,
+        "max-streams-per-subject",
+        "N",
+        One,
+        Without("no limit"),
+        "How many streams the bearers of tokens with the same `iss` and `sub` may have together, over all shards; beyond, \
+         429. Streams without a subject aren't counted.",
+    ),
+    row(
+        CLIENTS,
+        "publish-rate",
+        "N/s|N/m|N/h",
+        One,
+        Without("no limit"),
+        "How fast the bearers of tokens with the same `iss` and `sub` may publish together; beyond, 429. Tokens of an issuer \
+         without `sub` share one rate.",
+    ),
+    row(
+        CLIENTS,
+        "publish-burst",
+        "N",
+        One,
+        Without("as many as in a second, 1 at least"),
+        "How many updates they may publish at once before that rate holds.",
+    ),
+    row(
         ADMIN,
         "admin",
         "unix:PATH|ADDR:PORT|off",
@@ -500,6 +563,23 @@ pub const SETTINGS: &[Setting] = &[
         One,
         Without("as many as the machine allows"),
         "How many connections are held at once, over all shards.",
+    ),
+    row(
+        MACHINE,
+        "max-accept-rate",
+        "N",
+        One,
+        Without("no limit"),
+        "How many connections are accepted per second, over all shards; beyond, they wait in the kernel's queue.",
+    ),
+    row(
+        MACHINE,
+        "memory-max",
+        "SIZE",
+        One,
+        Without("four fifths of the machine's memory, or of its control group's limit"),
+        "How much memory the hub may take, the kernel's for its connections included. From nine tenths of it on, and near \
+         the limits of its control group and of TCP, new subscribers get 503 and everything else goes on; `0` refuses nobody.",
     ),
     row(
         MACHINE,

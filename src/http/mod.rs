@@ -1,7 +1,8 @@
 //! Bytes to requests and responses: HTTP/1.1 heads and bodies, forms, cookies, credentials, CORS, problem
 //! documents.
 //!
-//! What belongs here is a rule of HTTP or of a standard beside it (RFC 9110, 9112, 6265, 6750, 9457, Fetch).
+//! What belongs here is a rule of HTTP or of a standard beside it (RFC 9110, 9112, 6265, 6750, 7239, 9457, Fetch, the
+//! PROXY protocol).
 //! Nothing here knows hubs, Mercure, sockets or clocks: bytes and dates are arguments, and errors carry the status
 //! to answer. Requests are read strictly: whatever two parsers could read differently is refused, because a proxy
 //! in front of us is the other parser.
@@ -14,10 +15,13 @@ pub mod cors;
 pub mod credentials;
 pub mod date;
 pub mod form;
+pub mod forwarded;
 mod framing;
 pub mod head;
 pub mod host_list;
+pub mod network;
 pub mod origin;
 pub mod problem;
+pub mod proxy_header;
 pub mod response;
 mod target;

@@ -1,11 +1,13 @@
 //! One connection while it carries requests: a task that reads heads and bodies, answers, and either goes on, ends, or
 //! becomes an event stream, in which case the socket is parked and the task is gone.
 
+mod introduction;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,8 +22,9 @@ use crate::http::problem::problem;
 use crate::http::response::{CONTINUE, ResponseHead, reason};
 use crate::protocol::frame::LAST_CHUNK;
 use crate::server::guests::Phase;
+use crate::server::limits::{Client, Hold};
 use crate::server::routes::{self, Answer};
-use crate::server::shard::Context;
+use crate::server::shard::{Context, Whose};
 use crate::server::sys;
 
 /// Bytes read at once.
@@ -41,15 +44,14 @@ const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
 const QUERY_BODIES_BYTES_MAX: usize = 16 << 20;
 
 /// Answers a connection that is one too many, without a task for it.
-pub(crate) fn refuse(mut stream: &std::net::TcpStream, date: &str) {
-    let answer =
-        problem(503, "Service Unavailable", "this hub has as many connections as it may; try again later", &[])
-            .field("Retry-After", "5");
+pub(crate) fn refuse(mut stream: &std::net::TcpStream, answer: &ResponseHead, date: &str) {
     let mut bytes = Vec::new();
     answer.encode(Version::Http11, false, false, date, &mut bytes);
     if stream.set_nonblocking(true).is_ok() {
         let _ = stream.write(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
+        // What has come already is taken: a close with unread input would reset the connection, and the answer with it.
+        let _ = stream.read(&mut [0; READ_BYTES]);
     }
 }
 
@@ -136,6 +138,12 @@ pub(crate) struct Wire<'c> {
     // Before the stream: fields are dropped in this order.
     registered: Registered,
     stream: TcpStream,
+    /// Who is at the other end, or whom the PROXY protocol header named.
+    peer: Client,
+    /// Whose request it is, which may be another one where the peer is a proxy of ours.
+    client: Client,
+    /// Counts the connection towards its client's address: for as long as it lasts, or for one request of a proxy's.
+    held: Option<Hold>,
     input: Input,
     output: Vec<u8>,
     spare: Vec<u8>,
@@ -184,6 +192,14 @@ impl<'c> Wire<'c> {
         }
     }
 
+    /// A request is answered: the next one of a proxy's may be another client's.
+    fn served(&mut self) {
+        self.served = true;
+        if self.peer.trusted {
+            self.held = None;
+        }
+    }
+
     /// Waits until everything published on it is in the log, and adds the answers to the output.
     async fn settle(&mut self) {
         while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
@@ -223,7 +239,13 @@ impl<'c> Wire<'c> {
 }
 
 /// Serves a connection until it ends or becomes a stream.
-pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, peer: SocketAddr, guest: u64) {
+pub(crate) async fn serve(
+    context: Rc<Context>,
+    stream: std::net::TcpStream,
+    peer: Client,
+    held: Option<Hold>,
+    guest: u64,
+) {
     let registered = Registered { context: context.clone(), guest, parked: Cell::new(false) };
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
@@ -233,6 +255,9 @@ pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, pee
         unanswered: VecDeque::new(),
         registered,
         stream,
+        peer,
+        client: peer,
+        held,
         input: Input::default(),
         output: Vec::new(),
         spare: Vec::new(),
@@ -240,13 +265,21 @@ pub(crate) async fn serve(context: Rc<Context>, stream: std::net::TcpStream, pee
         served: false,
         fresh: false,
     };
+    if context.settings().limits.introduced(peer)
+        && let Err(end) = introduction::read(&context, &mut wire).await
+    {
+        if matches!(end, End::Close) {
+            close(&context, wire).await;
+        }
+        return;
+    }
     loop {
         match exchange(&context, &mut wire).await {
             Ok(Some(answer)) => {
-                park(&context, wire, peer, answer).await;
+                park(&context, wire, answer).await;
                 return;
             }
-            Ok(None) => wire.served = true,
+            Ok(None) => wire.served(),
             Err(End::Gone) => return,
             Err(End::Close) => {
                 close(&context, wire).await;
@@ -273,6 +306,7 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
         }
     };
     wire.registered.enter(Phase::Answer);
+    let turned_away = whose_request(context, wire, &head).err();
     let body_bytes_max = context.settings().body_bytes_max;
     let body_bytes_max = match head.method {
         head::Method::Query => body_bytes_max.min(QUERY_BODY_BYTES_MAX),
@@ -280,7 +314,10 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
     };
     let decoder = BodyDecoder::new(head.body, body_bytes_max);
     let mut body = Body { context: context.clone(), decoder, expect_continue: head.expect_continue, wire };
-    let answer = routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?;
+    let answer = match turned_away {
+        None => routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?,
+        Some(response) => routes::turned_away(context, &head, response),
+    };
     let whole = body.skip();
     match answer {
         Answer::Stream(stream) => Ok(Some(stream)),
@@ -340,10 +377,23 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
     }
 }
 
+/// Finds out whose request it is; one that a proxy of ours passes on counts towards its client's address while it is
+/// answered, and as a stream.
+fn whose_request(context: &Context, wire: &mut Wire<'_>, head: &head::Head<'_>) -> Result<(), ResponseHead> {
+    if !wire.peer.trusted {
+        return Ok(());
+    }
+    let settings = context.settings();
+    wire.client = wire.peer.who_asks(head, &settings.limits);
+    wire.held = context.hold_address(wire.client, &settings.limits)?;
+    Ok(())
+}
+
 /// Reads until a head can be judged; leaves what follows it in the input.
 async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Vec<u8>, End> {
     let mut scanned = 0;
-    let mut phase = None;
+    // The first head has its time from the accept on, whatever came before it.
+    let mut phase = (!wire.served).then_some(Phase::Head);
     loop {
         let input = wire.input.unused();
         let end = head::head_end(input, scanned);
@@ -500,17 +550,18 @@ impl Body<'_, '_> {
 }
 
 /// Parks the socket as an event stream.
-async fn park(context: &Rc<Context>, mut wire: Wire<'_>, peer: SocketAddr, stream: Box<routes::Stream>) {
+async fn park(context: &Rc<Context>, mut wire: Wire<'_>, mut stream: Box<routes::Stream>) {
     if wire.flush().await.is_err() {
         return;
     }
-    let Wire { registered, stream: socket, input, .. } = wire;
+    let Wire { registered, stream: socket, input, client, held, .. } = wire;
+    let whose = Whose { client, by_address: held, by_subject: stream.take_hold() };
     registered.parked.set(true);
     drop(registered);
     let fd = sys::adopt(socket.into_raw_fd());
     let spread = context.random() as u16;
     let parked =
-        context.park(fd, peer, input.unused().len(), |sink, address| stream.registration(sink, address, spread));
+        context.park(fd, whose, input.unused().len(), |sink, address| stream.registration(sink, address, spread));
     if let Err(error) = parked
         && let Some(left_out) = context.unparked.take(context.now().mono_ms)
     {

@@ -13,6 +13,7 @@ mod discovery;
 mod guests;
 mod inbox;
 mod key_sets;
+mod limits;
 mod listen;
 mod memory;
 mod observed;

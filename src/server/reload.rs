@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::key_sets::KeySets;
 use crate::server::settings::{Settings, milliseconds};
+use crate::server::shared::Shared;
 use crate::server::start::Capacity;
 
 /// Reads the configuration again when asked to. May be asked from any thread that may block.
@@ -14,12 +15,19 @@ pub(crate) struct Reloader {
     config: Mutex<Config>,
     capacity: Capacity,
     key_sets: Arc<KeySets>,
+    shared: Arc<Shared>,
     inboxes: Vec<Inbox>,
 }
 
 impl Reloader {
-    pub(crate) fn new(config: Config, capacity: Capacity, key_sets: Arc<KeySets>, inboxes: Vec<Inbox>) -> Reloader {
-        Reloader { config: Mutex::new(config), capacity, key_sets, inboxes }
+    pub(crate) fn new(
+        config: Config,
+        capacity: Capacity,
+        key_sets: Arc<KeySets>,
+        shared: Arc<Shared>,
+        inboxes: Vec<Inbox>,
+    ) -> Reloader {
+        Reloader { config: Mutex::new(config), capacity, key_sets, shared, inboxes }
     }
 
     /// Applies what the environment, the file, the key files and the key sets say now, and logs what came of it. The names
@@ -58,6 +66,7 @@ impl Reloader {
         let settings = Arc::new(Settings::new(&renewed));
         let connections_max = self.capacity.connections_max(&settings);
         self.key_sets.renew(&renewed, fetched);
+        self.shared.limits.ceiling.set_max(settings.memory_max);
         for inbox in &self.inboxes {
             inbox.send(Message::Settings { settings: settings.clone(), connections_max });
         }

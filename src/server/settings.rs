@@ -15,9 +15,14 @@ use crate::protocol::subscribe::SubscribeLimits;
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::UpdateLimits;
 use crate::server::discovery::Discovery;
+use crate::server::limits::LimitSettings;
+use crate::server::memory::memory_bytes;
 
 /// Bytes of request bodies in memory on one shard, unless bodies may be so large that there would be no room for two.
 const BODIES_BYTES_MAX: usize = 32 << 20;
+
+/// What the hub takes of the machine's memory, or of its control group's, unless it is told otherwise.
+pub(super) const MEMORY_SHARE_PERCENT: u64 = 80;
 
 /// Everything a hub is started with.
 #[derive(Clone)]
@@ -64,6 +69,10 @@ pub(crate) struct Settings {
     pub(crate) body_timeout_ms: u64,
     /// Connections in total; `None`: as many as the machine allows.
     pub(crate) connections_max: Option<usize>,
+    /// What one client may have.
+    pub(crate) limits: LimitSettings,
+    /// Bytes the hub may take; `None`: there is no ceiling.
+    pub(crate) memory_max: Option<u64>,
     /// What history keeps.
     pub(crate) retention: Retention,
     /// Key of the ids the hub makes.
@@ -106,6 +115,8 @@ impl Settings {
             head_timeout_ms: milliseconds(config.head_timeout),
             body_timeout_ms: milliseconds(config.body_timeout),
             connections_max: config.max_connections,
+            limits: LimitSettings::new(&config.client_limits),
+            memory_max: memory_max(config.memory_max),
             retention: Retention {
                 events_max: max_events,
                 bytes_max: max_bytes,
@@ -113,6 +124,15 @@ impl Settings {
             },
             id_key: config.id_key.map_or_else(random_key, |key| key.0),
         }
+    }
+}
+
+/// The ceiling of memory that was set, or what the hub takes of what there is.
+fn memory_max(said: Option<usize>) -> Option<u64> {
+    match said {
+        Some(0) => None,
+        Some(bytes) => Some(bytes as u64),
+        None => memory_bytes().map(|bytes| bytes / 100 * MEMORY_SHARE_PERCENT),
     }
 }
 

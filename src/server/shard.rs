@@ -12,7 +12,7 @@ mod orders;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -35,7 +35,8 @@ use crate::server::compile::{Compiled, Job};
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Inbox, Message};
 use crate::server::key_sets::LiveKeys;
-use crate::server::peers::Peers;
+use crate::server::limits::{Client, Hold};
+use crate::server::peers::{Peer, Peers};
 use crate::server::presence::{FromShard, SubscriberIds};
 use crate::server::ration::Ration;
 use crate::server::recall::{Find, Questions, Read};
@@ -162,6 +163,9 @@ pub(crate) struct Context {
     /// Lines that clients can cause, however often they do.
     pub(crate) refused_tokens: Ration,
     pub(crate) unparked: Ration,
+    pub(crate) limited: Ration,
+    /// When this shard's share of what may be accepted is there again, nanoseconds.
+    pub(crate) accepted: Cell<u64>,
     turned_away: Ration,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
@@ -188,6 +192,13 @@ pub(crate) struct Context {
     pub(crate) tracer: Tracer,
 }
 
+/// Whose stream it will be, and where it is counted. What is still held when this is dropped isn't counted any more.
+pub(crate) struct Whose {
+    pub(crate) client: Client,
+    pub(crate) by_address: Option<Hold>,
+    pub(crate) by_subject: Option<Hold>,
+}
+
 impl Context {
     pub(crate) fn now(&self) -> Now {
         self.clock.now()
@@ -196,6 +207,11 @@ impl Context {
     /// What the hub is told; a request keeps to what held when it came.
     pub(crate) fn settings(&self) -> Rc<Settings> {
         self.settings.borrow().clone()
+    }
+
+    /// Connections there may be, over all shards.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.connections_max.get()
     }
 
     pub(crate) fn stopping(&self) -> bool {
@@ -316,7 +332,7 @@ impl Context {
     pub(crate) fn park(
         &self,
         fd: OwnedFd,
-        peer: SocketAddr,
+        whose: Whose,
         unread: usize,
         make: impl FnOnce(Sink, u32) -> Registration,
     ) -> io::Result<()> {
@@ -330,7 +346,12 @@ impl Context {
         let now = self.now();
         match parked {
             Ok(socket) => {
-                let address = self.peers.borrow_mut().intern(peer.ip());
+                let Whose { client, by_address, by_subject } = whose;
+                let address = self.peers.borrow_mut().intern(Peer {
+                    address: client.address,
+                    by_address: by_address.and_then(Hold::keep),
+                    by_subject: by_subject.and_then(Hold::keep),
+                });
                 shard.handle(Input::Register(id, Box::new(make(Sink::Socket(socket), address))), now);
                 if unread > 0 {
                     shard.handle(Input::Received(id, unread as u32), now);
@@ -463,7 +484,8 @@ impl Context {
         sender.shutdown(&shutdowns);
         for (sink, address) in closes {
             sender.close(sink);
-            self.peers.borrow_mut().release(address);
+            let peer = self.peers.borrow_mut().release(address);
+            self.shared.limits.give_back(peer);
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -611,6 +633,8 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         reads: Questions::new(parts.reader),
         refused_tokens: Ration::default(),
         unparked: Ration::default(),
+        limited: Ration::default(),
+        accepted: Cell::new(0),
         turned_away: Ration::default(),
         random: Cell::new(parts.random),
         date: RefCell::new((0, String::new())),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -21,13 +22,14 @@ use crate::server::compile;
 use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::key_sets::KeySets;
+use crate::server::limits::Machine;
 use crate::server::memory::memory_bytes;
 use crate::server::presence::{self, Announcer, Journal, SubscriberIds};
 use crate::server::recall;
 use crate::server::reload::Reloader;
 use crate::server::sender::Sender;
 use crate::server::sequencer::SequencerHandle;
-use crate::server::settings::Settings;
+use crate::server::settings::{MEMORY_SHARE_PERCENT, Settings};
 use crate::server::shard::{self, Driver, ShardParts};
 use crate::server::shared::Shared;
 use crate::server::tracer::Tracer;
@@ -223,7 +225,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         Driver::Uring => "io_uring",
         Driver::Epoll => "epoll",
     };
-    let reloader = Arc::new(Reloader::new(config.clone(), capacity, key_sets.clone(), inboxes.clone()));
+    let reloader = Arc::new(Reloader::new(config.clone(), capacity, key_sets.clone(), shared.clone(), inboxes.clone()));
     let admin = Arc::new(Admin {
         clock,
         started_ms: clock::wall_ms(),
@@ -240,6 +242,14 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         reloader: reloader.clone(),
         errands: Admin::errands(),
     });
+    {
+        let shared = shared.clone();
+        shared.limits.ceiling.set_max(settings.memory_max);
+        backbone.spawn(async move {
+            let connections = || shared.connections.load(Ordering::Relaxed) as u64;
+            shared.limits.ceiling.watch(Machine::this(sys::page_bytes()), connections).await;
+        });
+    }
     for (door, caller) in doors {
         backbone.spawn(admin::serve(door, admin.clone(), caller));
     }
@@ -407,7 +417,8 @@ pub(crate) struct Capacity {
 impl Capacity {
     /// The limit on connections: as configured, or what descriptors and memory allow.
     pub(crate) fn connections_max(self, settings: &Settings) -> usize {
-        let by_memory = memory_bytes().map_or(usize::MAX, |bytes| (bytes / 10 * 8 / CONNECTION_BYTES) as usize);
+        let ceiling = settings.memory_max.or_else(|| memory_bytes().map(|bytes| bytes / 100 * MEMORY_SHARE_PERCENT));
+        let by_memory = ceiling.map_or(usize::MAX, |bytes| (bytes / CONNECTION_BYTES) as usize);
         let by_descriptors = match self.driver {
             Driver::Uring => usize::MAX,
             Driver::Epoll => free_descriptors(self.descriptors, settings.shards),

@@ -243,6 +243,13 @@ pub(crate) fn coarse_ms() -> (u64, u64) {
     (read(libc::CLOCK_MONOTONIC_COARSE), read(libc::CLOCK_REALTIME_COARSE))
 }
 
+/// Bytes of a page of memory, which the kernel counts in.
+pub(crate) fn page_bytes() -> u64 {
+    // SAFETY: takes a plain number and gives one; this one is always known.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
 /// Lets every other thread of the process go first where they compete for a core. For work that can wait.
 pub(crate) fn yield_to_others() {
     const NICE: libc::c_int = 10;

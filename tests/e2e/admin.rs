@@ -29,7 +29,7 @@ fn answer(mut stream: impl Read + Write, method: &str, target: &str, fields: &[(
     response
 }
 
-fn ask(hub: &Hub, method: &str, target: &str) -> Response {
+pub(crate) fn ask(hub: &Hub, method: &str, target: &str) -> Response {
     ask_with(hub, method, target, &[])
 }
 
@@ -48,12 +48,12 @@ fn json_of(response: Response) -> Value {
     serde_json::from_slice(&response.body).expect("JSON")
 }
 
-fn see(hub: &Hub, target: &str) -> Value {
+pub(crate) fn see(hub: &Hub, target: &str) -> Value {
     json_of(ask(hub, "GET", target))
 }
 
 /// A metric's value, labels included in the name.
-fn metric(hub: &Hub, name: &str) -> f64 {
+pub(crate) fn metric(hub: &Hub, name: &str) -> f64 {
     let text = ask(hub, "GET", "/metrics").text();
     let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))

@@ -19,6 +19,7 @@ mod discovery;
 mod http;
 mod key_sets;
 mod lifecycle;
+mod limits;
 mod listing;
 mod migrate;
 mod negotiation;

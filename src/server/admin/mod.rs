@@ -162,6 +162,8 @@ impl Admin {
             connections: self.shared.connections.load(Ordering::Relaxed) as u64,
             history,
             denials: self.deny_list.current().len() as u64,
+            counted: (self.shared.limits.addresses.len() as u64, self.shared.limits.subjects.len() as u64),
+            memory: self.shared.limits.ceiling.seen(),
             sequencer,
             shards,
         }

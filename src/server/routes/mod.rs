@@ -119,6 +119,23 @@ pub(crate) async fn answer<'c>(
     })
 }
 
+/// The answer to a request that is one too many for its client's address, with the fields that let pages read it.
+pub(crate) fn turned_away(context: &Context, head: &Head<'_>, mut response: ResponseHead) -> Answer<'static> {
+    let settings = context.settings();
+    if head.path == settings.hub.path() {
+        hub_fields(&settings, head, &mut response);
+        let mut tally = context.tally.borrow_mut();
+        match head.method {
+            Method::Post => tally.publish(response.status()),
+            Method::Get | Method::Query => tally.subscription_refused(response.status()),
+            Method::Head | Method::Options | Method::Other => {}
+        }
+    } else if head.method != Method::Options {
+        cors_fields(&settings.cors, head.get_str("origin"), &mut response);
+    }
+    Answer::Response(response)
+}
+
 fn status(answered: &Result<Answer<'_>, ResponseHead>) -> u16 {
     match answered {
         Ok(Answer::Response(response)) | Err(response) => response.status(),

@@ -84,6 +84,10 @@ async fn queue<'c>(
         Ok((None, _)) => return Some(Err(token_needed("an access token is needed to publish"))),
         Err(response) => return Some(Err(response)),
     };
+    // Before the body: what isn't taken costs as little as it can.
+    if let Err(response) = context.take_publish(&access) {
+        return Some(Err(response));
+    }
     if let Err(error) = form::check(head) {
         return Some(Err(refusal(error.status(), &error.to_string())));
     }

@@ -16,6 +16,7 @@ use crate::protocol::subscribe::Subscribe;
 use crate::protocol::token::{Access, Role};
 use crate::server::compile::{self, Compiled};
 use crate::server::connection::BodyBytes;
+use crate::server::limits::Hold;
 use crate::server::shard::Context;
 use crate::server::tracer::Trace;
 
@@ -27,11 +28,18 @@ pub(crate) struct Stream {
     start: Start,
     matchers: Vec<Matcher>,
     access: Option<Arc<Access>>,
+    /// Counts it towards its subject.
+    held: Option<Hold>,
 }
 
 impl Stream {
+    /// What counts it, for whoever parks it.
+    pub(crate) fn take_hold(&mut self) -> Option<Hold> {
+        self.held.take()
+    }
+
     pub(crate) fn registration(self, sink: Sink, address: u32, spread: u16) -> Registration {
-        let Stream { head, chunked, start, matchers, access } = self;
+        let Stream { head, chunked, start, matchers, access, .. } = self;
         Registration { sink, head, chunked, start, matchers, access, address, spread }
     }
 }
@@ -47,6 +55,8 @@ pub(super) async fn subscribe(
     if form.is_none() && !matches!(head.body, BodyFraming::None | BodyFraming::Length(0)) {
         return Err(refusal(400, "a request for an event stream has no body; the matchers go into the query"));
     }
+    // Before anything that costs some.
+    context.memory_for_more()?;
     let (access, _) = access(context, head, Role::Subscriber).await?;
     if access.is_none() && !settings.anonymous {
         return Err(token_needed("an access token is needed to subscribe: this hub has no anonymous subscribers"));
@@ -115,9 +125,10 @@ pub(super) async fn subscribe(
     if head.method == Method::Head {
         return Ok(Answer::Raw(bytes));
     }
+    let held = context.hold_subject(access.as_deref())?;
     let chunked = head.version == Version::Http11;
     bytes.extend_from_slice(settings.prelude.bytes(chunked));
-    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers, access })))
+    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers, access, held })))
 }
 
 /// Reads a query and the form that joins it; what may take long, elsewhere than on the loop.

@@ -11,6 +11,7 @@ use socket2::SockRef;
 use super::{Driver, LISTENER};
 use crate::hub::Now;
 use crate::server::connection;
+use crate::server::limits::Client;
 use crate::server::shard::Context;
 use crate::server::sys::Watch;
 
@@ -23,11 +24,18 @@ impl Context {
         let Some(listener) = listener.as_ref() else {
             return;
         };
+        let settings = self.settings();
         for _ in 0..ACCEPTS_MAX {
+            if !self.take_accept(&settings.limits) {
+                self.tally.borrow_mut().accept_pauses += 1;
+                self.rest(listener);
+                return;
+            }
             let nonblocking = if self.driver == Driver::Epoll { libc::SOCK_NONBLOCK } else { 0 };
             let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
                 Ok(accepted) => accepted,
                 Err(error) => {
+                    self.give_back_accept(&settings.limits);
                     self.accept_failed(listener, &error, now);
                     return;
                 }
@@ -36,6 +44,15 @@ impl Context {
                 continue;
             };
             let stream = std::net::TcpStream::from(socket);
+            let peer = Client::new(peer.ip(), &settings.limits);
+            // Before it is counted among all: who has too many takes no room from others.
+            let held = match self.hold_address(peer, &settings.limits) {
+                Ok(held) => held,
+                Err(answer) => {
+                    connection::refuse(&stream, &answer, &self.date());
+                    continue;
+                }
+            };
             let admitted = if self.shared.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max.get() {
                 self.guests.borrow_mut().admit(stream.as_raw_fd(), now.mono_ms)
             } else {
@@ -43,11 +60,11 @@ impl Context {
             };
             let Some(guest) = admitted else {
                 self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                connection::refuse(&stream, &self.date());
+                connection::refuse(&stream, &self.full(), &self.date());
                 continue;
             };
             self.shared.guests.fetch_add(1, Ordering::Relaxed);
-            monoio::spawn(connection::serve(self.clone(), stream, peer, guest));
+            monoio::spawn(connection::serve(self.clone(), stream, peer, held, guest));
         }
     }
 
@@ -72,7 +89,14 @@ impl Context {
         let rest = taken.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
         drop(taken);
         *self.spare.borrow_mut() = spare_descriptor();
-        if rest && self.epoll.borrow().remove(listener.as_raw_fd()).is_ok() {
+        if rest {
+            self.rest(listener);
+        }
+    }
+
+    /// Accepts nothing until the next tick.
+    fn rest(&self, listener: &TcpListener) {
+        if self.epoll.borrow().remove(listener.as_raw_fd()).is_ok() {
             self.listener_rests.set(true);
         }
     }

@@ -1,8 +1,9 @@
 //! An HTTP/1.1 client that hides nothing: bytes go out as they are written and answers are read strictly.
 
 use super::{HUB, PATIENCE, Response, Stream};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
 /// The body of a form with the fields given.
 pub(crate) fn form(fields: &[(&str, &str)]) -> String {
@@ -23,7 +24,19 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).expect("the hub accepts");
+        Self::over(TcpStream::connect(address).expect("the hub accepts"))
+    }
+
+    /// From an address of this machine's own: `127.0.0.7` is one as good as `127.0.0.1`.
+    pub(crate) fn connect_from(from: &str, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let from: IpAddr = from.parse().expect("an address");
+        socket.bind(&SocketAddr::new(from, 0).into()).expect("an address of this machine");
+        socket.connect(&address.into()).expect("the hub accepts");
+        Self::over(socket.into())
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
         socket.set_write_timeout(Some(PATIENCE)).expect("a valid timeout");
         socket.set_nodelay(true).expect("a TCP socket");

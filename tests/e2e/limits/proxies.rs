@@ -1,0 +1,184 @@
+//! Clients behind proxies: whose word about an address counts.
+
+use super::{assert_refused, counted, stream_from};
+use crate::admin::{metric, see};
+use crate::harness::*;
+use std::process::Command;
+
+/// The addresses of the streams there are.
+fn addresses(hub: &Hub) -> Vec<String> {
+    let seen = see(hub, "/connections");
+    let rows = seen["connections"].as_array().unwrap_or_else(|| panic!("rows: {seen}"));
+    let mut addresses: Vec<String> =
+        rows.iter().map(|row| row["address"].as_str().expect("an address").to_owned()).collect();
+    addresses.sort();
+    addresses
+}
+
+const GET: &str = "GET /.well-known/mercure?match=urn:a HTTP/1.1\r\nHost: h\r\n";
+
+/// A stream over a connection that begins with these bytes.
+fn introduced(hub: &Hub, from: &str, header: &[u8]) -> Result<Stream, Response> {
+    let mut client = Client::connect_from(from, hub.address());
+    let _ = client.try_send(&[header, GET.as_bytes(), b"\r\n"].concat());
+    client.stream()
+}
+
+fn version_2(command: u8, client: [u8; 4]) -> Vec<u8> {
+    let fixed = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    [fixed, vec![0x20 | command, 0x11, 0, 12], client.to_vec(), vec![127, 0, 0, 1, 0x30, 0x39, 0x1F, 0x90]].concat()
+}
+
+#[test]
+fn a_forged_field_of_an_untrusted_peer_counts_for_nothing() {
+    let hub = Hub::start(&["--anonymous", "--trusted-proxy", "127.0.0.9", "--max-connections-per-address", "2"]);
+    let forged = |n: u32| stream_from(&hub, "127.0.0.2", &[("X-Forwarded-For", &format!("192.0.2.{n}"))]);
+    let _held = [forged(1).expect("within"), forged(2).expect("within")];
+    assert_refused(&forged(3).expect_err("it is one and the same client"), 429, "address");
+    assert_eq!(addresses(&hub), ["127.0.0.2", "127.0.0.2"]);
+}
+
+#[test]
+fn a_trusted_proxy_speaks_for_its_clients_and_has_no_limit_itself() {
+    let limits =
+        ["--trusted-proxy", "127.0.0.9", "--trusted-proxy", "10.0.0.0/8", "--max-connections-per-address", "2"];
+    let hub = Hub::start(&[&["--anonymous"], &limits[..]].concat());
+    let of = |field: &str| stream_from(&hub, "127.0.0.9", &[("X-Forwarded-For", field)]);
+    let ann = [of("192.0.2.1").expect("within"), of("6.6.6.6, 192.0.2.1, 10.0.0.1").expect("within")];
+    assert_refused(&of("7.7.7.7, 192.0.2.1").expect_err("whatever she says herself"), 429, "address");
+    let bob = of("192.0.2.2").expect("another client");
+    let network = [of("2001:db8::1").expect("within"), of("[2001:db8::2]:80").expect("within")];
+    assert_eq!(of("2001:db8::3").expect_err("the same 64 bits").status, 429);
+    let own: Vec<Stream> = (0..5).map(|_| stream_from(&hub, "127.0.0.9", &[]).expect("the proxy itself")).collect();
+    assert_eq!(addresses(&hub)[..2], ["127.0.0.9", "127.0.0.9"]);
+    assert_eq!(addresses(&hub)[5..], ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]);
+    assert_eq!(counted(&hub)[0], 3.0);
+    drop((ann, bob, network, own));
+    eventually("all of them are given back", || counted(&hub)[0] == 0.0);
+}
+
+#[test]
+fn requests_of_several_clients_over_one_connection_of_a_proxy_are_counted_one_by_one() {
+    let hub = Hub::start(&["--anonymous", "--trusted-proxy", "127.0.0.0/8", "--max-connections-per-address", "1"]);
+    let _held = stream_from(&hub, "127.0.0.9", &[("X-Forwarded-For", "192.0.2.1")]).expect("within");
+    let mut proxy = Client::connect_from("127.0.0.9", hub.address());
+    for (client, status) in [("192.0.2.2", 204), ("192.0.2.1", 429), ("192.0.2.3", 204), ("192.0.2.2", 204)] {
+        proxy.request("OPTIONS", HUB, &[("X-Forwarded-For", client)], None);
+        assert_eq!(proxy.response("OPTIONS").status, status, "{client}");
+    }
+    eventually("what is answered counts no more", || counted(&hub)[0] == 1.0);
+}
+
+#[test]
+fn the_standard_s_own_field_counts_where_it_is_chosen() {
+    let chosen = ["--trusted-proxy", "127.0.0.9", "--forwarded", "forwarded", "--max-connections-per-address", "1"];
+    let hub = Hub::start(&[&["--anonymous"], &chosen[..]].concat());
+    let of = |field: &str| stream_from(&hub, "127.0.0.9", &[("Forwarded", field), ("X-Forwarded-For", "6.6.6.6")]);
+    let _held = of("for=\"[2001:db8::7]:4711\";proto=https").expect("within");
+    assert_eq!(of("for=6.6.6.6, for=\"[2001:db8::8]\"").expect_err("the same 64 bits").status, 429);
+    assert_eq!(addresses(&hub), ["2001:db8::7"]);
+}
+
+#[test]
+fn the_proxy_protocol_is_required_of_trusted_proxies_and_refused_from_others() {
+    let limits = ["--proxy-protocol", "--trusted-proxy", "127.0.0.9", "--max-connections-per-address", "1"];
+    let hub = Hub::start(&[&["--anonymous"], &limits[..]].concat());
+    let v1 = b"PROXY TCP4 192.0.2.1 127.0.0.1 5000 80\r\n";
+    let _ann = introduced(&hub, "127.0.0.9", v1).expect("version 1");
+    let _bob = introduced(&hub, "127.0.0.9", &version_2(1, [192, 0, 2, 2])).expect("version 2");
+    assert_refused(&introduced(&hub, "127.0.0.9", v1).expect_err("one too many"), 429, "address");
+    assert_refused(
+        &introduced(&hub, "127.0.0.9", &version_2(1, [192, 0, 2, 1])).expect_err("her again"),
+        429,
+        "address",
+    );
+    let forged = format!("PROXY TCP4 192.0.2.3 127.0.0.1 5000 80\r\n{}X-Forwarded-For: 6.6.6.6\r\n\r\n", GET);
+    let mut client = Client::connect_from("127.0.0.9", hub.address());
+    client.send(forged.as_bytes());
+    let _carl = client.stream().expect("another client");
+    assert_eq!(addresses(&hub), ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    for own in [&b"PROXY UNKNOWN\r\n"[..], &version_2(0, [0; 4])] {
+        assert!(introduced(&hub, "127.0.0.9", own).is_ok(), "the proxy itself");
+    }
+
+    let refused = introduced(&hub, "127.0.0.9", b"").expect_err("no header");
+    assert_eq!(refused.status, 400);
+    assert!(refused.problem()["detail"].as_str().is_some_and(|detail| detail.contains("PROXY protocol")));
+    for wrong in [&b"PROXY TCP4 192.0.2.1 127.0.0.1 5000\r\n"[..], b"PROXY TCP9 a b 1 2\r\n", &version_2(7, [0; 4])] {
+        assert_eq!(introduced(&hub, "127.0.0.9", wrong).expect_err("malformed").status, 400);
+    }
+    assert!(introduced(&hub, "127.0.0.2", b"").is_ok(), "others speak for themselves");
+    for (from, header) in [("127.0.0.3", &v1[..]), ("127.0.0.4", &version_2(1, [192, 0, 2, 4]))] {
+        assert_eq!(introduced(&hub, from, header).expect_err("an untrusted peer's").status, 400);
+    }
+    eventually("the refusals are counted", || {
+        metric(&hub, "cinnabar_limit_refusals_total{limit=\"proxy_header\"}") == 4.0
+    });
+}
+
+#[test]
+fn a_proxy_header_has_the_time_of_a_head_and_both_together_have_no_more() {
+    let limits = ["--proxy-protocol", "--trusted-proxy", "127.0.0.1", "--head-timeout", "1s"];
+    let hub = Hub::start(&[&["--anonymous"], &limits[..]].concat());
+    for (bytes, answered) in [
+        (&b""[..], false),
+        (b"PROXY TCP4 192.0.2.1", false),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\x01", false),
+        (b"PROXY TCP4 192.0.2.1 127.0.0.1 5000 80\r\n", false),
+        (b"PROXY TCP4 192.0.2.1 127.0.0.1 5000 80\r\nGET / HT", true),
+    ] {
+        let mut client = hub.connect();
+        client.send(bytes);
+        let answer = client.try_response("GET").map(|response| response.status);
+        assert_eq!(answer, answered.then_some(408), "{bytes:?}");
+    }
+    eventually("no connection is left", || metric(&hub, "cinnabar_connections") == 0.0);
+}
+
+#[test]
+fn curl_sends_a_header_and_is_served() {
+    let hub = Hub::start(&["--anonymous", "--proxy-protocol", "--trusted-proxy", "127.0.0.1"]);
+    let status = |more: &[&str]| {
+        let url = format!("http://{}/", hub.address());
+        let output =
+            Command::new("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}"]).args(more).arg(url).output();
+        String::from_utf8(output.expect("curl is installed").stdout).expect("digits")
+    };
+    assert_eq!(status(&["--haproxy-protocol"]), "200");
+    assert_eq!(status(&[]), "400");
+}
+
+#[test]
+fn nginx_in_front_passes_on_who_asks() {
+    let hub = Hub::start(&["--anonymous", "--trusted-proxy", "127.0.0.1", "--max-connections-per-address", "2"]);
+    let port = free_port();
+    let folder = hub.folder();
+    let at = folder.path().display().to_string();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {at}/nginx-{name};"))
+        .concat();
+    let configuration = folder.write(
+        "nginx.conf",
+        &format!(
+            "daemon off; master_process off; pid {at}/nginx.pid; error_log {at}/nginx.log;\n\
+             events {{}}\nhttp {{ access_log off; {temporary}\n server {{ listen 127.0.0.1:{port};\n\
+             location / {{ proxy_pass http://{}; proxy_buffering off;\n\
+             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}\n",
+            hub.address()
+        ),
+    );
+    let _nginx = Process::bash(&format!("nginx -p '{at}' -c '{configuration}'"));
+    eventually("nginx listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let through = |from: &str, forged: &str| {
+        let mut client = Client::connect_from(from, ([127, 0, 0, 1], port).into());
+        client.send(format!("{GET}X-Forwarded-For: {forged}\r\n\r\n").as_bytes());
+        client.stream()
+    };
+    let mut held =
+        [through("127.0.0.2", "6.6.6.6").expect("within"), through("127.0.0.2", "127.0.0.1").expect("within")];
+    assert_refused(&through("127.0.0.2", "7.7.7.7").expect_err("beyond, through nginx too"), 429, "address");
+    let mut other = through("127.0.0.3", "127.0.0.2").expect("another client");
+    assert_eq!(addresses(&hub), ["127.0.0.2", "127.0.0.2", "127.0.0.3"]);
+    hub.say("urn:a", "x");
+    assert!(held.iter_mut().chain([&mut other]).all(|stream| stream.data() == "x"));
+}

@@ -83,7 +83,14 @@ impl Shard {
         let Some(slot) = self.slab.find(id) else {
             return;
         };
-        let Some(backlog) = &mut self.slab.at_mut(slot).backlog else {
+        let subscriber = self.slab.at_mut(slot);
+        if subscriber.state == State::Closing {
+            if subscriber.backlog.take_if(|backlog| backlog.wait == Wait::Writable).is_some() {
+                self.endings.push_back(id);
+            }
+            return;
+        }
+        let Some(backlog) = &mut subscriber.backlog else {
             return;
         };
         if planted(Defect::LosesWakeUp) && matches!(backlog.rest, Some(Rest::Stalled(..))) {
@@ -273,5 +280,74 @@ impl Shard {
             let position = &mut self.schedule.get_mut(walk).position;
             *position = position.saturating_sub(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Batch, Input, Outcome, Output, Part, ShardLimits, Sink, SocketId, Start};
+    use crate::protocol::matcher::{MatchType, Matcher};
+    use crate::protocol::topic::HubUrl;
+
+    const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
+
+    /// A shard with one stream that has its head, and was told to stop.
+    fn stopping() -> (Shard, SlotId) {
+        let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
+        let mut shard = Shard::new(ShardLimits::roomy(), hub.clone(), 0);
+        let id = shard.reserve();
+        let registration = Registration {
+            sink: Sink::Socket(SocketId(0)),
+            head: (*b"head").into(),
+            chunked: true,
+            start: Start::Live,
+            matchers: vec![Matcher::parse(MatchType::Exact, "urn:a", &hub).unwrap()],
+            access: None,
+            address: 0,
+            spread: 0,
+        };
+        shard.handle(Input::Register(id, Box::new(registration)), NOW);
+        let head = shard.slice().expect("the head");
+        taken(&mut shard, head, u32::MAX);
+        shard.handle(Input::Stop, NOW);
+        (shard, id)
+    }
+
+    /// The socket takes so many bytes of each write.
+    fn taken(shard: &mut Shard, mut batch: Batch, bytes: u32) {
+        for write in &mut batch.writes {
+            write.outcome = Outcome::Sent(bytes.min(write.bytes));
+        }
+        shard.handle(Input::Sent(batch), NOW);
+    }
+
+    fn shut_downs(shard: &mut Shard) -> usize {
+        std::iter::from_fn(|| shard.output()).filter(|output| matches!(output, Output::Shutdown(_))).count()
+    }
+
+    /// Seen: a client that was a moment behind when the hub stopped got a body without an end.
+    #[test]
+    fn the_end_of_a_body_waits_for_room() {
+        let (mut shard, id) = stopping();
+        let end = shard.slice().expect("the end");
+        taken(&mut shard, end, 0);
+        assert!(shut_downs(&mut shard) == 0 && !shard.busy());
+        shard.handle(Input::Writable(id), NOW);
+        let end = shard.slice().expect("the end again");
+        assert_eq!(end.parts(&end.writes[0]), [Part::LastChunk]);
+        taken(&mut shard, end, u32::MAX);
+        assert_eq!(shut_downs(&mut shard), 1);
+    }
+
+    #[test]
+    fn the_end_of_a_body_waits_no_longer_than_a_closed_stream_may_linger() {
+        let (mut shard, _) = stopping();
+        let end = shard.slice().expect("the end");
+        taken(&mut shard, end, 0);
+        for tick in 1..=50 {
+            shard.handle(Input::Tick, Now { mono_ms: NOW.mono_ms + tick * TICK_MS, ..NOW });
+        }
+        assert_eq!((shut_downs(&mut shard), shard.live()), (1, 0));
     }
 }

@@ -4,7 +4,7 @@ use super::part::part_bytes;
 use super::{Now, Shard};
 use crate::hub::batch::{Batch, Outcome, Part, Write};
 use crate::hub::defect::{Defect, planted};
-use crate::hub::subscriber::{Rest, SlotId, State, Wait};
+use crate::hub::subscriber::{Backlog, Rest, SlotId, State, Wait};
 
 impl Shard {
     pub(super) fn sent(&mut self, batch: Batch, now: Now) {
@@ -55,7 +55,13 @@ impl Shard {
         self.counters.short_sends += 1;
         let subscriber = self.slab.at(write.slot);
         if subscriber.state == State::Closing {
-            self.shut_down(write.slot);
+            if bytes == 0 && batch.parts(write) == [Part::LastChunk] {
+                // The end of the body waits for room, as long as a closed stream may linger.
+                let backlog = Backlog::new(Wait::Writable, subscriber.offset);
+                self.slab.at_mut(write.slot).backlog = Some(Box::new(backlog));
+            } else {
+                self.shut_down(write.slot);
+            }
             return;
         }
         let mut left = bytes as usize;

@@ -1,5 +1,6 @@
 //! `cinnabar doctor`: what this machine will hold, what stops it first, and what to do about it.
 
+mod agreed;
 mod passage;
 mod report;
 
@@ -68,6 +69,9 @@ pub(super) struct Doctor {
     /// The topic to publish to [default: one that nobody else has]
     #[arg(long, value_name = "TOPIC", help_heading = "The way to the hub")]
     topic: Option<String>,
+    /// The token to subscribe with, where that for publishing isn't one for subscribing too
+    #[arg(long, value_name = "TOKEN", help_heading = "The way to the hub")]
+    subscriber_token: Option<String>,
     #[command(flatten)]
     shared: Shared,
 }
@@ -128,7 +132,8 @@ impl Doctor {
             let topic = self.topic.unwrap_or_else(passage::topic);
             let grant = vec![(MatchType::Exact, topic.clone())];
             let shown = self.shared.credentials.shown(&url, grant.clone(), grant)?;
-            all.extend(passage::look(&url, &topic, shown, self.idle, self.origin.as_deref())?);
+            let tokens = passage::Tokens { publisher: shown, subscriber: self.subscriber_token };
+            all.extend(passage::look(&url, &topic, tokens, self.idle, self.origin.as_deref())?);
         }
         let report = Report::new(machine, hub, capacity, all);
         let mut out = std::io::stdout().lock();
@@ -149,8 +154,13 @@ fn judged(given: SettingFlags) -> (Config, Vec<Finding>) {
         Err(refusals) => refusals.0,
     };
     // Who may come in is nothing to a machine: it may be asked about before anybody has decided that.
-    let only_access =
-        refusals.iter().all(|refusal| matches!(refusal, Refusal::ResourceMissing { .. } | Refusal::NobodyCouldUseIt));
+    let is_access = |refusal: &Refusal| {
+        matches!(
+            refusal,
+            Refusal::ResourceMissing { .. } | Refusal::NobodyCouldUseIt | Refusal::IssuerWithoutKey { .. }
+        )
+    };
+    let only_access = refusals.iter().all(is_access);
     let from_file =
         given.layer.contains_key("config") || std::env::var_os("CINNABAR_CONFIG").is_some_and(|file| !file.is_empty());
     let said = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -168,6 +178,8 @@ fn judged(given: SettingFlags) -> (Config, Vec<Finding>) {
         ])
     };
     let mut layer = given.layer;
+    // It may have been meant for the token alone.
+    layer.remove("issuer");
     for (name, said) in open() {
         layer.entry(name).or_insert(said);
     }

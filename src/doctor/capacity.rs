@@ -252,7 +252,7 @@ impl Capacity {
         limits.sort_by_key(|limit| limit.connections);
         let asked = load.connections.or(hub.max_connections);
         let target = asked.unwrap_or(by_memory.min(machine.cores * CORE_CONNECTIONS));
-        let per_second = if hub.heartbeat_ms == 0 { 0 } else { target.saturating_mul(1000) / hub.heartbeat_ms };
+        let per_second = target.saturating_mul(1000).checked_div(hub.heartbeat_ms).unwrap_or(0);
         Capacity {
             holds: limits[0].connections,
             first: limits[0].resource,

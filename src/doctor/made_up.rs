@@ -24,7 +24,7 @@ impl MadeUp {
     /// A virtual machine of 4 GiB and 2 cores as a distribution leaves it.
     pub(super) fn small_vm() -> MadeUp {
         let sysctls = [
-            ("fs.epoll.max_user_watches", "898000"),
+            ("fs.epoll.max_user_watches", "890000"),
             ("fs.file-max", "9223372036854775807"),
             ("fs.nr_open", "1073741816"),
             ("kernel.io_uring_disabled", "0"),
@@ -60,14 +60,9 @@ impl MadeUp {
         made
     }
 
-    /// The same machine tuned for 300,000 connections, as tuning/ says.
+    /// The same machine with the lines of tuning/sysctl.d.
     pub(super) fn tuned_vm() -> MadeUp {
-        MadeUp::small_vm()
-            .sysctl("net.ipv4.tcp_mem", "225000 300000 375000")
-            .sysctl("net.core.somaxconn", "16384")
-            .sysctl("net.ipv4.tcp_max_syn_backlog", "16384")
-            .sysctl("net.ipv4.tcp_max_orphans", "90000")
-            .sysctl("net.ipv4.tcp_migrate_req", "1")
+        super::guide::lines().into_iter().fold(MadeUp::small_vm(), |made, (name, value)| made.sysctl(name, value))
     }
 
     /// A container on it with 1 GiB, one and a half cores and a profile that denies io_uring.

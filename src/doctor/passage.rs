@@ -48,7 +48,7 @@ pub struct Passage {
     pub seen: Vec<String>,
     /// The version the stream was answered in, e.g. `HTTP/1.1`.
     pub version: String,
-    /// What TLS agreed on: `h2` or `http/1.1`; `None` without TLS, or where nothing was agreed.
+    /// What TLS agreed on: `h2`, `http/1.1`, or nothing; `None` without TLS, or where it couldn't be asked.
     pub agreed: Option<String>,
     /// Whether the URL is `https:`.
     pub tls: bool,
@@ -71,11 +71,14 @@ pub struct Passage {
 impl Passage {
     /// What to say about it.
     pub fn findings(&self) -> Vec<Finding> {
-        let mut findings = vec![self.on_the_way(), self.arrival(), self.accel()];
-        findings.extend(self.stripped());
-        findings.extend(self.replay.as_ref().map(|replay| self.last_event_id(replay)));
-        findings.push(self.http_version());
-        findings.push(self.compression());
+        let mut findings = vec![self.on_the_way(), self.arrival()];
+        // Without a head nothing is known of its fields.
+        if !self.fields.is_empty() {
+            findings.extend([self.accel(), self.header_fields(), self.http_version()]);
+        }
+        if let Some(replay) = &self.replay {
+            findings.extend([self.last_event_id(replay), self.compression()]);
+        }
         findings.extend(self.cors());
         findings.extend(self.silence.as_ref().map(|silence| self.idle(silence)));
         findings
@@ -151,13 +154,13 @@ impl Passage {
     }
 
     /// Fields of every stream that should be there.
-    fn stripped(&self) -> Option<Finding> {
+    fn header_fields(&self) -> Finding {
         const NAME: &str = "url: header fields";
         let kind = self.field("content-type").unwrap_or_default();
         if !kind.starts_with("text/event-stream") {
             let found = format!("Content-Type `{kind}`");
             let why = "EventSource takes nothing but text/event-stream";
-            return Some(fix(Finding::new(NAME, Level::Fail, found, why), Trouble::Strips, &self.seen));
+            return fix(Finding::new(NAME, Level::Fail, found, why), Trouble::Strips, &self.seen);
         }
         let control = self.field("cache-control").unwrap_or_default().to_ascii_lowercase();
         if !(control.contains("no-store") && control.contains("no-transform")) {
@@ -167,13 +170,13 @@ impl Passage {
                 format!("Cache-Control `{control}`")
             };
             let why = "without `no-store, no-transform` caches and proxies further on may keep or change the stream";
-            return Some(fix(Finding::new(NAME, Level::Warn, found, why), Trouble::Strips, &self.seen));
+            return fix(Finding::new(NAME, Level::Warn, found, why), Trouble::Strips, &self.seen);
         }
         if self.field("link").is_none() {
             let why = "clients that look for the hub's name and metadata don't find them";
-            return Some(fix(Finding::new(NAME, Level::Note, "Link is gone", why), Trouble::Strips, &self.seen));
+            return fix(Finding::new(NAME, Level::Note, "Link is gone", why), Trouble::Strips, &self.seen);
         }
-        Some(Finding::ok(NAME, "Content-Type, Cache-Control and Link arrive"))
+        Finding::ok(NAME, "Content-Type, Cache-Control and Link arrive")
     }
 
     fn last_event_id(&self, replay: &Replay) -> Finding {
@@ -198,7 +201,11 @@ impl Passage {
         const NAME: &str = "url: HTTP version";
         match (self.tls, self.agreed.as_deref()) {
             (true, Some("h2")) => Finding::ok(NAME, "HTTP/2"),
-            (true, _) => {
+            (true, None) => {
+                let why = "whether browsers get HTTP/2 couldn't be asked from here";
+                Finding::new(NAME, Level::Note, self.version.clone(), why)
+            }
+            (true, Some(_)) => {
                 let why = "browsers open six HTTP/1.1 connections to a host, and the seventh tab with a stream waits for ever";
                 fix(
                     Finding::new(NAME, Level::Warn, self.version.clone(), why).wanted("HTTP/2"),
@@ -344,6 +351,14 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_about_fields_nobody_saw() {
+        let mut passage = Passage { fields: Vec::new(), head_at_once: false, replay: None, silence: None, ..good() };
+        passage.arrivals.iter_mut().for_each(|arrival| arrival.arrived_ms = None);
+        let names: Vec<_> = passage.findings().iter().map(|finding| finding.name).collect();
+        assert_eq!(names, ["url: proxies", "url: buffering"]);
+    }
+
+    #[test]
     fn a_head_that_waits_for_the_first_event_is_told() {
         assert_eq!(level(&Passage { head_at_once: false, ..good() }, "url: buffering"), Level::Warn);
     }
@@ -370,7 +385,8 @@ mod tests {
 
     #[test]
     fn versions_are_judged_by_what_browsers_make_of_them() {
-        assert_eq!(level(&Passage { agreed: None, ..good() }, "url: HTTP version"), Level::Warn);
+        assert_eq!(level(&Passage { agreed: Some(String::new()), ..good() }, "url: HTTP version"), Level::Warn);
+        assert_eq!(level(&Passage { agreed: None, ..good() }, "url: HTTP version"), Level::Note);
         assert_eq!(level(&Passage { agreed: None, tls: false, ..good() }, "url: HTTP version"), Level::Note);
     }
 

@@ -35,12 +35,27 @@ pub(super) fn topic() -> String {
 }
 
 /// Goes the way and says what there is to say.
-pub(super) fn look(url: &Url, topic: &str, shown: Shown, idle: Duration, origin: Option<&str>) -> Result<Vec<Finding>> {
-    let mut traveller = Traveller { url, topic, shown, agent: agent(url, None), watch: Stopwatch::start() };
+pub(super) fn look(
+    url: &Url,
+    topic: &str,
+    tokens: Tokens,
+    idle: Duration,
+    origin: Option<&str>,
+) -> Result<Vec<Finding>> {
+    let mut traveller =
+        Traveller { url, topic, tokens, anonymous: false, agent: agent(url, None), watch: Stopwatch::start() };
     Ok(match traveller.travel(idle, origin)? {
         Ok(passage) => passage.findings(),
         Err(finding) => vec![*finding],
     })
+}
+
+/// What is shown to the hub.
+pub(super) struct Tokens {
+    /// For publishing, and for subscribing where there is no other.
+    pub(super) publisher: Shown,
+    /// For subscribing.
+    pub(super) subscriber: Option<String>,
 }
 
 /// What a stream's thread tells.
@@ -58,7 +73,9 @@ enum Told {
 struct Traveller<'a> {
     url: &'a Url,
     topic: &'a str,
-    shown: Shown,
+    tokens: Tokens,
+    /// The token for publishing is none for subscribing, so nothing is shown.
+    anonymous: bool,
     agent: Agent,
     watch: Stopwatch,
 }
@@ -109,7 +126,9 @@ impl Traveller<'_> {
     fn travel(&mut self, idle: Duration, origin: Option<&str>) -> Result<Result<Passage, Box<Finding>>> {
         let mut main = self.subscribe(&[], None)?;
         let mut head_at_once = main.until(self.watch, PATIENCE_MS, Stream::answered);
-        if main.refused.as_ref().is_some_and(|(_, status)| *status == 401) && self.shown.forget_found() {
+        if main.refused.as_ref().is_some_and(|(_, status)| *status == 401) && self.tokens.subscriber.is_none() {
+            // Often either role has a key of its own, and anybody may read public updates.
+            self.anonymous = true;
             main = self.subscribe(&[], None)?;
             head_at_once = main.until(self.watch, PATIENCE_MS, Stream::answered);
         }
@@ -136,8 +155,12 @@ impl Traveller<'_> {
             Arrival { published_ms: *published_ms, arrived_ms: came.map(|(_, at_ms)| *at_ms) }
         });
         let arrivals = arrivals.collect();
+        let mut began_ms = published.last().map_or(0, |(_, at_ms)| *at_ms);
         let replay = if all_came { Some(self.replay(&published)?) } else { None };
         let coding = if all_came { self.coding()? } else { None };
+        if coding.is_some() {
+            began_ms = self.watch.ms();
+        }
         let cors = match origin {
             Some(origin) => {
                 let mut stream = self.subscribe(&[("origin", origin)], None)?;
@@ -146,13 +169,13 @@ impl Traveller<'_> {
             }
             None => None,
         };
-        let silence = if main.head.is_some() { Some(self.silence(&mut main, idle)) } else { None };
+        let silence = if main.head.is_some() { Some(self.silence(&mut main, began_ms, idle)) } else { None };
         let seen = NAMES.iter().flat_map(|name| main.field(name)).map(|name| printable(&name)).collect();
         let (version, fields) = main.head.unwrap_or_default();
         Ok(Ok(Passage {
             seen,
             version,
-            agreed: None,
+            agreed: super::agreed::protocol(self.url),
             tls: self.url.scheme() == "https",
             head_at_once,
             fields,
@@ -168,7 +191,7 @@ impl Traveller<'_> {
     fn publish(&mut self, number: usize) -> Result<String> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("topic", self.topic).append_pair("data", &format!("cinnabar doctor {number}"));
-        publish(&self.agent, self.url, self.shown.token()?.as_deref(), &form.finish())
+        publish(&self.agent, self.url, self.tokens.publisher.token()?.as_deref(), &form.finish())
     }
 
     /// Whether events come back after the id of the first.
@@ -204,15 +227,13 @@ impl Traveller<'_> {
         Ok(Some((printable(&coding), came)))
     }
 
-    /// Leaves a stream alone and watches it.
-    fn silence(&self, stream: &mut Stream, idle: Duration) -> Silence {
-        let began_ms = self.watch.ms();
-        let before = stream.comments;
+    /// Leaves a stream alone, which it has been since `began_ms`, and watches it.
+    fn silence(&self, stream: &mut Stream, began_ms: u64, idle: Duration) -> Silence {
         let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
         stream.until(self.watch, idle_ms, |stream| stream.ended_ms.is_some());
         Silence {
             watched_ms: self.watch.ms() - began_ms,
-            heartbeats: stream.comments - before,
+            heartbeats: stream.comments,
             ended_ms: stream.ended_ms.map(|ended_ms| ended_ms.saturating_sub(began_ms)),
         }
     }
@@ -228,7 +249,11 @@ impl Traveller<'_> {
         if !fields.iter().any(|(name, _)| *name == "accept-encoding") {
             request = request.header(header::ACCEPT_ENCODING, "identity");
         }
-        let token = self.shown.token()?;
+        let token = match &self.tokens.subscriber {
+            Some(token) => Some(token.clone()),
+            None if self.anonymous => None,
+            None => self.tokens.publisher.token()?,
+        };
         if let Some(token) = &token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -188,7 +188,7 @@ fn pages_overcommit_and_swap_are_looked_at() {
         (level(&strict, "vm.overcommit_memory"), level(&MadeUp::tuned_vm(), "vm.overcommit_memory")),
         (Level::Warn, Level::Ok)
     );
-    let swap = || MadeUp::tuned_vm().with("proc/swaps", "Filename\n/dev/vda2 partition\n");
+    let swap = || MadeUp::small_vm().with("proc/swaps", "Filename\n/dev/vda2 partition\n");
     assert_eq!(level(&swap(), "vm.swappiness"), Level::Warn);
     assert_eq!(level(&swap().sysctl("vm.swappiness", "10"), "vm.swappiness"), Level::Ok);
 }

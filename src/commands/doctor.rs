@@ -36,6 +36,9 @@ Examples:
   cinnabar doctor --pid $(pidof cinnabar) --json
   cinnabar doctor --url https://hub.example/.well-known/mercure --idle 2m --origin https://app.example";
 
+/// The heading of what `--url` needs.
+const WAY: &str = "The way to the hub";
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Doctor {
@@ -58,19 +61,19 @@ pub(super) struct Doctor {
     #[arg(long)]
     json: bool,
     /// Publish and subscribe through this URL too, and say what happens on the way
-    #[arg(long, value_name = "URL", value_parser = parse_url, help_heading = "The way to the hub")]
+    #[arg(long, value_name = "URL", value_parser = parse_url, help_heading = WAY)]
     url: Option<Url>,
     /// How long to watch a stream on which nobody publishes; longer finds longer cut-offs
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, help_heading = "The way to the hub")]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, help_heading = WAY)]
     idle: Duration,
     /// An origin whose pages are to read the stream
-    #[arg(long, value_name = "ORIGIN", help_heading = "The way to the hub")]
+    #[arg(long, value_name = "ORIGIN", help_heading = WAY)]
     origin: Option<String>,
     /// The topic to publish to [default: one that nobody else has]
-    #[arg(long, value_name = "TOPIC", help_heading = "The way to the hub")]
+    #[arg(long, value_name = "TOPIC", help_heading = WAY)]
     topic: Option<String>,
     /// The token to subscribe with, where that for publishing isn't one for subscribing too
-    #[arg(long, value_name = "TOKEN", help_heading = "The way to the hub")]
+    #[arg(long, value_name = "TOKEN", help_heading = WAY)]
     subscriber_token: Option<String>,
     #[command(flatten)]
     shared: Shared,
@@ -89,6 +92,7 @@ impl Args for Shared {
         let credentials = Credentials::augment_args(clap::Command::new(""));
         let known: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
         let further = credentials.get_arguments().filter(|arg| !known.contains(arg.get_id())).cloned();
+        let further = further.map(|arg| if arg.get_help_heading().is_none() { arg.help_heading(WAY) } else { arg });
         command.args(further.collect::<Vec<_>>())
     }
 

@@ -8,7 +8,7 @@ use cinnabar::config::data_folder::random_key;
 use cinnabar::doctor::{Arrival, Finding, Level, Passage, Replay, Silence};
 use cinnabar::protocol::event_stream::{Decoder, Event};
 use std::io::Read;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::header;
@@ -21,7 +21,11 @@ const APART_MS: u64 = 300;
 /// How long a head or an event is waited for.
 const PATIENCE_MS: u64 = 4_000;
 /// Longer events aren't ours.
-const EVENT_BYTES_MAX: usize = 1 << 20;
+const EVENT_BYTES_MAX: usize = 64 << 10;
+/// Messages of a stream that wait to be looked at; then it isn't read for a while.
+const TOLD_MAX: usize = 64;
+/// Events remembered of a stream: others may publish to the same topic.
+const EVENTS_KEPT_MAX: usize = 1_000;
 const READ_BYTES: usize = 16 << 10;
 /// What browsers offer.
 const CODINGS: &str = "gzip, deflate, br, zstd";
@@ -101,7 +105,8 @@ impl Stream {
                 Ok(Told::Opened { version, fields }) => self.head = Some((version, fields)),
                 Ok(Told::Refused { why, status }) => self.refused = Some((why, status)),
                 Ok(Told::Came { events, comments, at_ms }) => {
-                    self.events.extend(events.into_iter().map(|event| (event, at_ms)));
+                    let room = EVENTS_KEPT_MAX.saturating_sub(self.events.len());
+                    self.events.extend(events.into_iter().take(room).map(|event| (event, at_ms)));
                     self.comments += comments;
                     self.reads += 1;
                 }
@@ -170,7 +175,7 @@ impl Traveller<'_> {
             None => None,
         };
         let silence = if main.head.is_some() { Some(self.silence(&mut main, began_ms, idle)) } else { None };
-        let seen = NAMES.iter().flat_map(|name| main.field(name)).map(|name| printable(&name)).collect();
+        let seen = NAMES.iter().flat_map(|name| main.field(name)).collect();
         let (version, fields) = main.head.unwrap_or_default();
         Ok(Ok(Passage {
             seen,
@@ -224,7 +229,7 @@ impl Traveller<'_> {
         let before = stream.reads;
         self.publish(EVENTS)?;
         let came = stream.until(self.watch, PATIENCE_MS, |stream| stream.reads > before);
-        Ok(Some((printable(&coding), came)))
+        Ok(Some((coding, came)))
     }
 
     /// Leaves a stream alone, which it has been since `began_ms`, and watches it.
@@ -260,7 +265,7 @@ impl Traveller<'_> {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let (tell, told) = channel();
+        let (tell, told) = sync_channel(TOLD_MAX);
         let watch = self.watch;
         std::thread::spawn(move || match request.call() {
             Ok(response) if response.status() == 200 => follow(response, &tell, watch),
@@ -276,8 +281,8 @@ impl Traveller<'_> {
 }
 
 /// Tells what a stream brings until it ends, or nobody listens any more.
-fn follow(response: ureq::http::Response<ureq::Body>, tell: &Sender<Told>, watch: Stopwatch) {
-    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+fn follow(response: ureq::http::Response<ureq::Body>, tell: &SyncSender<Told>, watch: Stopwatch) {
+    let text = |value: &[u8]| printable(&String::from_utf8_lossy(value));
     let fields =
         response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value.as_bytes()))).collect();
     let version = format!("{:?}", response.version());

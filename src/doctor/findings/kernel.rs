@@ -50,7 +50,7 @@ fn io_uring(case: &Case<'_>) -> Finding {
     let level = if case.hub.uring_demanded { Level::Fail } else { Level::Warn };
     let consequence = match level {
         Level::Fail => "with --io uring the hub doesn't start",
-        _ => "the hub runs on epoll: every connection is a descriptor, and a delivery costs some 15 % more CPU",
+        _ => "the hub runs on epoll: every connection is a descriptor, and it delivers some 7 % less",
     };
     let mut finding = Finding::new(NAME, level, format!("denied: {why}"), consequence).wanted("works");
     let disabled = case.machine.number("kernel.io_uring_disabled").unwrap_or(0);

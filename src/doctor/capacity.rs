@@ -35,6 +35,9 @@ const MACHINE_SHARE: u64 = 85;
 const GROUP_SHARE: u64 = 80;
 /// What a core is taken to be for when nobody says: an event for all of them takes it little more than a second.
 const CORE_CONNECTIONS: u64 = 150_000;
+/// No machine holds more, and no event is longer: products of these don't overflow.
+const CONNECTIONS_MAX: u64 = 1 << 40;
+const FRAME_BYTES_MAX: u64 = 1 << 30;
 /// A loopback send costs this much CPU, nanoseconds.
 const SEND_NS: u64 = 7_500;
 
@@ -114,7 +117,7 @@ pub struct Price {
 
 impl Price {
     fn new(machine: &Machine, load: &Load) -> Price {
-        let frame = load.frame_bytes;
+        let frame = load.frame_bytes.min(FRAME_BYTES_MAX);
         let pages = if frame <= PAGE_FRAME_BYTES { 1 } else { 1 + frame.div_ceil(PAGE_BYTES) };
         // A control group is charged whole pages.
         let payload = if machine.memory_limit().is_some() { pages * PAGE_BYTES } else { frame };
@@ -250,7 +253,7 @@ impl Capacity {
             limit(Resource::Setting, max, "the hub refuses further ones with 503".to_owned());
         }
         limits.sort_by_key(|limit| limit.connections);
-        let asked = load.connections.or(hub.max_connections);
+        let asked = load.connections.or(hub.max_connections).map(|asked| asked.min(CONNECTIONS_MAX));
         let target = asked.unwrap_or(by_memory.min(machine.cores * CORE_CONNECTIONS));
         let per_second = target.saturating_mul(1000).checked_div(hub.heartbeat_ms).unwrap_or(0);
         Capacity {

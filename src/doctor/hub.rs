@@ -23,6 +23,8 @@ pub struct Hub {
     pub heartbeat_ms: u64,
     /// Descriptors that aren't connections.
     pub own_descriptors: u64,
+    /// The port it listens on.
+    pub port: u16,
     /// Whether it listens on loopback only: then a proxy on this machine makes all its connections.
     pub behind_local_proxy: bool,
 }
@@ -43,6 +45,7 @@ impl Hub {
             tail_bytes: config.tail_bytes as u64,
             heartbeat_ms: config.heartbeat.map_or(0, milliseconds),
             own_descriptors: own_descriptors as u64,
+            port: config.listen.port(),
             behind_local_proxy: config.listen.ip().is_loopback(),
         }
     }

@@ -173,7 +173,7 @@ impl Kernel {
 fn memory_bytes(meminfo: &str) -> u64 {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kilobytes.unwrap_or_default() * 1024
+    kilobytes.unwrap_or_default().saturating_mul(1024)
 }
 
 fn descriptors(limits: &str) -> Option<(u64, u64)> {

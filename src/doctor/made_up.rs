@@ -128,6 +128,7 @@ pub(super) fn hub() -> Hub {
         tail_bytes: 64 << 20,
         heartbeat_ms: 25_000,
         own_descriptors: 96,
+        port: 8080,
         behind_local_proxy: false,
     }
 }

@@ -33,7 +33,7 @@ fn enough(case: &Case<'_>) -> Finding {
         );
         let why = if memory.limited { format!("{why}. Beyond the limit the kernel kills the hub") } else { why };
         return Finding::new(NAME, Level::Fail, found, why)
-            .wanted(bytes(needed + memory.spare))
+            .wanted(bytes(needed.saturating_add(memory.spare)))
             .fix("hub", format!("--max-connections {}", holds.max(1)))
             .fix("hub", "a smaller --history-max-bytes, if history is a large part of it");
     }
@@ -78,7 +78,9 @@ fn tcp(case: &Case<'_>) -> Finding {
     let shown = format!("{low} {pressure} {high}");
     let pages = case.machine.memory_bytes / PAGE_BYTES;
     let needed = case.target().saturating_mul(case.capacity.price.pages);
-    let wanted = |pages: u64| format!("{} {} {}", round_up(pages / 4 * 3), round_up(pages), round_up(pages / 4 * 5));
+    let wanted = |pages: u64| {
+        format!("{} {} {}", round_up(pages / 4 * 3), round_up(pages), round_up((pages / 4).saturating_mul(5)))
+    };
     if pages > 0 && high > pages {
         let why = format!(
             "these are pages of {PAGE_BYTES} B, and the machine has {} of them: TCP may take it all",
@@ -101,7 +103,7 @@ fn tcp(case: &Case<'_>) -> Finding {
     let why = "every event on its way to a client is charged a page at least. Beyond the last number the kernel takes no second \
                frame for a client before the first is acknowledged, and resets what is closed with data queued";
     let mut finding = Finding::new(NAME, level, shown, why).set_sysctl(&wanted(needed));
-    if needed / 4 * 5 > pages / 100 * TCP_SHARE {
+    if (needed / 4).saturating_mul(5) > pages / 100 * TCP_SHARE {
         finding.why.push_str(&format!(
             ". So many pages are more than {TCP_SHARE} % of the memory: all right only while frames are small, as a page is charged \
              and about 1.3 kB used"

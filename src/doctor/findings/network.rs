@@ -114,7 +114,7 @@ fn migration(case: &Case<'_>) -> Option<Finding> {
 fn ports(case: &Case<'_>) -> Option<Finding> {
     const NAME: &str = "net.ipv4.ip_local_port_range";
     let [first, last] = case.machine.numbers(NAME)[..] else { return None };
-    let ports = (last + 1).saturating_sub(first);
+    let ports = last.saturating_add(1).saturating_sub(first);
     let found = format!("{first} {last}");
     if !case.hub.behind_local_proxy || case.target() <= ports {
         return Some(Finding::ok(NAME, found));

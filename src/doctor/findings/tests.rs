@@ -229,6 +229,11 @@ fn a_tracked_connection_costs_and_its_table_fills() {
     let roomy = tracked("600000");
     assert_eq!(level(&roomy, "net.netfilter.nf_conntrack_max"), Level::Ok);
     assert_eq!(level(&roomy, "conntrack"), Level::Warn, "it costs all the same");
+    let rules = finding(&roomy, &hub(), ASKED, "conntrack").fixes.remove(0).text;
+    assert!(
+        rules.contains("  chain in { type filter hook prerouting priority -300; tcp dport 8080 notrack; }\n"),
+        "{rules}"
+    );
     assert_eq!(level(&MadeUp::tuned_vm(), "conntrack"), Level::Ok);
     assert_eq!(level(&tracked("1").sysctl("net.netfilter.nf_conntrack_count", "0"), "conntrack"), Level::Ok);
 }
@@ -266,6 +271,36 @@ fn a_proxy_on_the_machine_runs_out_of_ports() {
         Level::Ok
     );
     assert_eq!(level(&MadeUp::tuned_vm(), name), Level::Ok);
+}
+
+#[test]
+fn no_number_is_too_large() {
+    let huge = Load { connections: Some(u64::MAX), frame_bytes: u64::MAX, own: true };
+    let most = u64::MAX.to_string();
+    let machines = [
+        MadeUp::new(),
+        MadeUp::container(),
+        MadeUp::small_vm()
+            .sysctl("net.netfilter.nf_conntrack_count", &most)
+            .sysctl("net.netfilter.nf_conntrack_max", &most)
+            .sysctl("net.netfilter.nf_conntrack_buckets", "1")
+            .sysctl("net.ipv4.tcp_mem", &format!("{most} {most} {most}"))
+            .sysctl("net.ipv4.ip_local_port_range", &format!("0 {most}"))
+            .sysctl("fs.file-max", &most)
+            .with("proc/sys/fs/file-nr", &most)
+            .with("proc/meminfo", "MemTotal: 18446744073709551615 kB\n"),
+        MadeUp::small_vm().sysctl("fs.file-max", "1").with("proc/sys/fs/file-nr", &most),
+    ];
+    for made in machines {
+        assert!(
+            !judged(
+                &made,
+                &Hub { uring: false, behind_local_proxy: true, shards: 1024, heartbeat_ms: 1, ..hub() },
+                huge
+            )
+            .is_empty()
+        );
+    }
 }
 
 #[test]

@@ -21,11 +21,16 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Vec<Finding>) {
     let found = format!("{} of {}", count(used), count(max));
     let bypass = "every packet is looked up in it: 41 % more CPU per delivery where it was measured. Leave the hub's port out, \
                   unless addresses are translated (docker -p, services of Kubernetes)";
-    findings.push(Finding::new("conntrack", Level::Warn, found.clone(), bypass).wanted("not for the hub's port").fix(
-        "nft -f, with the hub's port",
-        "table inet cinnabar {\n  chain in { type filter hook prerouting priority -300; tcp dport 3000 notrack; }\n  \
-         chain out { type filter hook output priority -300; tcp sport 3000 notrack; }\n}",
-    ));
+    let port = case.hub.port;
+    let rules = format!(
+        "table inet cinnabar {{\n  chain in {{ type filter hook prerouting priority -300; tcp dport {port} notrack; }}\n  \
+         chain out {{ type filter hook output priority -300; tcp sport {port} notrack; }}\n}}"
+    );
+    findings.push(
+        Finding::new("conntrack", Level::Warn, found.clone(), bypass)
+            .wanted("not for the hub's port")
+            .fix("a file for nft -f", rules),
+    );
     let level = case.shortage(Resource::Conntrack);
     if level == Level::Ok {
         findings.push(Finding::ok(NAME, found));

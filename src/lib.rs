@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod doctor;
 pub mod history;
 pub mod http;
 pub mod hub;

@@ -58,6 +58,21 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("history", &["crate::http", "crate::config", "crate::admin", "std::net", "std::thread", "libc"]),
     ("admin", &["std::net::Tcp", "std::thread", "std::fs", "std::io", "Instant", "SystemTime", "libc"]),
+    (
+        "doctor",
+        &[
+            "crate::hub",
+            "crate::http",
+            "crate::history",
+            "crate::admin",
+            "crate::protocol",
+            "std::net",
+            "std::thread",
+            "Instant",
+            "SystemTime",
+            "libc",
+        ],
+    ),
     ("config", &["crate::hub", "crate::history", "crate::admin"]),
 ];
 

@@ -5,6 +5,7 @@
 
 mod config;
 mod credentials;
+mod doctor;
 #[cfg(test)]
 mod fake_hub;
 mod flags;
@@ -45,6 +46,8 @@ enum Command {
     Serve(serve::Serve),
     /// Check a configuration, or show what holds and where it comes from.
     Config(config::ConfigCommand),
+    /// Say how many connections this machine will hold, what stops it first, and what to do about it.
+    Doctor(doctor::Doctor),
     /// Publish an update.
     Pub(publish::Publish),
     /// Print the events of topics as they come.
@@ -65,6 +68,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Serve(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Pub(command) => command.run(),
         Command::Sub(command) => command.run(),
         Command::Token(command) => command.run(),
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn help_shows_the_commands() {
         let help = Cli::command().render_long_help().to_string();
-        for command in ["serve", "config", "pub", "sub", "token"] {
+        for command in ["serve", "config", "doctor", "pub", "sub", "token"] {
             assert!(help.contains(&format!("\n  {command} ")), "{command}\n{help}");
         }
     }

@@ -1,12 +1,28 @@
 //! What the commands take from outside the program: the clock, chance, the terminal.
 
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The time of day, since 1970.
 #[allow(clippy::disallowed_methods, reason = "the commands are the I/O shell: tokens need the time of day")]
 pub(super) fn now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Time that passes, whatever is done to the time of day.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[allow(clippy::disallowed_methods, reason = "the commands are the I/O shell: the doctor measures delays")]
+    pub(super) fn start() -> Stopwatch {
+        Stopwatch(Instant::now())
+    }
+
+    /// Milliseconds since the start.
+    pub(super) fn ms(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// A number from 0 to 1.

@@ -19,6 +19,7 @@ mod memory;
 mod observed;
 mod peers;
 mod presence;
+mod probe;
 mod ration;
 mod recall;
 mod reload;
@@ -37,4 +38,5 @@ mod turnstile;
 
 pub use admin::DenyListFileError;
 pub use key_sets::rules_with_key_sets;
+pub use probe::{own_descriptors, try_io_uring};
 pub use start::{StartError, block_signals, run};

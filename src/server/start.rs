@@ -42,7 +42,7 @@ const CONNECTION_BYTES: u64 = 5 * 1024;
 /// What all that subscribers ask for may take of the memory: one part of so many.
 const SELECTORS_SHARE: u64 = 10;
 /// Descriptors the hub needs for itself, without its shards.
-const OWN_DESCRIPTORS: usize = 64;
+pub(super) const OWN_DESCRIPTORS: usize = 64;
 /// How long a stop waits for requests and for what is owed to streams, at most.
 const FINISH_MS: u64 = 3_000;
 /// What a hub that gives up leaves the log to be written.
@@ -50,7 +50,7 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Room for fewer connections than this is worth a warning.
 const FEW_CONNECTIONS: usize = 64;
 /// Descriptors a shard needs for itself: listener, wake-ups, rings; about nine.
-const SHARD_DESCRIPTORS: usize = 16;
+pub(super) const SHARD_DESCRIPTORS: usize = 16;
 /// Time the threads beside the shards have to end once the shards have, milliseconds.
 const REST_STOP_MS: u64 = 1_000;
 /// Connections that carry requests, not streams, per shard at most.
@@ -382,7 +382,7 @@ fn shard_thread(parts: ShardParts, core: usize, descriptors: usize) {
     }
 }
 
-fn uring_runtime() -> io::Result<monoio::Runtime<monoio::IoUringDriver>> {
+pub(super) fn uring_runtime() -> io::Result<monoio::Runtime<monoio::IoUringDriver>> {
     let mut ring = io_uring_monoio::IoUring::builder();
     ring.setup_single_issuer().setup_coop_taskrun().setup_defer_taskrun();
     monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().with_entries(LOOP_RING_ENTRIES).uring_builder(ring).build()

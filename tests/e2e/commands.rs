@@ -59,6 +59,7 @@ fn every_command_explains_itself() {
     for command in [
         &["--help"][..],
         &["serve", "--help"],
+        &["doctor", "--help"],
         &["pub", "--help"],
         &["sub", "--help"],
         &["token", "--help"],

@@ -16,6 +16,7 @@ mod cors;
 mod curl;
 mod dev;
 mod discovery;
+mod doctor;
 mod http;
 mod key_sets;
 mod lifecycle;

@@ -4,26 +4,42 @@
 //! A scenario (`scenario/`) is one file. It takes a `Server` (found or started), subscribers (`Swarm`), publishers
 //! (`Publisher`, `Press`) and fills a `Report`. `Lane` is a sender with subscribers, hub or floor, for comparisons.
 
+mod accounts;
 mod answer;
+mod archive;
 mod chunked;
+mod compare;
+#[cfg(test)]
+mod example;
 mod floor;
+mod html;
 mod laggard;
 mod lane;
 mod ledger;
+mod live;
 mod machine;
+mod markdown;
 mod options;
+mod output;
 mod payload;
 mod press;
 mod process;
 mod progress;
 mod publisher;
+mod quantity;
+mod record;
 mod report;
+mod sampler;
 mod scenario;
 mod server;
+mod show;
 mod subscriber;
+mod surroundings;
 mod swarm;
 mod sys;
+mod table;
 mod target;
+mod timeline;
 mod token;
 
 use std::process::ExitCode;
@@ -31,8 +47,11 @@ use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 
+use crate::compare::Compare;
 use crate::floor::FloorServer;
+use crate::output::measure;
 use crate::scenario::{BareFloor, Broadcast, Idle, Many, Pause, Presence, Receive, Saturate, Slow, Stalled};
+use crate::show::Show;
 
 /// The soft descriptor limit this program was started with: children get it back.
 static SOFT_DESCRIPTOR_LIMIT: OnceLock<u64> = OnceLock::new();
@@ -60,6 +79,8 @@ enum Command {
     Pause(Pause),
     Many(Many),
     Presence(Presence),
+    Report(Show),
+    Compare(Compare),
     #[command(hide = true)]
     FloorServer(FloorServer),
     #[command(hide = true)]
@@ -78,24 +99,21 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<bool> {
-    let (soft, _) = sys::raise_descriptor_limit()?;
-    SOFT_DESCRIPTOR_LIMIT.get_or_init(|| soft);
-    let (common, report) = match &command {
-        Command::FloorServer(server) => return server.run().map(|()| true),
-        Command::Receive(receive) => return receive.run().map(|()| true),
-        Command::Floor(scenario) => (scenario.common(), scenario.run()?),
-        Command::Idle(scenario) => (scenario.common(), scenario.run()?),
-        Command::Broadcast(scenario) => (scenario.common(), scenario.run()?),
-        Command::Saturate(scenario) => (scenario.common(), scenario.run()?),
-        Command::Slow(scenario) => (scenario.common(), scenario.run()?),
-        Command::Stalled(scenario) => (scenario.common(), scenario.run()?),
-        Command::Pause(scenario) => (scenario.common(), scenario.run()?),
-        Command::Many(scenario) => (scenario.common(), scenario.run()?),
-        Command::Presence(scenario) => (scenario.common(), scenario.run()?),
-    };
-    report.print();
-    if let Some(path) = &common.json {
-        report.append_to(path)?;
+    let descriptors = sys::raise_descriptor_limit()?;
+    SOFT_DESCRIPTOR_LIMIT.get_or_init(|| descriptors.0);
+    match &command {
+        Command::FloorServer(server) => server.run().map(|()| true),
+        Command::Receive(receive) => receive.run().map(|()| true),
+        Command::Report(show) => show.run().map(|()| true),
+        Command::Compare(compare) => compare.run().map(|()| true),
+        Command::Floor(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
+        Command::Idle(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
+        Command::Broadcast(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
+        Command::Saturate(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
+        Command::Slow(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
+        Command::Stalled(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
+        Command::Pause(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
+        Command::Many(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
+        Command::Presence(scenario) => measure(scenario.common(), descriptors, || scenario.run()),
     }
-    Ok(report.is_good())
 }

@@ -9,6 +9,7 @@ use crate::options::Common;
 use crate::process::{Cpu, Kernel};
 use crate::progress::Progress;
 use crate::report::{Report, number};
+use crate::sampler::Counts;
 use crate::scenario::{settled_bytes, stop};
 use crate::server::Server;
 
@@ -95,8 +96,10 @@ impl Idle {
         hub.broadcast(broadcasts, server.pid(), &mut progress)?;
         progress.part("after traffic");
         let after = settled_bytes(&server, longest, &mut progress);
+        report.latency("latency", "hub: latency of the broadcasts", &hub.take_latency());
         hub.finish(&mut report);
         progress.part("all gone");
+        progress.sample_now(Counts::default());
         progress.wait(Duration::from_secs(2), "letting the server notice");
         let gone = settled_bytes(&server, longest, &mut progress);
 
@@ -122,6 +125,7 @@ impl Idle {
             idle_cpu.server_s * 100.0 / self.seconds as f64,
             "%",
         );
+        report.timeline(&mut progress);
         stop(&mut server, &mut report);
         Ok(report)
     }

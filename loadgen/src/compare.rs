@@ -204,7 +204,7 @@ mod tests {
         let rows = rows(&a, &b);
         assert_eq!(rows[0].texts(), ["119 ms", "59.5 ms", "0.500", "-59.5 ms"]);
         assert_eq!(rows[1].texts(), ["142,771/s", "–", "–", "–"]);
-        assert_eq!(rows.last().map(Row::texts), Some(["–", "3.00", "–", "–"].map(str::to_owned)));
+        assert_eq!(rows.last().map(Row::texts), Some(["–", "3", "–", "–"].map(str::to_owned)));
         assert_eq!(rows.len(), a.figures.len() + 1);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::quantity::number;
+use crate::quantity::{count, number};
 use crate::sampler::{Counts, Sampler};
 use crate::timeline::{Sample, Timeline};
 use crate::{live, output, sys};
@@ -95,6 +95,10 @@ impl Progress {
             self.samplers.push(Sampler::new(target, server));
         }
         self.watched = Some(known.unwrap_or(self.samplers.len() - 1));
+        if known.is_none() {
+            // How everything stood before anybody came.
+            self.sample_now(Counts::default());
+        }
         self.latest = None;
     }
 
@@ -140,7 +144,7 @@ impl Progress {
         }
         let elapsed_s = (now - self.advance.began_ns) as f64 / 1e9;
         let left = time_left(done, total, elapsed_s).map(|left| format!(", {left} left")).unwrap_or_default();
-        let state = format!("{} of {} {what}{left}", number(done as f64), number(total as f64));
+        let state = format!("{} of {} {what}{left}", count(done), count(total));
         self.draw(Some(done as f64 / total.max(1) as f64), &state);
     }
 
@@ -214,11 +218,12 @@ fn style(counted: bool) -> ProgressStyle {
 
 /// A sample in a few words.
 fn summary(sample: &Sample) -> String {
-    let mut words = vec![format!("{} open", number(sample.connections as f64))];
-    if sample.deliveries > 0 {
-        words.push(format!("{}/s delivered", number(sample.per_second(sample.deliveries).round())));
-    } else if sample.publishes > 0 {
-        words.push(format!("{}/s published", number(sample.per_second(sample.publishes).round())));
+    let mut words = vec![format!("{} open", count(sample.connections))];
+    let rate = |count: u64| sample.per_second(count as f64).filter(|rate| *rate > 0.0).map(|rate| number(rate.round()));
+    if let Some(rate) = rate(sample.deliveries) {
+        words.push(format!("{rate}/s delivered"));
+    } else if let Some(rate) = rate(sample.publishes) {
+        words.push(format!("{rate}/s published"));
     }
     if let Some(latency) = sample.latency {
         words.push(format!("p99 {} ms", number(latency.p99_us as f64 / 1e3)));
@@ -281,7 +286,7 @@ mod tests {
         progress.wait(Duration::from_millis(600), "idle");
         let samples = progress.take_timeline().into_samples();
         let seen: Vec<_> = samples.iter().map(|sample| (sample.connections, sample.deliveries)).collect();
-        assert_eq!(seen, [(7, 9), (7, 0)]);
-        assert_eq!(samples[1].part, "idle");
+        assert_eq!(seen, [(0, 0), (7, 9), (7, 0)]);
+        assert_eq!(samples[2].part, "idle");
     }
 }

@@ -12,6 +12,15 @@ pub(crate) fn number(value: f64) -> String {
     let (whole, fraction) =
         text.split_once('.').map_or((text.as_str(), ""), |(whole, _)| (whole, &text[whole.len()..]));
     let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
+    format!("{sign}{}{fraction}", grouped(whole))
+}
+
+/// A count, thousands apart.
+pub(crate) fn count(count: u64) -> String {
+    grouped(&count.to_string())
+}
+
+fn grouped(whole: &str) -> String {
     let mut grouped = String::new();
     for (at, digit) in whole.chars().enumerate() {
         if at > 0 && (whole.len() - at).is_multiple_of(3) {
@@ -19,7 +28,7 @@ pub(crate) fn number(value: f64) -> String {
         }
         grouped.push(digit);
     }
-    format!("{sign}{grouped}{fraction}")
+    grouped
 }
 
 /// A value of a unit, as a number and the unit it is best read in.
@@ -35,7 +44,9 @@ pub(crate) fn quantity(value: f64, unit: &str) -> (String, String) {
         ("ms", size) if size >= 10e3 => (value / 1e3, "s"),
         (unit, _) => (value, unit),
     };
-    (number(scaled), name.to_owned())
+    // What was counted has no decimals.
+    let whole = name.is_empty() && (0.0..1e15).contains(&scaled) && scaled.fract() == 0.0;
+    (if whole { count(scaled as u64) } else { number(scaled) }, name.to_owned())
 }
 
 /// The same as one text.
@@ -80,10 +91,18 @@ mod tests {
 
     #[test]
     fn values_are_read_in_a_unit_that_fits() {
-        let texts =
-            [(177.0, "B"), (7_550_976.0, "B"), (2e8, "B"), (8.31, "us"), (25_000.0, "us"), (142e3, "/s"), (0.97, "x")];
+        let texts = [
+            (177.0, "B"),
+            (7_550_976.0, "B"),
+            (2e8, "B"),
+            (8.31, "us"),
+            (25_000.0, "us"),
+            (142e3, "/s"),
+            (0.97, "x"),
+            (3.0, ""),
+        ];
         let texts = texts.map(|(value, unit)| spoken(value, unit));
-        assert_eq!(texts, ["177 B", "7,374 KiB", "191 MiB", "8.31 µs", "25.0 ms", "142,000/s", "0.970 ×"]);
+        assert_eq!(texts, ["177 B", "7,374 KiB", "191 MiB", "8.31 µs", "25.0 ms", "142,000/s", "0.970 ×", "3"]);
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Swarm {
             progress.sample(|| Counts { connections: opened, refused, ..Counts::default() });
             progress.advance(opened, plan.connections as u64, "subscribers connected");
             if opened as usize == plan.connections {
+                progress.sample_now(Counts { connections: opened, ..Counts::default() });
                 return Ok(swarm);
             }
             if refused > 0 {

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 /// Samples kept of a run. When there are more, neighbours are merged.
 pub(crate) const SAMPLES_MAX: usize = 2_000;
+/// A stretch shorter than this says nothing about rates: clocks of CPU time tick every 10 ms.
+pub(crate) const SPAN_MIN_S: f64 = 0.2;
+/// Stretches that are further apart than this have something unmeasured between them.
+pub(crate) const GAP_S: f64 = 0.05;
 /// Targets a run may have samples of; those of further ones aren't kept.
 pub(crate) const TARGETS_MAX: usize = 8;
 
@@ -64,9 +68,14 @@ impl Spread {
 }
 
 impl Sample {
-    /// A count as a rate over the stretch.
-    pub(crate) fn per_second(&self, count: u64) -> f64 {
-        count as f64 / self.span_s.max(1e-3)
+    /// Something counted or used in the stretch as a rate, if the stretch is long enough to have one.
+    pub(crate) fn per_second(&self, amount: f64) -> Option<f64> {
+        (self.span_s >= SPAN_MIN_S).then(|| amount / self.span_s)
+    }
+
+    /// Does it begin where another one of the same part and target ends?
+    fn follows(&self, before: &Self) -> bool {
+        self.target == before.target && self.part == before.part && self.at_s - self.span_s - before.at_s <= GAP_S
     }
 
     /// CPU time nobody measured here used.
@@ -115,12 +124,18 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    /// Keeps a sample.
+    /// Keeps a sample. The short rest of a part is added to the stretch before it.
     pub(crate) fn push(&mut self, sample: Sample) {
-        if targets(&self.samples).len() == TARGETS_MAX && !targets(&self.samples).contains(&sample.target.as_str()) {
+        let known = targets(&self.samples);
+        if known.len() == TARGETS_MAX && !known.contains(&sample.target.as_str()) {
             return;
         }
-        self.samples.push(sample);
+        match self.samples.last_mut() {
+            Some(last) if last.span_s >= SPAN_MIN_S && sample.span_s < SPAN_MIN_S && sample.follows(last) => {
+                last.merge(sample);
+            }
+            _ => self.samples.push(sample),
+        }
         if self.samples.len() > SAMPLES_MAX {
             self.samples = thin(std::mem::take(&mut self.samples), SAMPLES_MAX);
         }
@@ -219,6 +234,17 @@ mod tests {
         let thinned = thin(samples, 3);
         let names: Vec<_> = thinned.iter().map(|sample| (sample.target.as_str(), sample.part.as_str())).collect();
         assert_eq!(names, [("hub", "a"), ("floor", "a"), ("hub", "b")]);
+    }
+
+    #[test]
+    fn the_short_rest_of_a_part_is_no_sample_of_its_own() {
+        let mut timeline = Timeline::default();
+        timeline.push(sample(1, "hub", "a"));
+        timeline.push(Sample { at_s: 1.1, span_s: 0.1, ..sample(1, "hub", "a") });
+        timeline.push(Sample { at_s: 5.0, span_s: 0.1, ..sample(5, "hub", "a") });
+        let samples = timeline.into_samples();
+        let rates: Vec<_> = samples.iter().map(|sample| (sample.at_s, sample.per_second(11.0))).collect();
+        assert_eq!(rates, [(1.1, Some(10.0)), (5.0, None)]);
     }
 
     #[test]

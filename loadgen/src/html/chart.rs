@@ -98,6 +98,8 @@ pub(super) struct Chart {
     pub(super) lines: Vec<Line>,
     /// Charts that are to be compared have one height; the axis reaches at least here.
     pub(super) top: f64,
+    /// The same for its length.
+    pub(super) end: f64,
     /// Borders of the run's parts, with the name of what begins.
     pub(super) marks: Vec<(f64, String)>,
     /// Where the values stand as a table.
@@ -117,7 +119,7 @@ impl Chart {
 
     /// Draws it. `name` is its own on the page.
     pub(super) fn draw(&self, name: &str, to: &mut String) {
-        let end = self.lines.iter().flat_map(Line::points).map(|point| point.x).fold(0.0, f64::max);
+        let end = self.lines.iter().flat_map(Line::points).map(|point| point.x).fold(self.end, f64::max);
         let end = if end.is_finite() && end > 0.0 { end } else { 1.0 };
         let y_ticks = scale::ticks(self.highest().max(self.top));
         let across = match self.across {
@@ -254,6 +256,7 @@ mod tests {
             across: Across::Time,
             lines,
             top: 0.0,
+            end: 0.0,
             marks: vec![(1.0, "</svg>".to_owned())],
             table: "samples",
         }

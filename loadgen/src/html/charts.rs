@@ -3,11 +3,9 @@
 use crate::html::chart::{Across, Chart, Line, Point, Stroke};
 use crate::html::scale::nines;
 use crate::record::Record;
-use crate::timeline::{Sample, Spread, targets};
+use crate::timeline::{GAP_S, Sample, Spread, targets};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// Stretches that are further apart than this have something unmeasured between them.
-const GAP_S: f64 = 0.05;
 /// Colours of what is no target.
 const OWN_INK: usize = 3;
 const REST_INK: usize = 6;
@@ -26,10 +24,10 @@ pub(super) fn of(sources: &[Source<'_>]) -> Vec<Chart> {
     let room = Room { sources, targets: union(sources) };
     let mut charts = vec![
         room.gauges("Connections", "open", |sample| Some(sample.connections as f64)),
-        room.rates("Deliveries", "per second", |sample| Some(sample.per_second(sample.deliveries))),
-        room.rates("Publishes", "per second", |sample| Some(sample.per_second(sample.publishes))),
+        room.rates("Deliveries", "per second", |sample| sample.per_second(sample.deliveries as f64)),
+        room.rates("Publishes", "per second", |sample| sample.per_second(sample.publishes as f64)),
         room.rates("Refused and closed", "per second", |sample| {
-            Some(sample.per_second(sample.refused + sample.closed))
+            sample.per_second((sample.refused + sample.closed) as f64)
         }),
     ];
     // Zero all the time says nothing of these.
@@ -71,7 +69,7 @@ impl<'a> Room<'a> {
         let marks = if self.is_alone() { parts(&self.sources[0].record.timeline) } else { Vec::new() };
         let table = "samples";
         let lines = lines.into_iter().filter(|line| line.pieces.iter().any(|piece| !piece.is_empty())).collect();
-        Chart { title: title.into(), unit, across: Across::Time, lines, top: 0.0, marks, table }
+        Chart { title: title.into(), unit, across: Across::Time, lines, top: 0.0, end: self.end(), marks, table }
     }
 
     /// A line for each target of each run.
@@ -137,7 +135,13 @@ impl<'a> Room<'a> {
             }
         }
         let chart = self.chart("Latency by percentile", "milliseconds, at most for this share", lines);
-        Chart { across: Across::Percentile, marks: Vec::new(), table: "latencies", ..chart }
+        Chart { across: Across::Percentile, end: 0.0, marks: Vec::new(), table: "latencies", ..chart }
+    }
+
+    /// Where the longest run ends: all charts over time are equally long.
+    fn end(&self) -> f64 {
+        let samples = self.sources.iter().flat_map(|source| &source.record.timeline);
+        samples.map(|sample| sample.at_s).fold(0.0, f64::max)
     }
 
     fn kernel(&self) -> Chart {
@@ -154,35 +158,30 @@ impl<'a> Room<'a> {
             lines.push(Line { label: name, ink: inks.0, stroke: Stroke::Solid, pieces: slabs });
             lines.push(Line { label: label("TCP buffers"), ink: inks.1, stroke: Stroke::Dashed, pieces: buffers });
         }
-        self.chart("Memory of the kernel", "MiB, whole machine, both ends of every connection", lines)
+        self.chart("Memory of the kernel", "MiB, whole machine", lines)
     }
 
     fn cpu(&self) -> Vec<Chart> {
-        let cores = |seconds: f64, sample: &Sample| seconds / sample.span_s.max(1e-3);
         if !self.is_alone() {
-            let server = |sample: &Sample| Some(cores(sample.server_cpu_s?, sample));
-            let own = |sample: &Sample| Some(cores(sample.own_cpu_s, sample));
-            let rest = |sample: &Sample| Some(cores(sample.rest_cpu_s(), sample));
             return vec![
-                self.rates("CPU of the server", "cores", server),
-                self.rates("CPU of the generator", "cores", own),
-                self.rates("CPU of everything else", "cores", rest),
+                self.rates("CPU of the server", "cores", |sample| sample.per_second(sample.server_cpu_s?)),
+                self.rates("CPU of the generator", "cores", |sample| sample.per_second(sample.own_cpu_s)),
+                self.rates("CPU of everything else", "cores", |sample| sample.per_second(sample.rest_cpu_s())),
             ];
         }
         // One above the other, the highest drawn first.
         let record = self.sources[0].record;
         let all: Vec<&Sample> = record.timeline.iter().collect();
-        let server = |sample: &Sample| cores(sample.server_cpu_s.unwrap_or(0.0), sample);
-        let own = |sample: &Sample| cores(sample.own_cpu_s, sample);
-        let rest = |sample: &Sample| cores(sample.rest_cpu_s(), sample);
+        let server = |sample: &Sample| sample.server_cpu_s.unwrap_or(0.0);
+        let (own, rest) = (|sample: &Sample| sample.own_cpu_s, |sample: &Sample| sample.rest_cpu_s());
         let area = |label: &str, ink, pieces| Line { label: label.to_owned(), ink, stroke: Stroke::Area, pieces };
         let mut lines = vec![
-            area("everything else", REST_INK, stacked(&all, |s| (rest(s), server(s) + own(s) + rest(s)))),
-            area("this program", OWN_INK, stacked(&all, |s| (own(s), server(s) + own(s)))),
+            area("everything else", REST_INK, stacked(&all, |s| (rest(s), server(s) + own(s)))),
+            area("this program", OWN_INK, stacked(&all, |s| (own(s), server(s)))),
         ];
         for (index, target) in self.targets.iter().enumerate() {
             let samples = of_target(record, target);
-            lines.push(area(&format!("{target}'s process"), index, stacked(&samples, |s| (server(s), server(s)))));
+            lines.push(area(&format!("{target}'s process"), index, stacked(&samples, |s| (server(s), 0.0))));
         }
         let mut chart = self.chart("CPU", "cores busy, one above the other", lines);
         chart.top = record.machine.cores as f64;
@@ -222,9 +221,12 @@ fn steps(samples: &[&Sample], value: impl Fn(&Sample) -> Option<f64>) -> Vec<Vec
     pieces(samples, |sample| value(sample).map(|value| (value, value)))
 }
 
-/// The same with a value that is drawn at another height.
-fn stacked(samples: &[&Sample], value_and_height: impl Fn(&Sample) -> (f64, f64)) -> Vec<Vec<Point>> {
-    pieces(samples, |sample| Some(value_and_height(sample)))
+/// Something used in a stretch, drawn on top of something else: both as rates.
+fn stacked(samples: &[&Sample], amount_and_below: impl Fn(&Sample) -> (f64, f64)) -> Vec<Vec<Point>> {
+    pieces(samples, |sample| {
+        let (amount, below) = amount_and_below(sample);
+        Some((sample.per_second(amount)?, sample.per_second(amount + below)?))
+    })
 }
 
 fn pieces(samples: &[&Sample], value_and_height: impl Fn(&Sample) -> Option<(f64, f64)>) -> Vec<Vec<Point>> {
@@ -290,7 +292,7 @@ mod tests {
     fn what_was_not_measured_is_not_joined() {
         let sample = |at_s: f64| Sample { at_s, span_s: 1.0, deliveries: 10, ..Sample::default() };
         let samples = [sample(1.0), sample(2.0), sample(7.0)];
-        let pieces = steps(&samples.iter().collect::<Vec<_>>(), |sample| Some(sample.per_second(sample.deliveries)));
+        let pieces = steps(&samples.iter().collect::<Vec<_>>(), |sample| sample.per_second(sample.deliveries as f64));
         let spans: Vec<_> = pieces.iter().map(|piece| (piece[0].x, piece[piece.len() - 1].x)).collect();
         assert_eq!(spans, [(0.0, 2.0), (6.0, 7.0)]);
     }

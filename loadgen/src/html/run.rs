@@ -7,7 +7,7 @@ use crate::html::page;
 use crate::html::tables::{self, Cell, table};
 use crate::html::text::escaped;
 use crate::quantity::{quantity, spoken};
-use crate::record::{Bar, Goal, Record};
+use crate::record::{Bar, Figure, Goal, Record};
 
 /// Numbers shown large.
 const TILES_MAX: usize = 6;
@@ -92,7 +92,7 @@ pub(super) fn command(record: &Record) -> String {
 fn tiles(record: &Record, to: &mut String) {
     let goals = record.goals.iter().filter(|goal| goal.value.is_some());
     let goals = goals.map(|goal| (if goal.met { "good" } else { "bad" }, name(goal), reached(goal), asked(goal)));
-    let figures = record.figures.iter().map(|figure| {
+    let figures = record.figures.iter().filter(|figure| is_telling(record, figure)).map(|figure| {
         let under = record.of_the_floor(figure).map(|ratio| format!("{ratio:.3} × the floor's")).unwrap_or_default();
         ("", figure.label.as_str(), spoken(figure.value, &figure.unit), under)
     });
@@ -107,6 +107,15 @@ fn tiles(record: &Record, to: &mut String) {
         );
     }
     to.push_str("</ul>\n");
+}
+
+/// Is a figure worth to be shown large? What is the floor's, stands in a goal, or is one of many percentiles, isn't.
+fn is_telling(record: &Record, figure: &Figure) -> bool {
+    let in_goal = record.goals.iter().any(|goal| goal.value == Some(figure.value));
+    let percentile = record.latencies.iter().any(|latency| {
+        figure.key.strip_prefix(&latency.key).is_some_and(|rest| rest.starts_with('_') && rest != "_p99_ms")
+    });
+    !in_goal && !percentile && !figure.key.starts_with("floor_")
 }
 
 /// What a goal is of, without its bar.
@@ -128,7 +137,7 @@ fn asked(goal: &Goal) -> String {
 
 fn figures(record: &Record, to: &mut String) {
     let any = record.figures.iter().any(|figure| record.of_the_floor(figure).is_some());
-    let row = |figure: &crate::record::Figure| {
+    let row = |figure: &Figure| {
         let (number, unit) = quantity(figure.value, &figure.unit);
         let unit = if unit == "x" { "×".to_owned() } else { unit };
         let mut row = vec![Cell::Text(figure.label.clone()), Cell::Number(number), Cell::Text(unit)];

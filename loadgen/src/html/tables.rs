@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::html::text::escaped;
-use crate::quantity::{number, spoken};
+use crate::quantity::{count, number, spoken};
 use crate::record::Record;
 use crate::timeline::thin;
 
@@ -21,8 +21,10 @@ pub(super) enum Cell {
 /// A table with a heading row. The first cell of a row heads it.
 pub(super) fn table(class: &str, heads: &[&str], rows: &[Vec<Cell>], to: &mut String) {
     let _ = write!(to, "<div class=\"wide\"><table class=\"{class}\"><thead><tr>");
-    for head in heads {
-        let _ = write!(to, "<th scope=\"col\">{}</th>", escaped(head));
+    for (place, head) in heads.iter().enumerate() {
+        let of_numbers = rows.first().is_some_and(|row| matches!(row.get(place), Some(Cell::Number(_))));
+        let class = if of_numbers { " class=\"number\"" } else { "" };
+        let _ = write!(to, "<th scope=\"col\"{class}>{}</th>", escaped(head));
     }
     to.push_str("</tr></thead><tbody>\n");
     for row in rows {
@@ -54,7 +56,7 @@ pub(super) fn latencies(sources: &[(&str, &Record)], to: &mut String) {
             row.extend(quantiles.iter().map(|(_, quantile)| ms(latency.at(*quantile))));
             row.push(ms(Some(latency.max_us())));
             row.push(Cell::Number(spoken(latency.mean_us / 1e3, "ms")));
-            row.push(Cell::Number(number(latency.count as f64)));
+            row.push(Cell::Number(count(latency.count)));
             rows.push(row);
         }
     }
@@ -70,13 +72,16 @@ pub(super) fn samples(name: &str, record: &Record, to: &mut String) {
     let rows: Vec<Vec<Cell>> = kept
         .iter()
         .map(|sample| {
-            let count = |count: u64| Cell::Number(number(count as f64));
-            let rate = |count: u64| Cell::Number(number(sample.per_second(count).round()));
-            let ms = |us: Option<u64>| Cell::Number(us.map_or_else(|| "–".to_owned(), |us| number(us as f64 / 1e3)));
-            let mib = |bytes: Option<u64>| {
-                Cell::Number(bytes.map_or_else(|| "–".to_owned(), |bytes| number(bytes as f64 / f64::from(1 << 20))))
+            let dash = || "–".to_owned();
+            let count = |amount: u64| Cell::Number(count(amount));
+            let rate = |count: u64| {
+                Cell::Number(sample.per_second(count as f64).map_or_else(dash, |rate| number(rate.round())))
             };
-            let cores = |seconds: f64| Cell::Number(number(seconds / sample.span_s.max(1e-3)));
+            let ms = |us: Option<u64>| Cell::Number(us.map_or_else(dash, |us| number(us as f64 / 1e3)));
+            let mib = |bytes: Option<u64>| {
+                Cell::Number(bytes.map_or_else(dash, |bytes| number(bytes as f64 / f64::from(1 << 20))))
+            };
+            let cores = |seconds: f64| Cell::Number(sample.per_second(seconds).map_or_else(dash, number));
             vec![
                 Cell::Text(format!("{:.1} s", sample.at_s)),
                 Cell::Text(sample.target.clone()),

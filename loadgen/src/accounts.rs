@@ -1,4 +1,5 @@
-//! Who used the machine while a scenario ran: the servers, this program, everybody else, and the hypervisor's other guests.
+//! Who used the machine while a scenario ran: the servers, this program, interrupts, everybody else, and the hypervisor's
+//! other guests.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ pub(crate) struct Accounts {
     pub(crate) servers_s: f64,
     /// This program.
     pub(crate) own_s: f64,
+    /// Interrupts: what the network does for servers and clients is partly here.
+    pub(crate) interrupts_s: f64,
     /// Time the hypervisor gave to somebody else.
     pub(crate) stolen_s: f64,
 }
@@ -29,9 +32,9 @@ impl Accounts {
         if self.total_s > 0.0 { seconds * 100.0 / self.total_s } else { 0.0 }
     }
 
-    /// What neither the servers nor this program used: other programs, and interrupts on nobody's account.
+    /// What other programs used.
     pub(crate) fn others_s(&self) -> f64 {
-        (self.busy_s - self.servers_s - self.own_s - self.stolen_s).max(0.0)
+        (self.busy_s - self.servers_s - self.own_s - self.interrupts_s - self.stolen_s).max(0.0)
     }
 
     /// Did others use so much that the figures may be worse than they would be alone?
@@ -43,9 +46,11 @@ impl Accounts {
     pub(crate) fn sentence(&self) -> String {
         let percent = |seconds| format!("{:.1} %", self.percent(seconds));
         format!(
-            "of the machine's CPU time the servers used {}, this program {}, the rest of the system {}, other guests took {}",
+            "of the machine's CPU time the servers used {}, this program {}, interrupts {}, other programs {}, other \
+             guests {}",
             percent(self.servers_s),
             percent(self.own_s),
+            percent(self.interrupts_s),
             percent(self.others_s()),
             percent(self.stolen_s),
         )
@@ -84,6 +89,7 @@ impl Opening {
             busy_s: rounded(now.machine.busy_s - self.machine.busy_s),
             servers_s: rounded(now.children_s - self.children_s + known),
             own_s: rounded(now.own_s - self.own_s),
+            interrupts_s: rounded(now.machine.interrupts_s - self.machine.interrupts_s),
             stolen_s: rounded(now.machine.stolen_s - self.machine.stolen_s),
         };
         (accounts, rounded((now.at_ns - self.at_ns) as f64 / 1e9))
@@ -104,13 +110,14 @@ mod tests {
 
     #[test]
     fn others_are_what_is_left() {
-        let accounts = Accounts { total_s: 20.0, busy_s: 12.0, servers_s: 7.0, own_s: 3.0, stolen_s: 0.5 };
+        let accounts =
+            Accounts { total_s: 20.0, busy_s: 12.0, servers_s: 7.0, own_s: 2.0, interrupts_s: 1.0, stolen_s: 0.5 };
         assert_eq!(accounts.others_s(), 1.5);
         assert!(accounts.is_disturbed());
         assert_eq!(
             accounts.sentence(),
-            "of the machine's CPU time the servers used 35.0 %, this program 15.0 %, the rest of the system 7.5 %, \
-             other guests took 2.5 %"
+            "of the machine's CPU time the servers used 35.0 %, this program 10.0 %, interrupts 5.0 %, other programs \
+             7.5 %, other guests 2.5 %"
         );
     }
 

@@ -88,7 +88,7 @@ pub(crate) fn rows(a: &Record, b: &Record) -> Vec<Row> {
 /// Everything about a run that isn't a result: how and when it ran, and on what.
 pub(crate) fn facts(record: &Record) -> Vec<(String, String)> {
     let accounts = &record.accounts;
-    let percent = |seconds: f64| format!("{:.1} % of the machine", accounts.percent(seconds));
+    let percent = |seconds: f64| format!("{:.1} %", accounts.percent(seconds));
     let mut facts = vec![
         ("scenario".to_owned(), record.scenario.clone()),
         ("what was done".to_owned(), record.title.clone()),
@@ -97,10 +97,11 @@ pub(crate) fn facts(record: &Record) -> Vec<(String, String)> {
         ("took".to_owned(), spoken(record.seconds, "s")),
         ("hub".to_owned(), record.hub.clone().unwrap_or_else(|| "not known".to_owned())),
         ("generator".to_owned(), record.build.to_string()),
-        ("CPU of the servers".to_owned(), percent(accounts.servers_s)),
-        ("CPU of the generator".to_owned(), percent(accounts.own_s)),
-        ("CPU of the rest of the system".to_owned(), percent(accounts.others_s())),
-        ("CPU taken by other guests".to_owned(), percent(accounts.stolen_s)),
+        ("share of the machine's CPU time: servers".to_owned(), percent(accounts.servers_s)),
+        ("… generator".to_owned(), percent(accounts.own_s)),
+        ("… interrupts".to_owned(), percent(accounts.interrupts_s)),
+        ("… other programs".to_owned(), percent(accounts.others_s())),
+        ("… other guests".to_owned(), percent(accounts.stolen_s)),
     ];
     facts.extend(record.machine.facts());
     facts

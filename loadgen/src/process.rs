@@ -101,6 +101,8 @@ impl Cpu {
 pub(crate) struct MachineTime {
     /// Everything that wasn't idle, interrupts and what the hypervisor took included.
     pub(crate) busy_s: f64,
+    /// Of it, interrupts: much of what the network does is on no program's account.
+    pub(crate) interrupts_s: f64,
     /// Of it, what the hypervisor gave to others.
     pub(crate) stolen_s: f64,
     /// All there was.
@@ -120,7 +122,12 @@ impl MachineTime {
         let total: f64 = ticks.iter().sum();
         let at = |place: usize| ticks.get(place).copied().unwrap_or(0.0);
         let seconds = |ticks: f64| ticks / sys::ticks_per_second();
-        Self { busy_s: seconds(total - at(3) - at(4)), stolen_s: seconds(at(7)), total_s: seconds(total) }
+        Self {
+            busy_s: seconds(total - at(3) - at(4)),
+            interrupts_s: seconds(at(5) + at(6)),
+            stolen_s: seconds(at(7)),
+            total_s: seconds(total),
+        }
     }
 }
 
@@ -205,8 +212,9 @@ mod tests {
     #[test]
     fn idle_and_waiting_time_is_not_busy() {
         let time = MachineTime::parse("cpu  100 1 50 9999 888 2 3 4 77 0\ncpu0 1\n");
-        let seconds = |ticks: f64| ticks / sys::ticks_per_second();
-        let wanted = MachineTime { busy_s: seconds(160.0), stolen_s: seconds(4.0), total_s: seconds(11_047.0) };
+        let [busy_s, interrupts_s, stolen_s, total_s] =
+            [160.0, 5.0, 4.0, 11_047.0].map(|ticks| ticks / sys::ticks_per_second());
+        let wanted = MachineTime { busy_s, interrupts_s, stolen_s, total_s };
         assert_eq!(time, wanted);
     }
 }

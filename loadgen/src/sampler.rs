@@ -117,6 +117,7 @@ impl Sampler {
             tcp_bytes: process::tcp_buffer_bytes(),
             slab_bytes: process::slab_bytes(),
             own_cpu_s: cpu(now.own_s, before.own_s),
+            interrupts_cpu_s: cpu(now.machine.interrupts_s, before.machine.interrupts_s),
             busy_cpu_s: cpu(now.machine.busy_s, before.machine.busy_s),
             total_cpu_s: cpu(now.machine.total_s, before.machine.total_s),
         }

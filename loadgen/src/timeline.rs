@@ -42,6 +42,8 @@ pub(crate) struct Sample {
     pub(crate) slab_bytes: u64,
     /// CPU time of this program.
     pub(crate) own_cpu_s: f64,
+    /// CPU time of interrupts: what the network does for others is partly there.
+    pub(crate) interrupts_cpu_s: f64,
     /// CPU time of the whole machine that wasn't idle, and all there was.
     pub(crate) busy_cpu_s: f64,
     pub(crate) total_cpu_s: f64,
@@ -78,9 +80,9 @@ impl Sample {
         self.target == before.target && self.part == before.part && self.at_s - self.span_s - before.at_s <= GAP_S
     }
 
-    /// CPU time nobody measured here used.
+    /// CPU time of everything else: other programs, other guests.
     pub(crate) fn rest_cpu_s(&self) -> f64 {
-        (self.busy_cpu_s - self.own_cpu_s - self.server_cpu_s.unwrap_or(0.0)).max(0.0)
+        (self.busy_cpu_s - self.own_cpu_s - self.interrupts_cpu_s - self.server_cpu_s.unwrap_or(0.0)).max(0.0)
     }
 
     /// Takes a later stretch of the same target in.
@@ -111,6 +113,7 @@ impl Sample {
             tcp_bytes: self.tcp_bytes.max(later.tcp_bytes),
             slab_bytes: self.slab_bytes.max(later.slab_bytes),
             own_cpu_s: self.own_cpu_s + later.own_cpu_s,
+            interrupts_cpu_s: self.interrupts_cpu_s + later.interrupts_cpu_s,
             busy_cpu_s: self.busy_cpu_s + later.busy_cpu_s,
             total_cpu_s: self.total_cpu_s + later.total_cpu_s,
         };

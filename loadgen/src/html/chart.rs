@@ -149,11 +149,7 @@ impl Chart {
         let _ =
             writeln!(to, "<line class=\"rule\" x1=\"0\" x2=\"0\" y1=\"{TOP}\" y2=\"{}\"/>\n</svg>", HEIGHT - BOTTOM);
         self.legend(to);
-        let _ = write!(
-            to,
-            "<p class=\"values\"><output></output> <a href=\"#{}\">as a table</a></p></figure>\n",
-            self.table
-        );
+        to.push_str("</figure>\n");
     }
 
     fn axes(&self, across: &[Tick], up: &[Tick], x: Scale, y: Scale, to: &mut String) {
@@ -197,7 +193,7 @@ impl Chart {
     }
 
     fn legend(&self, to: &mut String) {
-        to.push_str("<ul class=\"legend\">");
+        to.push_str("<div class=\"under\"><ul class=\"legend\">");
         for line in &self.lines {
             let _ = write!(
                 to,
@@ -207,7 +203,7 @@ impl Chart {
                 escaped(&line.label)
             );
         }
-        to.push_str("</ul>\n");
+        let _ = writeln!(to, "</ul><a href=\"#{}\">as a table</a><output></output></div>", self.table);
     }
 }
 

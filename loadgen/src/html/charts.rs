@@ -8,6 +8,7 @@ use crate::timeline::{GAP_S, Sample, Spread, targets};
 const MIB: f64 = 1024.0 * 1024.0;
 /// Colours of what is no target.
 const OWN_INK: usize = 3;
+const INTERRUPTS_INK: usize = 4;
 const REST_INK: usize = 6;
 /// More borders between parts than that tell nobody anything.
 const PARTS_MAX: usize = 8;
@@ -95,7 +96,8 @@ impl<'a> Room<'a> {
 
     /// One chart for each target, all of one height.
     fn latencies(&self) -> Vec<Chart> {
-        const SPREADS: [(&str, Stroke, fn(Spread) -> u64); 3] = [
+        type Value = fn(Spread) -> u64;
+        const SPREADS: [(&str, Stroke, Value); 3] = [
             ("p50", Stroke::Dashed, |spread| spread.p50_us),
             ("p99", Stroke::Solid, |spread| spread.p99_us),
             ("highest", Stroke::Dotted, |spread| spread.max_us),
@@ -166,6 +168,7 @@ impl<'a> Room<'a> {
             return vec![
                 self.rates("CPU of the server", "cores", |sample| sample.per_second(sample.server_cpu_s?)),
                 self.rates("CPU of the generator", "cores", |sample| sample.per_second(sample.own_cpu_s)),
+                self.rates("CPU of interrupts", "cores", |sample| sample.per_second(sample.interrupts_cpu_s)),
                 self.rates("CPU of everything else", "cores", |sample| sample.per_second(sample.rest_cpu_s())),
             ];
         }
@@ -173,10 +176,12 @@ impl<'a> Room<'a> {
         let record = self.sources[0].record;
         let all: Vec<&Sample> = record.timeline.iter().collect();
         let server = |sample: &Sample| sample.server_cpu_s.unwrap_or(0.0);
-        let (own, rest) = (|sample: &Sample| sample.own_cpu_s, |sample: &Sample| sample.rest_cpu_s());
+        let own = |sample: &Sample| sample.own_cpu_s;
+        let interrupts = |sample: &Sample| sample.interrupts_cpu_s;
         let area = |label: &str, ink, pieces| Line { label: label.to_owned(), ink, stroke: Stroke::Area, pieces };
         let mut lines = vec![
-            area("everything else", REST_INK, stacked(&all, |s| (rest(s), server(s) + own(s)))),
+            area("everything else", REST_INK, stacked(&all, |s| (s.rest_cpu_s(), server(s) + own(s) + interrupts(s)))),
+            area("interrupts", INTERRUPTS_INK, stacked(&all, |s| (interrupts(s), server(s) + own(s)))),
             area("this program", OWN_INK, stacked(&all, |s| (own(s), server(s)))),
         ];
         for (index, target) in self.targets.iter().enumerate() {

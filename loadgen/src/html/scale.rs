@@ -2,7 +2,7 @@
 
 /// Ticks there are about, from zero to the top.
 const TICKS: f64 = 5.0;
-/// Where a percentile axis begins: its first tick is the median, what lies below is drawn too.
+/// Where a percentile axis ends at last.
 const NINES_MAX: f64 = 9.0;
 
 /// An axis: values from `from` to `to` lie on pixels from `low` to `high`.
@@ -35,7 +35,7 @@ pub(super) fn ticks(top: f64) -> Vec<Tick> {
     let step = step(top / TICKS);
     let count = (top / step - 1e-9).ceil().max(1.0) as usize;
     let (unit, suffix) = match step * count as f64 {
-        size if size >= 1e7 => (1e6, " M"),
+        size if size >= 1e6 => (1e6, " M"),
         size if size >= 1e4 => (1e3, " k"),
         _ => (1.0, ""),
     };
@@ -65,7 +65,7 @@ pub(super) fn nines(quantile: f64) -> f64 {
 
 /// The ticks of an axis of nines up to `end`.
 pub(super) fn percentile_ticks(end: f64) -> Vec<Tick> {
-    let known = [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.999_9, "99.99 %")];
+    let known = [(0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.999_9, "99.99 %")];
     let known = known.into_iter().chain([(0.999_99, "99.999 %"), (0.999_999, "99.9999 %")]);
     let ticks = known.map(|(quantile, label)| Tick { at: nines(quantile), label: label.to_owned() });
     ticks.filter(|tick| tick.at <= end + 1e-9).collect()
@@ -123,7 +123,7 @@ mod tests {
     fn nines_lie_equally_far_apart() {
         assert!((nines(0.9) - 1.0).abs() < 1e-9 && (nines(0.99) - 2.0).abs() < 1e-9);
         assert_eq!([nines(0.0), nines(1.0)], [0.0, NINES_MAX]);
-        assert_eq!(labels(&percentile_ticks(3.2)), ["50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(labels(&percentile_ticks(3.2)), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
     }
 
     proptest! {

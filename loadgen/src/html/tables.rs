@@ -99,6 +99,7 @@ pub(super) fn samples(name: &str, record: &Record, to: &mut String) {
                 mib(Some(sample.slab_bytes)),
                 cores(sample.server_cpu_s.unwrap_or(0.0)),
                 cores(sample.own_cpu_s),
+                cores(sample.interrupts_cpu_s),
                 cores(sample.rest_cpu_s()),
             ]
         })
@@ -120,14 +121,12 @@ pub(super) fn samples(name: &str, record: &Record, to: &mut String) {
         "slabs, MiB",
         "server, cores",
         "this program, cores",
+        "interrupts, cores",
         "rest, cores",
     ];
     let merged = if kept.len() < record.timeline.len() { ", neighbours merged" } else { "" };
-    let _ = write!(
-        to,
-        "<details><summary>{} samples{merged}</summary>\n",
-        escaped(&format!("{name} {}", kept.len()).trim())
-    );
+    let title = format!("{name} {} samples{merged}", kept.len());
+    let _ = writeln!(to, "<details><summary>{}</summary>", escaped(title.trim()));
     table("samples", &heads, &rows, to);
     to.push_str("</details>\n");
 }

@@ -132,7 +132,7 @@ impl Saturate {
         report.figure("refusals", "hub: publishes answered 503", press.refusals() as f64, "");
         report.figure("closed", "hub: subscribers closed", swarm.closed() as f64, "");
         report.timeline(progress);
-        report.latency("hub_latency", "hub: latency, waiting included,", &latency);
+        report.latency("hub_latency", "hub: latency with waiting", &latency);
         report.cpu("hub", "hub", cpu, swarm.delivered());
         if let Some(bytes) = server.pid().and_then(|pid| process::private_bytes(pid).ok()) {
             report.figure("hub_private_bytes", "hub: private memory at the end", bytes as f64, "B");

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// Whether anybody follows. The whole program has one standard output.
 static FOLLOWED: AtomicBool = AtomicBool::new(false);
@@ -22,7 +22,7 @@ pub(crate) fn is_followed() -> bool {
 }
 
 /// Tells something, if anybody follows.
-pub(crate) fn tell(kind: &str, what: impl FnOnce() -> Value) {
+pub(crate) fn tell<T: Serialize>(kind: &str, what: impl FnOnce() -> T) {
     if is_followed() {
         let mut out = std::io::stdout().lock();
         // Who follows may stop doing so; the run goes on and its exit status still counts.
@@ -31,12 +31,16 @@ pub(crate) fn tell(kind: &str, what: impl FnOnce() -> Value) {
     }
 }
 
-fn line(kind: &str, what: Value) -> Value {
-    let mut line = json!({"type": kind});
-    if let (Value::Object(line), Value::Object(what)) = (&mut line, what) {
-        line.extend(what);
-    }
-    line
+#[derive(Serialize)]
+struct Line<'a, T> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(flatten)]
+    what: T,
+}
+
+fn line<T: Serialize>(kind: &str, what: T) -> String {
+    serde_json::to_string(&Line { kind, what }).expect("what is told are structures with names as keys")
 }
 
 /// What this program was called with, secrets left out.
@@ -68,12 +72,14 @@ fn without_secrets(arguments: impl Iterator<Item = String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_line_says_what_it_is() {
-        let line = line("check", json!({"check": "all there", "ok": true})).to_string();
-        assert_eq!(line, r#"{"check":"all there","ok":true,"type":"check"}"#);
+        let line = line("check", json!({"check": "all there", "ok": true}));
+        assert_eq!(line, r#"{"type":"check","check":"all there","ok":true}"#);
     }
 
     #[test]

@@ -4,8 +4,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::quantity::{count, number};
 use crate::sampler::{Counts, Sampler};
@@ -24,7 +23,8 @@ const BAR_STEPS: u64 = 1_000;
 enum Shown {
     Nowhere,
     Plain,
-    Bar(ProgressBar),
+    /// Two lines: how far it is, and the latest sample.
+    Bars(ProgressBar, ProgressBar),
 }
 
 /// How far a piece of work has come.
@@ -54,7 +54,10 @@ impl Progress {
         let shown = match (output::is_quiet(), std::io::stderr().is_terminal()) {
             (true, _) => Shown::Nowhere,
             (false, false) => Shown::Plain,
-            (false, true) => Shown::Bar(ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr())),
+            (false, true) => {
+                let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+                Shown::Bars(lines.add(ProgressBar::new(BAR_STEPS)), lines.add(ProgressBar::new(BAR_STEPS)))
+            }
         };
         Self::shown(shown)
     }
@@ -115,7 +118,7 @@ impl Progress {
             return;
         };
         let sample = sampler.take(self.began_ns, &self.part, counts);
-        live::tell("sample", || json!(sample));
+        live::tell("sample", || &sample);
         self.latest = Some((sys::now_ns(), summary(&sample)));
         self.timeline.push(sample);
     }
@@ -174,7 +177,7 @@ impl Progress {
         let interval = match self.shown {
             Shown::Nowhere => return false,
             Shown::Plain => PLAIN_INTERVAL_NS,
-            Shown::Bar(_) => TERMINAL_INTERVAL_NS,
+            Shown::Bars(..) => TERMINAL_INTERVAL_NS,
         };
         let now = sys::now_ns();
         let due = now.saturating_sub(self.shown_ns) >= interval;
@@ -186,17 +189,22 @@ impl Progress {
 
     fn draw(&mut self, done: Option<f64>, state: &str) {
         let fresh = |taken: u64| sys::now_ns().saturating_sub(taken) < SAMPLE_SHOWN_NS;
-        let sample = self.latest.as_ref().filter(|(taken, _)| fresh(*taken)).map(|(_, summary)| format!("  {summary}"));
-        let message = format!("{state}{}", sample.unwrap_or_default());
+        let sample = self.latest.as_ref().filter(|(taken, _)| fresh(*taken)).map(|(_, summary)| summary.as_str());
         match &self.shown {
             Shown::Nowhere => {}
-            Shown::Plain => eprintln!("{}: {message}", self.part),
-            Shown::Bar(bar) => {
+            Shown::Plain => {
+                let sample = sample.map(|sample| format!("  [{sample}]")).unwrap_or_default();
+                eprintln!("{}: {state}{sample}", self.part);
+            }
+            Shown::Bars(bar, line) => {
                 bar.set_style(style(done.is_some()));
                 bar.set_position((done.unwrap_or(0.0).clamp(0.0, 1.0) * BAR_STEPS as f64) as u64);
                 bar.set_prefix(self.part.clone());
-                bar.set_message(message);
+                bar.set_message(state.to_owned());
                 bar.tick();
+                line.set_style(line_style());
+                line.set_message(sample.unwrap_or_default().to_owned());
+                line.tick();
             }
         }
     }
@@ -204,7 +212,8 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let Shown::Bars(bar, line) = &self.shown {
+            line.finish_and_clear();
             bar.finish_and_clear();
         }
     }
@@ -214,6 +223,10 @@ fn style(counted: bool) -> ProgressStyle {
     let template =
         if counted { "{prefix:.bold} {bar:24.red/dim} {wide_msg}" } else { "{prefix:.bold} {spinner:.red} {wide_msg}" };
     ProgressStyle::with_template(template).expect("the template is well-formed").progress_chars("━╸─")
+}
+
+fn line_style() -> ProgressStyle {
+    ProgressStyle::with_template("{wide_msg:.dim}").expect("the template is well-formed")
 }
 
 /// A sample in a few words.
@@ -231,7 +244,7 @@ fn summary(sample: &Sample) -> String {
     if sample.refused + sample.closed > 0 {
         words.push(format!("{} refused, {} closed", sample.refused, sample.closed));
     }
-    format!("[{}]", words.join(", "))
+    words.join(", ")
 }
 
 /// How long the rest takes if it goes on like this.
@@ -266,15 +279,16 @@ mod tests {
             latency: Some(Spread { p50_us: 1, p99_us: 118_000, max_us: 200_000 }),
             ..Sample::default()
         };
-        assert_eq!(summary(&sample), "[15,000 open, 150,000/s delivered, p99 118 ms]");
+        assert_eq!(summary(&sample), "15,000 open, 150,000/s delivered, p99 118 ms");
         let sample = Sample { span_s: 0.5, publishes: 100, closed: 2, ..Sample::default() };
-        assert_eq!(summary(&sample), "[0 open, 200/s published, 0 refused, 2 closed]");
+        assert_eq!(summary(&sample), "0 open, 200/s published, 0 refused, 2 closed");
     }
 
     #[test]
     fn templates_are_well_formed() {
         style(true);
         style(false);
+        line_style();
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Report {
         // A mean of nothing is no figure.
         if value.is_finite() {
             let figure = Figure { key: key.into(), label: label.into(), value, unit: unit.to_owned() };
-            live::tell("figure", || json!(figure));
+            live::tell("figure", || &figure);
             self.figures.push(figure);
         }
     }
@@ -113,7 +113,7 @@ impl Report {
     /// Something that must hold, or the exit status is 1.
     pub(crate) fn check(&mut self, what: impl Into<String>, holds: bool, detail: impl Into<String>) {
         let check = Check { check: what.into(), ok: holds, detail: detail.into() };
-        live::tell("check", || json!(check));
+        live::tell("check", || &check);
         self.checks.push(check);
     }
 
@@ -142,7 +142,7 @@ impl Report {
     }
 
     fn enter(&mut self, goal: Goal) {
-        live::tell("goal", || json!(goal));
+        live::tell("goal", || &goal);
         self.goals.push(goal);
     }
 

@@ -65,7 +65,7 @@ pub(super) fn nines(quantile: f64) -> f64 {
 
 /// The ticks of an axis of nines up to `end`.
 pub(super) fn percentile_ticks(end: f64) -> Vec<Tick> {
-    let known = [(0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.999_9, "99.99 %")];
+    let known = [(0.0, "0"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.999_9, "99.99 %")];
     let known = known.into_iter().chain([(0.999_99, "99.999 %"), (0.999_999, "99.9999 %")]);
     let ticks = known.map(|(quantile, label)| Tick { at: nines(quantile), label: label.to_owned() });
     ticks.filter(|tick| tick.at <= end + 1e-9).collect()
@@ -123,7 +123,7 @@ mod tests {
     fn nines_lie_equally_far_apart() {
         assert!((nines(0.9) - 1.0).abs() < 1e-9 && (nines(0.99) - 2.0).abs() < 1e-9);
         assert_eq!([nines(0.0), nines(1.0)], [0.0, NINES_MAX]);
-        assert_eq!(labels(&percentile_ticks(3.2)), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(labels(&percentile_ticks(3.2)), ["0", "50 %", "90 %", "99 %", "99.9 %"]);
     }
 
     proptest! {

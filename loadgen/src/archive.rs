@@ -12,6 +12,9 @@ use crate::timeline::{SAMPLES_MAX, thin};
 /// A longer line is no record: one of the most samples has about a megabyte.
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Entries of any list of a record, samples aside: figures, checks, notes, facts. A run has a few dozen.
+const ENTRIES_MAX: usize = 1_000;
+
 /// Why there is no record to show.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ArchiveError {
@@ -30,6 +33,8 @@ pub(crate) enum ArchiveError {
     Malformed { line: usize, why: String },
     #[error("line {line} is longer than {LINE_BYTES_MAX} bytes, which no record is")]
     TooLong { line: usize },
+    #[error("line {line} has a record with more than {ENTRIES_MAX} {what}, which no run has")]
+    TooMany { line: usize, what: &'static str },
     #[error("line {line} can't be read: {why}")]
     Unreadable { line: usize, why: String },
 }
@@ -122,6 +127,18 @@ fn parse(found: &Found) -> Result<Record, ArchiveError> {
     };
     let mut record: Record = record.map_err(|error| ArchiveError::Malformed { line, why: error.to_string() })?;
     // Whoever wrote it may have kept to no bound.
+    let machine = &record.machine;
+    let lists = [
+        ("figures", record.figures.len()),
+        ("notes", record.notes.len()),
+        ("goals", record.goals.len()),
+        ("checks", record.checks.len()),
+        ("latencies", record.latencies.iter().map(|latency| latency.curve.len().max(1)).sum()),
+        ("facts", machine.mitigations.len() + machine.sysctls.len() + machine.container.len()),
+    ];
+    if let Some((what, _)) = lists.into_iter().find(|(_, entries)| *entries > ENTRIES_MAX) {
+        return Err(ArchiveError::TooMany { line, what });
+    }
     record.timeline = thin(record.timeline, SAMPLES_MAX);
     Ok(record)
 }
@@ -170,6 +187,18 @@ mod tests {
         assert!(error.to_string().contains("format 7") && error.to_string().contains("run the scenario again"));
         let older = r#"{"scenario":"idle","figures":{"a":1.0}}"#;
         assert_eq!(read(older.as_bytes(), None), Err(ArchiveError::NoFormat { line: 1 }));
+    }
+
+    #[test]
+    fn a_record_without_bounds_is_refused() {
+        let mut record = example::record();
+        record.figures = vec![record.figures[0].clone(); ENTRIES_MAX + 1];
+        let text = serde_json::to_string(&record).expect("it is written");
+        assert_eq!(read(text.as_bytes(), None), Err(ArchiveError::TooMany { line: 1, what: "figures" }));
+        let mut record = example::record();
+        record.timeline = vec![record.timeline[0].clone(); 3 * SAMPLES_MAX];
+        let text = serde_json::to_string(&record).expect("it is written");
+        assert!(read(text.as_bytes(), None).expect("a record").timeline.len() <= SAMPLES_MAX);
     }
 
     #[test]

@@ -209,11 +209,13 @@ impl Chart {
 
 fn draw_line(line: &Line, x: Scale, y: Scale, to: &mut String) {
     let (mut path, mut values) = (String::new(), String::new());
-    for piece in &line.pieces {
+    for piece in line.pieces.iter().filter(|piece| !piece.is_empty()) {
+        values.push_str(if values.is_empty() { "" } else { "|" });
         for (place, point) in piece.iter().enumerate() {
             let step = if place == 0 { 'M' } else { 'L' };
             let _ = write!(path, "{step}{:.1} {:.1}", x.place(point.x), y.place(point.y));
-            let _ = write!(values, "{} {};", short(point.x), short(point.value));
+            let between = if place == 0 { "" } else { ";" };
+            let _ = write!(values, "{between}{} {}", short(point.x), short(point.value));
         }
         if let (Stroke::Area, Some(first), Some(last)) = (line.stroke, piece.first(), piece.last()) {
             let base = y.place(0.0);
@@ -229,7 +231,7 @@ fn draw_line(line: &Line, x: Scale, y: Scale, to: &mut String) {
         line.ink % INKS,
         line.stroke.class(),
         escaped(&line.label),
-        values.trim_end_matches(';'),
+        values,
     );
 }
 
@@ -268,7 +270,7 @@ mod tests {
         let mut text = String::new();
         chart(vec![line(&[&[(0.0, 0.0), (5.0, 100.0)], &[(8.0, 50.0), (10.0, 50.0)]])]).draw("c", &mut text);
         assert!(text.contains("d=\"M62.0 222.0L342.0 12.0M510.0 117.0L622.0 117.0\""), "{text}");
-        assert!(text.contains("data-values=\"0 0;5 100;8 50;10 50\""), "{text}");
+        assert!(text.contains("data-values=\"0 0;5 100|8 50;10 50\""), "{text}");
         assert!(text.contains("between 0 and 100 deliveries per second, at last 50.0"), "{text}");
         wellformed::check(&text);
     }

@@ -18,6 +18,9 @@ const BOTTOM: f64 = 28.0;
 const INKS: usize = 7;
 /// Borders of parts drawn at most; with more the chart would be a fence.
 const MARKS_MAX: usize = 10;
+/// Rows for their names, and what a letter of a name takes.
+const MARK_ROWS: usize = 3;
+const MARK_LETTER: f64 = 5.5;
 
 /// What lies along the chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,15 +180,19 @@ impl Chart {
                 escaped(&tick.label)
             );
         }
+        // Names that would lie upon each other go to the next row.
+        let mut row_ends = [LEFT; MARK_ROWS];
         for (at, name) in self.marks.iter().take(MARKS_MAX) {
             let at = x.place(*at);
+            let row = row_ends.iter().position(|end| at >= *end).unwrap_or(MARK_ROWS - 1);
+            row_ends[row] = at + name.chars().count() as f64 * MARK_LETTER + 8.0;
             let _ = writeln!(
                 to,
                 "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{}\"/>\
                  <text class=\"mark\" x=\"{:.1}\" y=\"{}\">{}</text>",
                 HEIGHT - BOTTOM,
                 at + 3.0,
-                TOP + 9.0,
+                TOP + 9.0 + 11.0 * row as f64,
                 escaped(name)
             );
         }

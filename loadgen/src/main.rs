@@ -3,6 +3,8 @@
 //!
 //! A scenario (`scenario/`) is one file. It takes a `Server` (found or started), subscribers (`Swarm`), publishers
 //! (`Publisher`, `Press`) and fills a `Report`. `Lane` is a sender with subscribers, hub or floor, for comparisons.
+//! Meanwhile it tells `Progress` how far it is and what there is to count, which becomes the timeline. `output::measure` makes a
+//! `Record` of all that, and everything shown of a run (`table`, `html`, `markdown`, `compare`) is made from its record alone.
 
 mod accounts;
 mod answer;

@@ -22,7 +22,7 @@ const CURVE_POINTS_PER_NINE: u32 = 8;
 
 /// A result in the making.
 pub(crate) struct Report {
-    scenario: &'static str,
+    scenario: String,
     title: String,
     figures: Vec<Figure>,
     notes: Vec<String>,
@@ -34,8 +34,8 @@ pub(crate) struct Report {
 
 impl Report {
     /// An empty one.
-    pub(crate) fn new(scenario: &'static str, title: impl Into<String>) -> Self {
-        let title = title.into();
+    pub(crate) fn new(scenario: impl Into<String>, title: impl Into<String>) -> Self {
+        let (scenario, title) = (scenario.into(), title.into());
         live::tell("start", || json!({"scenario": scenario, "title": title, "arguments": live::arguments()}));
         Self {
             scenario,
@@ -50,7 +50,7 @@ impl Report {
     }
 
     /// A number under a key for machines and a label for people.
-    pub(crate) fn figure(&mut self, key: impl Into<String>, label: impl Into<String>, value: f64, unit: &'static str) {
+    pub(crate) fn figure(&mut self, key: impl Into<String>, label: impl Into<String>, value: f64, unit: &str) {
         // A mean of nothing is no figure.
         if value.is_finite() {
             let figure = Figure { key: key.into(), label: label.into(), value, unit: unit.to_owned() };
@@ -130,7 +130,7 @@ impl Report {
     }
 
     /// The same for one number: whether it is met follows from it. A value that is no number misses every bar.
-    pub(crate) fn goal_of(&mut self, what: impl Into<String>, value: f64, bar: Bar, unit: &'static str) {
+    pub(crate) fn goal_of(&mut self, what: impl Into<String>, value: f64, bar: Bar, unit: &str) {
         let (side, limit) = match bar {
             Bar::AtLeast(limit) => ("at least", limit),
             Bar::AtMost(limit) => ("at most", limit),
@@ -156,7 +156,7 @@ impl Report {
         Record {
             format: FORMAT,
             ok: self.is_good(),
-            scenario: self.scenario.to_owned(),
+            scenario: self.scenario,
             title: self.title,
             arguments: live::arguments(),
             unix_time: around.unix_time,

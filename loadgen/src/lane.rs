@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use hdrhistogram::Histogram;
 
 use crate::floor::Floor;
 use crate::options::Common;
@@ -11,9 +12,11 @@ use crate::process::Cpu;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::report::{Report, median};
+use crate::sampler::Counts;
 use crate::server::Server;
-use crate::swarm::{Plan, Swarm};
+use crate::swarm::{Plan, Swarm, new_histogram};
 use crate::sys;
+use crate::timeline::Spread;
 
 /// A broadcast that stops moving for so long has failed.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
@@ -31,6 +34,8 @@ pub(crate) struct Lane {
     name: &'static str,
     source: Source,
     swarm: Swarm,
+    /// Latencies since the last call of `take_latency`.
+    latency: Histogram<u64>,
     /// Why no further broadcast makes sense.
     trouble: Option<String>,
 }
@@ -82,9 +87,10 @@ impl Lane {
         progress: &mut Progress,
     ) -> anyhow::Result<Self> {
         progress.part("hub");
+        progress.watch("hub", server.pid());
         let swarm = Swarm::open(plan, progress)?;
         let publisher = Publisher::connect(&common.post(server, &[size]), 0)?;
-        Ok(Self { name: "hub", source: Source::Hub(Box::new(publisher)), swarm, trouble: None })
+        Ok(Self::new("hub", Source::Hub(Box::new(publisher)), swarm))
     }
 
     /// Subscribers at a floor.
@@ -103,13 +109,31 @@ impl Lane {
         }
         progress.part("floor");
         let floor = Floor::start(threads, size, common.verbose)?;
+        progress.watch("floor", floor.server.pid());
         let swarm = Swarm::open(&common.plan(&floor.server, connections, 1), progress)?;
-        Ok(Self { name: "floor", source: Source::Floor(Box::new(floor)), swarm, trouble: None })
+        Ok(Self::new("floor", Source::Floor(Box::new(floor)), swarm))
+    }
+
+    fn new(name: &'static str, source: Source, swarm: Swarm) -> Self {
+        Self { name, source, swarm, latency: new_histogram(), trouble: None }
     }
 
     /// The subscribers.
     pub(crate) fn swarm(&self) -> &Swarm {
         &self.swarm
+    }
+
+    /// The latencies since the last call, in microseconds from the intended send time.
+    pub(crate) fn take_latency(&mut self) -> Histogram<u64> {
+        self.gather();
+        std::mem::replace(&mut self.latency, new_histogram())
+    }
+
+    /// What a sample needs, with the latencies since the last one.
+    fn gather(&mut self) -> Counts {
+        let latency = self.swarm.take_latency();
+        self.latency.add(&latency).expect("histograms of one shape");
+        counts(&self.source, &self.swarm, &latency)
     }
 
     /// The floor behind it, if that is what sends.
@@ -135,6 +159,7 @@ impl Lane {
         let connections = self.swarm.connections();
         let mut round = Round { connections, ..Round::default() };
         self.swarm.rest(false);
+        progress.watch(self.name, pid);
         let before = Cpu::now(pid);
         for event in 0..events {
             if self.trouble.is_some() {
@@ -146,14 +171,19 @@ impl Lane {
                 Source::Floor(floor) => floor.broadcast()?,
             };
             let mut trouble = None;
-            let source = &mut self.source;
+            let (source, swarm, sum) = (&mut self.source, &self.swarm, &mut self.latency);
             let arrived = self.swarm.wait_for(wanted, DELIVERY_PATIENCE, |_| {
                 if let Source::Hub(publisher) = source
                     && let Err(error) = publisher.drive(sys::now_ns())
                 {
                     trouble.get_or_insert(error);
                 }
-                progress.show(|| format!("broadcast {event} of {events}"));
+                progress.sample(|| {
+                    let latency = swarm.take_latency();
+                    sum.add(&latency).expect("histograms of one shape");
+                    counts(source, swarm, &latency)
+                });
+                progress.advance(event as u64, events as u64, "broadcasts");
             });
             if let Some(error) = trouble {
                 return Err(error);
@@ -171,6 +201,8 @@ impl Lane {
             round.spans.push(self.swarm.last_ns().saturating_sub(sent_ns) as f64 / 1e9);
         }
         round.cpu = Cpu::now(pid).since(before);
+        let counts = self.gather();
+        progress.sample_now(counts);
         self.swarm.rest(true);
         Ok(round)
     }
@@ -186,5 +218,20 @@ impl Lane {
             report.check(what, false, trouble);
         }
         report.check_delivery(self.name, &self.swarm.finish(), ledger);
+    }
+}
+
+fn counts(source: &Source, swarm: &Swarm, latency: &Histogram<u64>) -> Counts {
+    let publishes = match source {
+        Source::Hub(publisher) => publisher.accepted.count,
+        Source::Floor(floor) => floor.ledger().count,
+    };
+    Counts {
+        connections: (swarm.connections() as u64).saturating_sub(swarm.closed()),
+        deliveries: swarm.delivered(),
+        publishes,
+        refused: 0,
+        closed: swarm.closed(),
+        latency: Spread::of(latency),
     }
 }

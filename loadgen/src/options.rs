@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use crate::output::Output;
 use crate::publisher::Post;
 use crate::server::Server;
 use crate::swarm::{Plan, Requests};
@@ -50,9 +51,8 @@ pub(crate) struct Common {
     /// Microseconds between two looks of a client thread at its sockets
     #[arg(long, value_name = "US", default_value_t = 1000, help_heading = "Client")]
     pub(crate) poll_us: u64,
-    /// Append the result with the machine's facts to this file, as one line of JSON
-    #[arg(long, value_name = "FILE", help_heading = "Result")]
-    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
     /// Show what the server writes to standard error
     #[arg(long, short, help_heading = "Result")]
     pub(crate) verbose: bool,

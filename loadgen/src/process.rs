@@ -25,11 +25,22 @@ pub(crate) fn private_bytes(pid: u32) -> anyhow::Result<u64> {
 
 /// Seconds of CPU time a process (all its threads) has used, user and system.
 pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<(f64, f64)> {
-    let text = read(&format!("/proc/{pid}/stat"))?;
+    let [user, system, ..] = cpu_fields(&format!("/proc/{pid}/stat"))?;
+    Ok((user, system))
+}
+
+/// Seconds of CPU time this program has used, and those of its children that have ended.
+pub(crate) fn family_cpu_seconds() -> anyhow::Result<(f64, f64)> {
+    let [user, system, children_user, children_system] = cpu_fields("/proc/self/stat")?;
+    Ok((user + system, children_user + children_system))
+}
+
+fn cpu_fields(path: &str) -> anyhow::Result<[f64; 4]> {
+    let text = read(path)?;
     // The name in brackets may hold anything; fields are counted after it.
     let fields: Vec<&str> = text.rsplit_once(')').context("no name in stat")?.1.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    Ok((ticks(11) / sys::ticks_per_second(), ticks(12) / sys::ticks_per_second()))
+    Ok([11, 12, 13, 14].map(|at| ticks(at) / sys::ticks_per_second()))
 }
 
 /// Threads of a process.
@@ -62,7 +73,7 @@ impl Cpu {
         Self {
             server_s: server.map_or(0.0, both),
             own_s: both(std::process::id()),
-            machine_s: read("/proc/stat").map(|text| machine_busy(&text)).unwrap_or(0.0),
+            machine_s: MachineTime::now().busy_s,
         }
     }
 
@@ -85,13 +96,39 @@ impl Cpu {
     }
 }
 
-fn machine_busy(stat: &str) -> f64 {
-    let total: Vec<f64> =
-        stat.lines().next().unwrap_or("").split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
-    // user nice system idle iowait irq softirq steal; guest time is part of user.
-    let busy: f64 =
-        total.iter().take(8).enumerate().filter(|(at, _)| *at != 3 && *at != 4).map(|(_, ticks)| ticks).sum();
-    busy / sys::ticks_per_second()
+/// CPU seconds of the machine, all cores together, since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct MachineTime {
+    /// Everything that wasn't idle, interrupts and what the hypervisor took included.
+    pub(crate) busy_s: f64,
+    /// Of it, interrupts: much of what the network does is on no program's account.
+    pub(crate) interrupts_s: f64,
+    /// Of it, what the hypervisor gave to others.
+    pub(crate) stolen_s: f64,
+    /// All there was.
+    pub(crate) total_s: f64,
+}
+
+impl MachineTime {
+    /// Reads it; zeroes where that can't be read.
+    pub(crate) fn now() -> Self {
+        read("/proc/stat").map(|text| Self::parse(&text)).unwrap_or_default()
+    }
+
+    fn parse(stat: &str) -> Self {
+        // user nice system idle iowait irq softirq steal; guest time is part of user.
+        let words = stat.lines().next().unwrap_or("").split_whitespace().skip(1).take(8);
+        let ticks: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
+        let total: f64 = ticks.iter().sum();
+        let at = |place: usize| ticks.get(place).copied().unwrap_or(0.0);
+        let seconds = |ticks: f64| ticks / sys::ticks_per_second();
+        Self {
+            busy_s: seconds(total - at(3) - at(4)),
+            interrupts_s: seconds(at(5) + at(6)),
+            stolen_s: seconds(at(7)),
+            total_s: seconds(total),
+        }
+    }
 }
 
 /// What the kernel holds: bytes per slab cache, TCP sockets and TCP's buffer pages.
@@ -126,6 +163,11 @@ impl Kernel {
 pub(crate) fn tcp_buffer_bytes() -> u64 {
     const PAGE_BYTES: u64 = 4096;
     sockstat("mem") * PAGE_BYTES
+}
+
+/// What the kernel's slabs take on the whole machine, in bytes: sockets and their files are most of what grows there.
+pub(crate) fn slab_bytes() -> u64 {
+    read("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "Slab")).unwrap_or(0)
 }
 
 /// A field of the TCP line of the socket statistics.
@@ -169,7 +211,10 @@ mod tests {
 
     #[test]
     fn idle_and_waiting_time_is_not_busy() {
-        let busy = machine_busy("cpu  100 1 50 9999 888 2 3 4 77 0\ncpu0 1\n");
-        assert_eq!(busy, 160.0 / sys::ticks_per_second());
+        let time = MachineTime::parse("cpu  100 1 50 9999 888 2 3 4 77 0\ncpu0 1\n");
+        let [busy_s, interrupts_s, stolen_s, total_s] =
+            [160.0, 5.0, 4.0, 11_047.0].map(|ticks| ticks / sys::ticks_per_second());
+        let wanted = MachineTime { busy_s, interrupts_s, stolen_s, total_s };
+        assert_eq!(time, wanted);
     }
 }

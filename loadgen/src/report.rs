@@ -1,45 +1,90 @@
-//! What a scenario found: figures, checks that decide the exit status, and goals that are only reported.
+//! What a scenario found: figures, latencies, checks that decide the exit status, and goals that are only reported.
+//!
+//! The scenario fills it; together with what was true around the run it becomes a `Record`. What is entered is told at
+//! once to machines that follow (`live`).
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
+use hdrhistogram::Histogram;
+use serde_json::json;
 
-use anyhow::Context;
-use serde_json::{Map, Value, json};
-
+use crate::accounts::Accounts;
 use crate::ledger::{Ledger, Receipt, Verdict};
+use crate::live;
 use crate::process::Cpu;
-use crate::{machine, sys};
+use crate::progress::Progress;
+pub(crate) use crate::quantity::number;
+use crate::quantity::{spoken, utc};
+use crate::record::{Bar, Build, Check, FORMAT, Figure, Goal, Latency, Record};
+use crate::surroundings::Surroundings;
+use crate::timeline::{Sample, Timeline};
+
+/// Points of a percentile curve for each further nine.
+const CURVE_POINTS_PER_NINE: u32 = 8;
 
 /// A result in the making.
 pub(crate) struct Report {
-    scenario: &'static str,
+    scenario: String,
     title: String,
-    figures: Vec<(String, String, f64, &'static str)>,
+    figures: Vec<Figure>,
     notes: Vec<String>,
-    checks: Vec<(String, bool, String)>,
-    goals: Vec<(String, bool)>,
+    checks: Vec<Check>,
+    goals: Vec<Goal>,
+    latencies: Vec<Latency>,
+    timeline: Vec<Sample>,
 }
 
 impl Report {
     /// An empty one.
-    pub(crate) fn new(scenario: &'static str, title: impl Into<String>) -> Self {
+    pub(crate) fn new(scenario: impl Into<String>, title: impl Into<String>) -> Self {
+        let (scenario, title) = (scenario.into(), title.into());
+        live::tell("start", || json!({"scenario": scenario, "title": title, "arguments": live::arguments()}));
         Self {
             scenario,
-            title: title.into(),
+            title,
             figures: Vec::new(),
             notes: Vec::new(),
             checks: Vec::new(),
             goals: Vec::new(),
+            latencies: Vec::new(),
+            timeline: Vec::new(),
         }
     }
 
     /// A number under a key for machines and a label for people.
-    pub(crate) fn figure(&mut self, key: impl Into<String>, label: impl Into<String>, value: f64, unit: &'static str) {
+    pub(crate) fn figure(&mut self, key: impl Into<String>, label: impl Into<String>, value: f64, unit: &str) {
         // A mean of nothing is no figure.
         if value.is_finite() {
-            self.figures.push((key.into(), label.into(), value, unit));
+            let figure = Figure { key: key.into(), label: label.into(), value, unit: unit.to_owned() };
+            live::tell("figure", || &figure);
+            self.figures.push(figure);
         }
+    }
+
+    /// Latencies in microseconds: percentiles as figures, the whole curve for the report. Nothing of none.
+    pub(crate) fn latency(&mut self, key: &str, label: &str, latency: &Histogram<u64>) {
+        if latency.is_empty() {
+            return;
+        }
+        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
+            let ms = latency.value_at_quantile(quantile) as f64 / 1e3;
+            self.figure(format!("{key}_{}_ms", name.replace('.', "_")), format!("{label} {name}"), ms, "ms");
+        }
+        self.latencies.push(Latency {
+            key: key.to_owned(),
+            label: label.to_owned(),
+            count: latency.len(),
+            mean_us: latency.mean(),
+            curve: curve(latency),
+        });
+    }
+
+    /// The samples that were taken while it ran.
+    pub(crate) fn timeline(&mut self, progress: &mut Progress) {
+        let mut timeline = Timeline::default();
+        let taken = progress.take_timeline().into_samples();
+        for sample in std::mem::take(&mut self.timeline).into_iter().chain(taken) {
+            timeline.push(sample);
+        }
+        self.timeline = timeline.into_samples();
     }
 
     /// Server, own and machine CPU of a part of the run.
@@ -60,12 +105,16 @@ impl Report {
 
     /// A line of text for people.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
-        self.notes.push(text.into());
+        let text = text.into();
+        live::tell("note", || json!({"note": text}));
+        self.notes.push(text);
     }
 
     /// Something that must hold, or the exit status is 1.
     pub(crate) fn check(&mut self, what: impl Into<String>, holds: bool, detail: impl Into<String>) {
-        self.checks.push((what.into(), holds, detail.into()));
+        let check = Check { check: what.into(), ok: holds, detail: detail.into() };
+        live::tell("check", || &check);
+        self.checks.push(check);
     }
 
     /// The check every scenario ends with.
@@ -77,80 +126,72 @@ impl Report {
 
     /// A bar the figures are held against; missing it doesn't change the exit status.
     pub(crate) fn goal(&mut self, what: impl Into<String>, met: bool) {
-        self.goals.push((what.into(), met));
+        self.enter(Goal { goal: what.into(), met, value: None, bar: None, unit: String::new() });
+    }
+
+    /// The same for one number: whether it is met follows from it. A value that is no number misses every bar.
+    pub(crate) fn goal_of(&mut self, what: impl Into<String>, value: f64, bar: Bar, unit: &str) {
+        let (side, limit) = match bar {
+            Bar::AtLeast(limit) => ("at least", limit),
+            Bar::AtMost(limit) => ("at most", limit),
+        };
+        let goal = format!("{}: {side} {}", what.into(), spoken(limit, unit));
+        let value = value.is_finite().then_some(value);
+        let met = value.is_some_and(|value| bar.is_met_by(value));
+        self.enter(Goal { goal, met, value, bar: Some(bar), unit: unit.to_owned() });
+    }
+
+    fn enter(&mut self, goal: Goal) {
+        live::tell("goal", || &goal);
+        self.goals.push(goal);
     }
 
     /// Did all checks hold?
     pub(crate) fn is_good(&self) -> bool {
-        self.checks.iter().all(|(_, holds, _)| *holds)
+        self.checks.iter().all(|check| check.ok)
     }
 
-    /// Prints the table on standard output.
-    pub(crate) fn print(&self) {
-        println!("{}: {}", self.scenario, self.title);
-        let width = self.figures.iter().map(|(_, label, ..)| label.chars().count()).max().unwrap_or(0);
-        for (_, label, value, unit) in &self.figures {
-            println!("  {label:<width$}  {:>14} {unit}", number(*value));
+    /// With what was true around it: the record to keep.
+    pub(crate) fn into_record(self, around: Surroundings, accounts: Accounts, seconds: f64) -> Record {
+        Record {
+            format: FORMAT,
+            ok: self.is_good(),
+            scenario: self.scenario,
+            title: self.title,
+            arguments: live::arguments(),
+            unix_time: around.unix_time,
+            time: utc(around.unix_time),
+            seconds,
+            machine: around.machine,
+            build: Build::this(),
+            hub: around.hub,
+            accounts,
+            figures: self.figures,
+            notes: self.notes,
+            goals: self.goals,
+            checks: self.checks,
+            latencies: self.latencies,
+            timeline: self.timeline,
         }
-        for note in &self.notes {
-            println!("  {note}");
-        }
-        for (what, met) in &self.goals {
-            println!("  {}  {what}", if *met { "goal met   " } else { "goal MISSED" });
-        }
-        for (what, holds, detail) in &self.checks {
-            println!("  {}  {what} ({detail})", if *holds { "check ok    " } else { "check FAILED" });
-        }
-    }
-
-    /// Appends the result as one line of JSON.
-    pub(crate) fn append_to(&self, path: &Path) -> anyhow::Result<()> {
-        let figures: Map<String, Value> =
-            self.figures.iter().map(|(key, _, value, _)| (key.clone(), json!(value))).collect();
-        let goals: Vec<Value> = self.goals.iter().map(|(what, met)| json!({"goal": what, "met": met})).collect();
-        let check =
-            |(what, holds, detail): &(String, bool, String)| json!({"check": what, "ok": holds, "detail": detail});
-        let line = json!({
-            "scenario": self.scenario,
-            "title": self.title,
-            "unix_time": sys::unix_seconds(),
-            "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
-            "machine": machine::facts(),
-            "figures": figures,
-            "notes": self.notes,
-            "goals": goals,
-            "checks": self.checks.iter().map(check).collect::<Vec<_>>(),
-            "ok": self.is_good(),
-        });
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| format!("open {}", path.display()))?;
-        writeln!(file, "{line}").with_context(|| format!("write {}", path.display()))
     }
 }
 
-/// Three figures or more, thousands apart.
-pub(crate) fn number(value: f64) -> String {
-    let digits = match value.abs() {
-        size if size >= 100.0 || size == 0.0 => 0,
-        size if size >= 10.0 => 1,
-        size if size >= 1.0 => 2,
-        _ => 3,
-    };
-    let text = format!("{value:.digits$}");
-    let (whole, fraction) =
-        text.split_once('.').map_or((text.as_str(), ""), |(whole, _)| (whole, &text[whole.len()..]));
-    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
-    let mut grouped = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) {
-            grouped.push(',');
+/// Quantiles ever nearer to 1 with their values, until a single value decides.
+fn curve(latency: &Histogram<u64>) -> Vec<(f64, u64)> {
+    let value = |quantile: f64| (quantile, latency.value_at_quantile(quantile));
+    let mut curve = vec![(0.0, latency.min()), value(0.25), value(0.5), value(0.75)];
+    'nines: for nines in 1..10_u32 {
+        for step in 0..CURVE_POINTS_PER_NINE {
+            let above = 10_f64.powf(-f64::from(nines) - f64::from(step) / f64::from(CURVE_POINTS_PER_NINE));
+            if above * (latency.len() as f64) < 1.0 {
+                break 'nines;
+            }
+            // 0.99 is meant to be found as 0.99.
+            curve.push(value(((1.0 - above) * 1e12).round() / 1e12));
         }
-        grouped.push(digit);
     }
-    format!("{sign}{grouped}{fraction}")
+    curve.push((1.0, latency.max()));
+    curve
 }
 
 /// The middle one, or the mean of the middle two.
@@ -169,12 +210,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short_and_grouped() {
-        let texts = [0.0, 0.1234, 3.456, 42.42, 123.4, 1_234_567.8, -9_876.0].map(number);
-        assert_eq!(texts, ["0", "0.123", "3.46", "42.4", "123", "1,234,568", "-9,876"]);
-    }
-
-    #[test]
     fn a_median_is_in_the_middle() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
@@ -188,5 +223,52 @@ mod tests {
         report.check("a", true, "");
         report.check("b", false, "");
         assert!(!report.is_good());
+    }
+
+    #[test]
+    fn a_goal_of_a_number_says_itself_whether_it_is_met() {
+        let mut report = Report::new("x", "y");
+        report.goal_of("share of the floor", 0.9, Bar::AtLeast(0.85), "x");
+        report.goal_of("each", 500.0, Bar::AtMost(400.0), "B");
+        report.goal_of("nothing measured", f64::NAN, Bar::AtMost(400.0), "B");
+        let goals: Vec<_> = report.goals.iter().map(|goal| (goal.goal.as_str(), goal.met, goal.value)).collect();
+        assert_eq!(
+            goals,
+            [
+                ("share of the floor: at least 0.850 ×", true, Some(0.9)),
+                ("each: at most 400 B", false, Some(500.0)),
+                ("nothing measured: at most 400 B", false, None)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_curve_ends_where_one_value_decides() {
+        let mut latency = Histogram::new_with_bounds(1, 1_000_000, 3).expect("bounds are in order");
+        for us in 1..=1000 {
+            latency.record(us).expect("within bounds");
+        }
+        let mut report = Report::new("x", "y");
+        report.latency("latency", "hub: latency", &latency);
+        let curve = &report.latencies[0].curve;
+        assert_eq!(curve.first(), Some(&(0.0, 1)));
+        assert_eq!(curve.last(), Some(&(1.0, 1000)));
+        assert!(curve.is_sorted());
+        let kept = &report.latencies[0];
+        assert_eq!(
+            [kept.at(0.5), kept.at(0.9), kept.at(0.99), kept.at(0.999)],
+            [Some(500), Some(900), Some(990), Some(999)]
+        );
+        assert_eq!(kept.at(0.9999), None);
+        let keys: Vec<_> = report.figures.iter().map(|figure| figure.key.as_str()).collect();
+        assert_eq!(keys, ["latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "latency_p99_9_ms", "latency_max_ms"]);
+    }
+
+    #[test]
+    fn nothing_measured_is_no_figure() {
+        let mut report = Report::new("x", "y");
+        report.latency("latency", "l", &Histogram::new(3).expect("three digits"));
+        report.figure("mean", "mean of none", f64::NAN, "s");
+        assert!(report.figures.is_empty() && report.latencies.is_empty());
     }
 }

@@ -16,6 +16,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::ledger::Receipt;
 use crate::progress::Progress;
+use crate::sampler::Counts;
 use crate::subscriber::{Subscriber, Visit};
 use crate::sys::{self, Epoll, Ready};
 
@@ -96,8 +97,10 @@ impl Swarm {
         loop {
             let opened = swarm.sum(|shared| &shared.opened);
             let refused = swarm.sum(|shared| &shared.refused);
-            progress.show(|| format!("{opened} of {} subscribers connected", plan.connections));
+            progress.sample(|| Counts { connections: opened, refused, ..Counts::default() });
+            progress.advance(opened, plan.connections as u64, "subscribers connected");
             if opened as usize == plan.connections {
+                progress.sample_now(Counts { connections: opened, ..Counts::default() });
                 return Ok(swarm);
             }
             if refused > 0 {
@@ -198,7 +201,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn new_histogram() -> Histogram<u64> {
+/// An empty one for latencies.
+pub(crate) fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("bounds are in order")
 }
 

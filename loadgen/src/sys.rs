@@ -116,6 +116,20 @@ pub(crate) fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     checked(unsafe { libc::kill(pid, number) }).map(drop)
 }
 
+/// Can this program make an io_uring? Containers often forbid it.
+pub(crate) fn io_uring_is_allowed() -> bool {
+    // What the kernel takes as `struct io_uring_params`: 120 bytes, zeroes for the defaults.
+    let mut parameters = [0_u64; 15];
+    // SAFETY: the pointer is to as many bytes as the kernel reads and writes.
+    let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1_u32, parameters.as_mut_ptr()) };
+    if ring < 0 {
+        return false;
+    }
+    // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
+    drop(unsafe { OwnedFd::from_raw_fd(ring as libc::c_int) });
+    true
+}
+
 /// Clock ticks per second, the unit of CPU time in `/proc`.
 pub(crate) fn ticks_per_second() -> f64 {
     // SAFETY: no memory is passed.

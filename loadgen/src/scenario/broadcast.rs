@@ -6,6 +6,7 @@ use crate::lane::{Lane, Round};
 use crate::options::{Common, cores};
 use crate::process::Cpu;
 use crate::progress::Progress;
+use crate::record::Bar;
 use crate::report::{Report, median, number};
 use crate::scenario::stop;
 use crate::server::Server;
@@ -65,7 +66,9 @@ impl Broadcast {
         for lane in std::iter::once(&mut hub).chain(&mut floor) {
             lane.broadcast(1, pid, &mut progress)?;
         }
-        hub.swarm().take_latency();
+        for lane in std::iter::once(&mut hub).chain(&mut floor) {
+            lane.take_latency();
+        }
         let (mut hub_rounds, mut floor_rounds) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds {
             hub_rounds.push(hub.broadcast(self.events, pid, &mut progress)?);
@@ -73,15 +76,17 @@ impl Broadcast {
                 floor_rounds.push(floor.broadcast(self.events, None, &mut progress)?);
             }
         }
-        let latency = hub.swarm().take_latency();
-        report.figure("latency_p50_ms", "hub: latency p50", latency.value_at_quantile(0.5) as f64 / 1e3, "ms");
-        report.figure("latency_p99_ms", "hub: latency p99", latency.value_at_quantile(0.99) as f64 / 1e3, "ms");
+        report.timeline(&mut progress);
+        report.latency("hub_latency", "hub: latency", &hub.take_latency());
+        if let Some(floor) = &mut floor {
+            report.latency("floor_latency", "floor: latency", &floor.take_latency());
+        }
         let hub_rate = summarise("hub", &hub_rounds, &mut report);
         if floor.is_some() {
             let floor_rate = summarise("floor", &floor_rounds, &mut report);
             let share = hub_rate / floor_rate;
-            report.figure("share_of_floor", "hub / floor, deliveries per second", share, "");
-            report.goal(format!("at least {SHARE_OF_FLOOR_MIN} of the floor: {share:.3}"), share >= SHARE_OF_FLOOR_MIN);
+            report.figure("share_of_floor", "hub / floor, deliveries per second", share, "x");
+            report.goal_of("hub / floor, deliveries per second", share, Bar::AtLeast(SHARE_OF_FLOOR_MIN), "x");
         }
         hub.finish(&mut report);
         if let Some(floor) = floor {

@@ -46,6 +46,7 @@ impl BareFloor {
         let mut progress = Progress::new();
         let mut lane = Lane::floor(&self.common, threads, self.connections, self.size, &mut progress)?;
         lane.broadcast(1, None, &mut progress)?;
+        lane.take_latency();
         let mut rounds = Vec::new();
         for _ in 0..self.rounds {
             rounds.push(lane.broadcast(self.events, None, &mut progress)?);
@@ -55,6 +56,8 @@ impl BareFloor {
         let cpu = rounds.iter().fold(Default::default(), |sum: crate::process::Cpu, round| sum.plus(round.cpu));
         report.figure("deliveries_per_s", "deliveries per second, median round", median(&rates), "/s");
         report.figure("last_delivery_ms", "last delivery, median", median(&last), "ms");
+        report.timeline(&mut progress);
+        report.latency("floor_latency", "floor: latency", &lane.take_latency());
         report.cpu("floor", "all rounds", cpu, rounds.iter().map(|round| round.deliveries()).sum());
         lane.finish(&mut report);
         Ok(report)

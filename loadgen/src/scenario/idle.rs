@@ -8,7 +8,9 @@ use crate::lane::Lane;
 use crate::options::Common;
 use crate::process::{Cpu, Kernel};
 use crate::progress::Progress;
-use crate::report::{Report, number};
+use crate::record::Bar;
+use crate::report::Report;
+use crate::sampler::Counts;
 use crate::scenario::{settled_bytes, stop};
 use crate::server::Server;
 
@@ -95,8 +97,10 @@ impl Idle {
         hub.broadcast(broadcasts, server.pid(), &mut progress)?;
         progress.part("after traffic");
         let after = settled_bytes(&server, longest, &mut progress);
+        report.latency("latency", "hub: latency of the broadcasts", &hub.take_latency());
         hub.finish(&mut report);
         progress.part("all gone");
+        progress.sample_now(Counts::default());
         progress.wait(Duration::from_secs(2), "letting the server notice");
         let gone = settled_bytes(&server, longest, &mut progress);
 
@@ -109,9 +113,9 @@ impl Idle {
             report.figure("idle_bytes_per_connection", "user memory per idle subscriber", each(idle), "B");
             report.figure("after_bytes_per_connection", "the same after the broadcasts", each(after), "B");
             report.figure("left_bytes", "what stays when all are gone", gone - start, "B");
-            let met = each(idle) <= bytes_max && each(after) <= bytes_max;
-            let (idle, after) = (number(each(idle)), number(each(after)));
-            report.goal(format!("at most {bytes_max} B each: {idle} idle, {after} after the broadcasts"), met);
+            let bar = Bar::AtMost(bytes_max);
+            report.goal_of("user memory per idle subscriber", each(idle), bar, "B");
+            report.goal_of("user memory per subscriber after the broadcasts", each(after), bar, "B");
         } else {
             report.note("no memory figures: the server's process isn't known (--server-pid)");
         }
@@ -122,6 +126,7 @@ impl Idle {
             idle_cpu.server_s * 100.0 / self.seconds as f64,
             "%",
         );
+        report.timeline(&mut progress);
         stop(&mut server, &mut report);
         Ok(report)
     }

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use clap::Args;
+use hdrhistogram::Histogram;
 
 use crate::lane::Lane;
 use crate::options::{Common, cores};
 use crate::press::{Pace, Press};
 use crate::process::{self, Cpu};
 use crate::progress::Progress;
+use crate::record::Bar;
 use crate::report::{Report, number};
+use crate::sampler::Counts;
 use crate::scenario::stop;
 use crate::server::Server;
-use crate::swarm::Swarm;
+use crate::swarm::{Swarm, new_histogram};
+use crate::timeline::Spread;
 
 /// After the publishers stop: how long nothing may move before the rest counts as lost.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
@@ -68,8 +72,8 @@ impl Saturate {
         let hub_rate = self.hub(&server, &mut report, &mut progress)?;
         if let Some(floor_rate) = floor_rate {
             let ratio = hub_rate / floor_rate;
-            report.figure("ratio_to_floor", "hub / floor, deliveries per second", ratio, "");
-            report.goal(format!("more deliveries per second than the floor: {ratio:.2} x"), ratio > 1.0);
+            report.figure("ratio_to_floor", "hub / floor, deliveries per second", ratio, "x");
+            report.goal_of("hub / floor, deliveries per second", ratio, Bar::AtLeast(1.0), "x");
         }
         stop(&mut server, &mut report);
         Ok(report)
@@ -96,13 +100,16 @@ impl Saturate {
 
     fn hub(&self, server: &Server, report: &mut Report, progress: &mut Progress) -> anyhow::Result<f64> {
         progress.part("hub");
+        progress.watch("hub", server.pid());
         let swarm = Swarm::open(&self.common.plan(server, self.connections, self.publishers), progress)?;
         let mut press = Press::connect(&self.common.post(server, &[self.size]), self.publishers)?;
         let time = Duration::from_secs(self.seconds);
         let pace = Pace { rate: None, pipeline: self.pipeline, ahead: self.ahead, time };
         let before = Cpu::now(server.pid());
         let connections = self.connections as u64;
+        let mut latency = new_histogram();
         let started_ns = press.run(pace, &swarm, |press| {
+            progress.sample(|| counts(press, &swarm, &mut latency));
             progress.show(|| {
                 let (accepted, delivered) = (press.ledger().count, swarm.delivered());
                 format!("{accepted} published, {} delivered to the average subscriber", delivered / connections)
@@ -113,22 +120,19 @@ impl Saturate {
         let published = press.ledger();
         let wanted = published.count * connections;
         let all = swarm.wait_for(wanted, DRAIN_PATIENCE, |delivered| {
+            progress.sample(|| counts(&press, &swarm, &mut latency));
             progress.show(|| format!("draining, {} deliveries to come", number((wanted - delivered) as f64)));
         });
         let cpu = Cpu::now(server.pid()).since(before);
         let rate = rate(&swarm, started_ns);
-        let latency = swarm.take_latency();
+        progress.sample_now(counts(&press, &swarm, &mut latency));
         report.figure("hub_deliveries_per_s", "hub: deliveries per second, to the last one", rate, "/s");
         report.figure("events_per_s", "hub: events accepted per second", published.count as f64 / published_s, "/s");
         report.figure("events", "hub: events accepted", published.count as f64, "");
         report.figure("refusals", "hub: publishes answered 503", press.refusals() as f64, "");
         report.figure("closed", "hub: subscribers closed", swarm.closed() as f64, "");
-        report.figure(
-            "latency_p99_ms",
-            "hub: latency p99, waiting included",
-            latency.value_at_quantile(0.99) as f64 / 1e3,
-            "ms",
-        );
+        report.timeline(progress);
+        report.latency("hub_latency", "hub: latency with waiting", &latency);
         report.cpu("hub", "hub", cpu, swarm.delivered());
         if let Some(bytes) = server.pid().and_then(|pid| process::private_bytes(pid).ok()) {
             report.figure("hub_private_bytes", "hub: private memory at the end", bytes as f64, "B");
@@ -136,6 +140,19 @@ impl Saturate {
         report.check("hub: everything was delivered in the end", all, format!("{} of {wanted}", swarm.delivered()));
         report.check_delivery("hub", &swarm.finish(), published);
         Ok(rate)
+    }
+}
+
+fn counts(press: &Press, swarm: &Swarm, sum: &mut Histogram<u64>) -> Counts {
+    let latency = swarm.take_latency();
+    sum.add(&latency).expect("histograms of one shape");
+    Counts {
+        connections: (swarm.connections() as u64).saturating_sub(swarm.closed()),
+        deliveries: swarm.delivered(),
+        publishes: press.ledger().count,
+        refused: press.refusals(),
+        closed: swarm.closed(),
+        latency: Spread::of(&latency),
     }
 }
 

@@ -48,6 +48,7 @@ impl Stage {
             sink,
             head: b"HEAD\r\n\r\n".as_slice().into(),
             chunked: true,
+            coding: None,
             start: Start::Live,
             matchers: vec![Matcher::parse(MatchType::Exact, "a", &self.hub).unwrap()],
             access: None,

@@ -327,7 +327,8 @@ mod tests {
     fn an_id_is_filled_in_where_the_data_is_compressed_already() {
         let data = "a row of words, a row of words ".repeat(30);
         let mut compressor = Compressor::default();
-        for (event_type, retry, lengths) in [(None, None, 1), (Some("change"), Some("500"), 155), (Some("x"), None, 2)] {
+        for (event_type, retry, lengths) in [(None, None, 1), (Some("change"), Some("500"), 155), (Some("x"), None, 2)]
+        {
             let data = data[..data.len() / lengths].to_owned();
             let plain = FrameDraft::new(&update(None, event_type, retry, &data)).finish(&hub_id(), Codings::default());
             let mut draft = FrameDraft::new(&update(None, event_type, retry, &data));

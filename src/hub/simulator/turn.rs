@@ -101,11 +101,7 @@ impl World {
         assert!(connection.shut_ms.is_none() && !connection.closed, "bounded: shut down twice");
         let cut = connection.blocked_ms.is_some() || connection.edge_queued || !connection.wire.begun();
         assert!(
-            !connection.chunked
-                || connection.wire.over()
-                || cut
-                || connection.cut()
-                || connection.left,
+            !connection.chunked || connection.wire.over() || cut || connection.cut() || connection.left,
             "complete: a chunked body lacks its last chunk"
         );
         connection.shut_ms = Some(self.now.mono_ms);

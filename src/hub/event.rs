@@ -55,8 +55,9 @@ impl Draft {
         self.frame.data_bytes()
     }
 
-    /// Compresses the data for streams of a coding; from then on it costs more. False: it wouldn't get smaller.
-    pub fn compress(&mut self, coding: Coding, compressor: &mut Compressor) -> bool {
+    /// Compresses the data for streams of a coding; from then on it costs more. How many bytes smaller than the event that is;
+    /// `None`: it wouldn't be.
+    pub fn compress(&mut self, coding: Coding, compressor: &mut Compressor) -> Option<usize> {
         self.frame.compress(coding, compressor)
     }
 

@@ -93,16 +93,14 @@ impl FrameDraft {
         self.frame.memory_bytes()
     }
 
-    /// Compresses the data for streams of a coding. False: it wouldn't get smaller.
-    pub fn compress(&mut self, coding: Coding, compressor: &mut Compressor) -> bool {
+    /// Compresses the data for streams of a coding. How many bytes smaller than the event that is; `None`: it wouldn't be.
+    pub fn compress(&mut self, coding: Coding, compressor: &mut Compressor) -> Option<usize> {
         let id_start = self.frame.id_start as usize - usize::from(self.frame.body_start);
         let (fields, data) = self.frame.plain().split_at(self.frame.id_line_end());
-        let fragment = Fragment::compressed(coding, fields, id_start, data, compressor);
-        let made = fragment.is_some();
-        if made {
-            self.frame.fragments.get_or_insert_default()[coding as usize] = fragment;
-        }
-        made
+        let fragment = Fragment::compressed(coding, fields, id_start, data, compressor)?;
+        let saved_bytes = self.frame.chunked().len().saturating_sub(fragment.bytes(true).len());
+        self.frame.fragments.get_or_insert_default()[coding as usize] = Some(fragment);
+        Some(saved_bytes)
     }
 
     /// Completes the frame in place. `hub_id` is used only if the publisher gave no id; it must be ASCII. An event too long
@@ -334,7 +332,7 @@ mod tests {
             let mut draft = FrameDraft::new(&update(None, event_type, retry, &data));
             for coding in Coding::ALL {
                 assert_eq!(
-                    draft.compress(coding, &mut compressor),
+                    draft.compress(coding, &mut compressor).is_some(),
                     lengths < 100,
                     "{coding:?}: only if it gets smaller"
                 );
@@ -361,7 +359,7 @@ mod tests {
             }
             assert!(draft().finish(&hub_id(), Codings::default()).fragments.is_none(), "nobody needs them");
             let mut compressed = draft();
-            assert!(compressed.compress(Coding::Gzip, &mut Compressor::default()));
+            assert!(compressed.compress(Coding::Gzip, &mut Compressor::default()).is_some());
             let compressed = compressed.finish(&hub_id(), codings);
             assert!(compressed.fragment(Coding::Gzip).unwrap().memory_bytes() < bytes / 10, "what is there stays");
             for form in Form::ALL {

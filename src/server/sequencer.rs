@@ -13,6 +13,7 @@ use crate::admin::Sequencing;
 use crate::history::MemoryHistory;
 use crate::hub::{Draft, Event, Log, Sizes};
 use crate::server::clock::{self, Clock};
+use crate::server::compressor::CompressorHandle;
 use crate::server::inbox::{Inbox, Message, Ticket};
 
 /// Publishes that may wait for the sequencer.
@@ -22,8 +23,9 @@ const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Events of one commit at most.
 const COMMIT_EVENTS_MAX: usize = 1024;
 
-struct Append {
-    draft: Draft,
+/// An event to be committed.
+pub(crate) struct Append {
+    pub(crate) draft: Draft,
     /// The shard and its task that wait for the answer.
     asker: Option<(usize, Ticket)>,
 }
@@ -42,6 +44,7 @@ enum Order {
 pub(crate) struct SequencerHandle {
     queue: Sender<Order>,
     queued_bytes: Arc<AtomicUsize>,
+    compressor: Option<CompressorHandle>,
 }
 
 /// The queue to the sequencer is full.
@@ -49,6 +52,22 @@ pub(crate) struct SequencerHandle {
 pub(crate) struct QueueFull(pub(crate) Draft);
 
 impl SequencerHandle {
+    /// The same with a compressor before it.
+    pub(crate) fn behind(self, compressor: CompressorHandle) -> SequencerHandle {
+        SequencerHandle { compressor: Some(compressor), ..self }
+    }
+
+    /// Queues what has come by the compressor, and has grown there; waits for room.
+    pub(crate) fn pass_on(&self, append: Append, grown_bytes: usize) {
+        self.queued_bytes.fetch_add(grown_bytes, Ordering::Relaxed);
+        let _ = self.queue.send(Order::Append(append));
+    }
+
+    /// Ends the sequencer, for the compressor to call when it has passed on everything.
+    pub(crate) fn stop_after_all(&self) {
+        let _ = self.queue.send(Order::Stop);
+    }
+
     /// Queues a publish without waiting. The answer comes to the shard's inbox.
     pub(crate) fn append(&self, draft: Draft, shard: usize, ticket: Ticket) -> Result<(), QueueFull> {
         let bytes = draft.cost_bytes();
@@ -57,7 +76,13 @@ impl SequencerHandle {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(QueueFull(draft));
         }
-        self.queue.try_send(Order::Append(Append { draft, asker: Some((shard, ticket)) })).map_err(|error| {
+        let append = Append { draft, asker: Some((shard, ticket)) };
+        let offered = match &self.compressor {
+            Some(compressor) => compressor.offer(append),
+            None => Err(append),
+        };
+        let Err(append) = offered else { return Ok(()) };
+        self.queue.try_send(Order::Append(append)).map_err(|error| {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             match error {
                 TrySendError::Full(Order::Append(append)) | TrySendError::Disconnected(Order::Append(append)) => {
@@ -87,7 +112,10 @@ impl SequencerHandle {
     /// Ends the sequencer once everything queued before is committed. Waits for room in the queue, not for ever: a
     /// stuck shard holds the sequencer up.
     pub(crate) fn stop(&self, patience: Duration) {
-        let _ = self.queue.send_timeout(Order::Stop, patience);
+        match &self.compressor {
+            Some(compressor) => compressor.stop(patience),
+            None => _ = self.queue.send_timeout(Order::Stop, patience),
+        }
     }
 }
 
@@ -138,7 +166,7 @@ impl Sequencer {
         let (queue, orders) = bounded(QUEUE_PUBLISHES_MAX);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let counters = Arc::new(SequencerCounters::default());
-        let handle = SequencerHandle { queue, queued_bytes: queued_bytes.clone() };
+        let handle = SequencerHandle { queue, queued_bytes: queued_bytes.clone(), compressor: None };
         (Sequencer { log, history, orders, queued_bytes, counters: counters.clone() }, handle, counters)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crate::server::compressor::CodedStreams;
 use crate::server::observed::Observed;
 
 /// How long before the streams' end at a stop the last update is taken: what is acknowledged must still reach them.
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     streams_end_ms: AtomicU64,
     /// For each shard whether its dispatch lags by more than half its tail: publishers wait.
     overloaded: Box<[AtomicBool]>,
+    /// Streams under a content coding.
+    pub(crate) coded_streams: CodedStreams,
     /// What the shards have counted.
     pub(crate) observed: Observed,
 }
@@ -39,6 +42,7 @@ impl Shared {
             ended: AtomicBool::new(false),
             streams_end_ms: AtomicU64::new(u64::MAX),
             overloaded,
+            coded_streams: CodedStreams::new(shards),
             observed: Observed::new(shards),
         }
     }

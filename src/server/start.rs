@@ -18,6 +18,7 @@ use crate::server::admin::{self, Admin, Caller, DenyList, DenyListFileError, Doo
 use crate::server::backbone::Backbone;
 use crate::server::clock::{self, Clock};
 use crate::server::compile;
+use crate::server::compressor::{CompressionCounters, CompressorThread};
 use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::key_sets::KeySets;
@@ -133,7 +134,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let random = random_words(settings.shards + 1).map_err(system("can't get random numbers"))?;
 
     let epoch = (random[settings.shards] % u64::from(EPOCH_MAX)) as u32 + 1;
-    let log = Log::new(epoch, 0, IdCipher::new(settings.id_key));
+    let log = Log::new(epoch, 0, IdCipher::new(settings.id_key)).with_codings(settings.codings);
     let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
     let (sequencer, sequencer_handle, sequencer_counters) = Sequencer::new(log, history.clone());
     let (finder, finds) = recall::channel();
@@ -141,6 +142,14 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let (compiler, jobs) = compile::channel();
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared::new(settings.shards));
+    let compression_counters = Arc::new(CompressionCounters::default());
+    let (compressor, sequencer_handle) = if settings.codings.is_empty() {
+        (None, sequencer_handle)
+    } else {
+        let (codings, counters) = (settings.codings, compression_counters.clone());
+        let (thread, handle) = CompressorThread::new(codings, shared.clone(), counters, sequencer_handle.clone());
+        (Some(thread), sequencer_handle.behind(handle))
+    };
     let clock = Clock::start();
     let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
     let cores = sys::cores();
@@ -221,6 +230,9 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         let inboxes = inboxes.clone();
         spawn_other("sequencer", Box::new(move || sequencer.run(&inboxes, &clock)))?;
     }
+    if let Some(compressor) = compressor {
+        spawn_other("compressor", Box::new(move || compressor.run()))?;
+    }
     let io = match driver {
         Driver::Uring => "io_uring",
         Driver::Epoll => "epoll",
@@ -235,6 +247,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         inboxes: inboxes.clone(),
         sequencer: sequencer_handle.clone(),
         sequencer_counters: sequencer_counters.clone(),
+        compression_counters,
         history,
         deny_list,
         token: config.admin.token.as_ref().map(TokenGuard::new),

@@ -147,4 +147,19 @@ mod tests {
             assert_eq!(without_credentials(url), shown);
         }
     }
+
+    #[test]
+    fn codings_are_words_in_order_and_off_is_none() {
+        let parse = |words: &[&str]| parse_compression(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
+        assert_eq!(parse(&["gzip"]), Ok(Codings::new(&[Coding::Gzip])));
+        for words in [["zstd", "gzip"].as_slice(), &["zstd gzip"], &["zstd", "gzip", "zstd"]] {
+            assert_eq!(parse(words), Ok(Codings::new(&[Coding::Zstd, Coding::Gzip])), "{words:?}");
+        }
+        assert_eq!(parse(&["off"]), Ok(Codings::default()));
+        for (words, wrong) in
+            [([].as_slice(), ""), (&[""], ""), (&["off", "gzip"], "off"), (&["gzip", "br"], "br"), (&["GZIP"], "GZIP")]
+        {
+            assert_eq!(parse(words).map_err(|(word, _)| word), Err(wrong.to_owned()), "{words:?}");
+        }
+    }
 }

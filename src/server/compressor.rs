@@ -19,11 +19,11 @@ use crate::server::shared::Shared;
 /// Bytes of data from which on it is done: a small event by itself hardly gets smaller.
 const COMPRESS_BYTES_MIN: usize = 512;
 /// Bytes of data up to which it is done: others wait meanwhile, some 10 ms.
-const COMPRESS_BYTES_MAX: usize = 1 << 20;
+const COMPRESS_BYTES_MAX: usize = 256 << 10;
 /// Publishes that may wait for it.
 const QUEUE_PUBLISHES_MAX: usize = 256;
-/// Bytes of data that may wait for it: an event isn't held up for longer than these take.
-const QUEUE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of data that may wait for it: what an event is held up by, some 10 ms again.
+const QUEUE_BYTES_MAX: usize = 256 << 10;
 
 enum Job {
     Compress(Append),

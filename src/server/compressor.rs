@@ -157,3 +157,110 @@ impl CompressorThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::RwLock;
+
+    use super::*;
+    use crate::history::{MemoryHistory, Retention};
+    use crate::hub::{Draft, Log};
+    use crate::protocol::event_id::IdCipher;
+    use crate::protocol::topic::HubUrl;
+    use crate::protocol::update::{Update, UpdateLimits};
+    use crate::server::clock::Clock;
+    use crate::server::inbox::{Inbox, Message, Ticket};
+    use crate::server::sequencer::Sequencer;
+
+    struct Stage {
+        sequencer: Sequencer,
+        publishers: SequencerHandle,
+        thread: CompressorThread,
+        shared: Arc<Shared>,
+    }
+
+    impl Stage {
+        fn new() -> Stage {
+            let log = Log::new(1, 0, IdCipher::new([7; 32]));
+            let retention = Retention { events_max: 10, bytes_max: 1 << 20, age_max_ms: None };
+            let history = Arc::new(RwLock::new(MemoryHistory::new(retention, log.locator())));
+            let (sequencer, handle, _) = Sequencer::new(log, history);
+            let shared = Arc::new(Shared::new(2));
+            let codings = Codings::new(&[Coding::Gzip]);
+            let (thread, compressor) = CompressorThread::new(codings, shared.clone(), Arc::default(), handle.clone());
+            Stage { sequencer, publishers: handle.behind(compressor), thread, shared }
+        }
+
+        /// Publishes so many bytes; whether they went to the compressor.
+        fn publish(&self, data_bytes: usize) -> bool {
+            let hub = HubUrl::parse("http://localhost:3000/.well-known/mercure").expect("a URL");
+            let form = format!("topic=a&data={}", "x".repeat(data_bytes));
+            let update = Update::from_form(form.as_bytes(), &hub, &UpdateLimits::default()).expect("an update");
+            let before = self.thread.jobs.len();
+            self.publishers.append(Draft::new(update), 0, Ticket(data_bytes as u64)).expect("the sequencer has room");
+            self.thread.jobs.len() > before
+        }
+
+        fn passed_by(&self) -> u64 {
+            self.thread.handle.counters.compression().passed_by
+        }
+    }
+
+    #[test]
+    fn only_what_somebody_would_read_and_is_worth_it_is_compressed() {
+        let stage = Stage::new();
+        assert!(!stage.publish(1_000), "nobody has a coding");
+        stage.shared.coded_streams.put(1, [0, 5]);
+        assert!(!stage.publish(1_000), "not one that is offered");
+        stage.shared.coded_streams.put(1, [1, 0]);
+        assert!(stage.publish(1_000));
+        assert!(!stage.publish(COMPRESS_BYTES_MIN / 2) && !stage.publish(COMPRESS_BYTES_MAX));
+        assert_eq!(stage.passed_by(), 0, "none of these lacked room");
+        stage.shared.coded_streams.put(1, [0, 0]);
+        assert!(!stage.publish(1_000), "they are gone");
+    }
+
+    #[test]
+    fn what_finds_the_compressor_busy_goes_on_and_is_counted() {
+        let stage = Stage::new();
+        stage.shared.coded_streams.put(0, [1, 0]);
+        assert!(stage.publish(200_000));
+        assert!(!stage.publish(100_000), "so many bytes");
+        assert_eq!(stage.passed_by(), 1);
+        let stage = Stage::new();
+        stage.shared.coded_streams.put(0, [1, 0]);
+        assert!((0..QUEUE_PUBLISHES_MAX).all(|_| stage.publish(600)));
+        assert!(!stage.publish(600), "so many events");
+        assert_eq!(stage.passed_by(), 1);
+    }
+
+    #[test]
+    fn what_was_published_before_a_stop_is_committed_compressed_and_counted_right() {
+        let Stage { sequencer, publishers, thread, shared } = {
+            let stage = Stage::new();
+            stage.shared.coded_streams.put(0, [1, 0]);
+            assert!(stage.publish(2_000) && !stage.publish(10) && stage.publish(3_000));
+            stage
+        };
+        let counters = thread.handle.counters.clone();
+        publishers.stop(Duration::from_secs(1));
+        thread.run();
+        assert!(publishers.queued_bytes() > 5_000);
+        let (inbox, messages, _) = Inbox::new().expect("a wake-up descriptor");
+        sequencer.run(&[inbox], &Clock::start());
+        assert_eq!(publishers.queued_bytes(), 0, "what a draft has grown by is counted on both sides");
+        let answered: Vec<Ticket> = messages
+            .try_iter()
+            .filter_map(|message| match message {
+                Message::Published(answers) => Some(answers.into_iter().map(|(ticket, _)| ticket)),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        assert_eq!(answered, [10, 2_000, 3_000].map(Ticket));
+        let compression = counters.compression();
+        assert_eq!(compression.events, [2, 0]);
+        assert!(compression.saved_bytes[0] > 4_000);
+        assert!(shared.coded_streams.any(Coding::Gzip));
+    }
+}

@@ -82,9 +82,6 @@ pub(super) async fn subscribe(
     if let Some(coding) = coding {
         response.add_field("Content-Encoding", coding.name());
     }
-    if !settings.codings.is_empty() {
-        response.add_field("Vary", "Accept-Encoding");
-    }
     let mut start = Start::Live;
     if let Some(cursor) = cursor(head, request.last_event_id) {
         if let Cursor::Id(id) = &cursor {

@@ -6,7 +6,7 @@ use zstd_safe::CCtx;
 use super::Coding;
 
 /// How hard gzip tries. An event is compressed once and sent often, so bytes count more than time: of 1 KiB of JSON level 1 leaves
-/// 30 % more than this, in a quarter of the time (12 and 46 µs); higher ones gain 1 to 2 % (benches/coding.rs).
+/// 30 % more than this, in a quarter of the time (12 and 46 µs); higher ones gain 1 to 2 %.
 const GZIP_LEVEL: u32 = 6;
 /// How hard zstd tries: its default. Higher levels cost twice the time and gain 1 to 2 %.
 const ZSTD_LEVEL: i32 = 3;

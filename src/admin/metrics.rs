@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Limit, MemoryUse, ShardSnapshot, Snapshot};
 use crate::hub::{CloseReason, Histogram, Sizes, Times};
+use crate::protocol::coding::Coding;
 
 /// The media type of what [`metrics`] gives.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -120,6 +121,19 @@ pub const METRICS: &[Metric] = &[
             ])
         },
     ),
+    row(
+        "cinnabar_streams",
+        Plain,
+        Some("encoding"),
+        "Streams that aren't ending, by content coding: identity, gzip, zstd.",
+        |_, sum| {
+            let population = sum.population;
+            let all = u64::from(population.current) + u64::from(population.behind);
+            let coded = Coding::ALL.map(|coding| (coding.name(), u64::from(sum.coded_streams[coding as usize])));
+            let identity = all.saturating_sub(coded.iter().map(|(_, streams)| streams).sum());
+            LevelBy([[("identity", identity)].as_slice(), &coded].concat())
+        },
+    ),
     row("cinnabar_slow_readers", Plain, None, "Subscribers whose sockets are full, a second ago at most.", |_, sum| {
         Level(sum.slow_readers as f64)
     }),
@@ -171,6 +185,27 @@ pub const METRICS: &[Metric] = &[
     row("cinnabar_sequencer_queue", Bytes, None, "Bytes of publishes that wait for the sequencer.", |snapshot, _| {
         Level(snapshot.sequencer.queued_bytes as f64)
     }),
+    row(
+        "cinnabar_compressed_events",
+        Plain,
+        Some("encoding"),
+        "Events compressed, once for all streams of a content coding.",
+        |snapshot, _| by_coding(snapshot.compression.events),
+    ),
+    row(
+        "cinnabar_compression_saved",
+        Bytes,
+        Some("encoding"),
+        "Bytes by which compressed events are smaller, counted once for each, however many streams they go to.",
+        |snapshot, _| by_coding(snapshot.compression.saved_bytes),
+    ),
+    row(
+        "cinnabar_compressor_passes",
+        Plain,
+        None,
+        "Events that found the compressor's queue full and went out uncompressed.",
+        |snapshot, _| Count(snapshot.compression.passed_by),
+    ),
     row("cinnabar_history_events", Plain, None, "Events that history keeps.", |snapshot, _| {
         Level(snapshot.history.0 as f64)
     }),
@@ -260,6 +295,10 @@ pub const METRICS: &[Metric] = &[
 
 fn memory(snapshot: &Snapshot, which: fn(MemoryUse) -> u64) -> Reading {
     LevelBy(snapshot.memory.known().map(|(part, memory)| (part, which(memory))).collect())
+}
+
+fn by_coding(counts: [u64; Coding::ALL.len()]) -> Reading {
+    CountBy(Coding::ALL.map(|coding| (coding.name(), counts[coding as usize])).to_vec())
 }
 
 fn by_class([client, server]: [u64; 2]) -> Reading {

@@ -27,7 +27,7 @@ pub use limit::Limit;
 pub use memory::{Memory, MemoryUse};
 pub use metrics::{METRICS, METRICS_TYPE, Metric, metrics};
 pub use reply::Reply;
-pub use snapshot::{Sequencing, ShardSnapshot, Snapshot, Tally};
+pub use snapshot::{Compression, Sequencing, ShardSnapshot, Snapshot, Tally};
 #[cfg(feature = "otel")]
 pub use span::{Note, Span, TraceParent, otlp};
 pub use stats::stats;

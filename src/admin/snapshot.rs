@@ -2,6 +2,7 @@
 
 use super::{Limit, Memory};
 use crate::hub::{CloseReason, Counters, Latencies, Population, Sizes, Times};
+use crate::protocol::coding::Coding;
 
 /// What a shard counts of its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct ShardSnapshot {
     pub latencies: Latencies,
     /// Streams by state.
     pub population: Population,
+    /// Streams by content coding, in the order of [`Coding::ALL`].
+    pub coded_streams: [u32; Coding::ALL.len()],
     /// Readers whose sockets are full.
     pub slow_readers: u64,
     /// What requests have come to.
@@ -81,6 +84,17 @@ pub struct Sequencing {
     pub queued_bytes: u64,
 }
 
+/// The compressor at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// Events compressed, in the order of [`Coding::ALL`].
+    pub events: [u64; Coding::ALL.len()],
+    /// Bytes that they are smaller by.
+    pub saved_bytes: [u64; Coding::ALL.len()],
+    /// Events that found it busy and went out as they are.
+    pub passed_by: u64,
+}
+
 /// The hub at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -106,6 +120,8 @@ pub struct Snapshot {
     pub memory: Memory,
     /// See [`Sequencing`].
     pub sequencer: Sequencing,
+    /// See [`Compression`].
+    pub compression: Compression,
     /// One for each shard.
     pub shards: Vec<ShardSnapshot>,
 }
@@ -132,6 +148,9 @@ impl Snapshot {
             sum.population.current += shard.population.current;
             sum.population.behind += shard.population.behind;
             sum.population.closing += shard.population.closing;
+            for coding in Coding::ALL {
+                sum.coded_streams[coding as usize] += shard.coded_streams[coding as usize];
+            }
             sum.slow_readers += shard.slow_readers;
             let (all, one) = (&mut sum.tally, &shard.tally);
             all.published += one.published;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::hub::{Denials, Findings, StreamView};
+use crate::protocol::coding::Coding;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::NEVER_MS;
 
@@ -86,6 +87,7 @@ fn row(shard: usize, view: &StreamView, address: Option<IpAddr>) -> Value {
         "matchers": view.matchers.iter().map(matcher).collect::<Vec<_>>(),
         "events_behind": view.events_behind,
         "bytes_behind": view.bytes_behind,
+        "encoding": view.coding.map_or("identity", Coding::name),
         "silent_ms": view.silent_ms,
     })
 }
@@ -113,6 +115,7 @@ mod tests {
             address: 0,
             events_behind: 1,
             bytes_behind,
+            coding: Some(Coding::Gzip).filter(|_| bytes_behind == 0),
             silent_ms: 100,
         };
         let findings = Findings {
@@ -137,6 +140,10 @@ mod tests {
             (&json!("current"), &Value::Null)
         );
         assert_eq!(streams["connections"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            (&streams["connections"][0]["encoding"], &streams["connections"][1]["encoding"]),
+            (&json!("identity"), &json!("gzip"))
+        );
     }
 
     #[test]

@@ -12,11 +12,12 @@ use super::limits::ClientLimits;
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
 use super::value::{
-    local_url, parse_compat, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource, url_of,
-    without_credentials,
+    local_url, parse_compat, parse_compression, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource,
+    url_of, without_credentials,
 };
 use crate::http::host_list::HostList;
 use crate::http::origin::OriginList;
+use crate::protocol::coding::Codings;
 use crate::protocol::compat::Compat;
 use crate::protocol::keys::{SigningKey, VerificationKey};
 use crate::protocol::prelude::{PADDING_BYTES_MAX, PADDING_BYTES_MIN};
@@ -84,6 +85,8 @@ pub struct Config {
     pub padding_bytes: usize,
     /// How long clients wait before they come back, unless an event says otherwise; none leaves it to them.
     pub retry: Option<Duration>,
+    /// The content codings of streams.
+    pub compression: Codings,
     /// How long a subscriber may take nothing of what it is sent.
     pub write_timeout: Duration,
     /// The largest body of a publish.
@@ -313,6 +316,7 @@ impl Reader<'_> {
             max_lifetime: self.max_lifetime(),
             padding_bytes: self.padding_bytes(),
             retry: self.retry(),
+            compression: self.compression(),
             write_timeout: self.more_than_zero(
                 "write-timeout",
                 amount::parse_duration,
@@ -417,6 +421,14 @@ impl Reader<'_> {
             self.refuse_said("padding", &why);
         }
         bytes
+    }
+
+    fn compression(&mut self) -> Codings {
+        let words = self.resolved.said("compression").words.clone();
+        parse_compression(&words).unwrap_or_else(|(word, why)| {
+            self.refuse("compression", &word, &why);
+            Codings::default()
+        })
     }
 
     fn retry(&mut self) -> Option<Duration> {

@@ -402,6 +402,15 @@ pub const SETTINGS: &[Setting] = &[
     ),
     row(
         STREAMS,
+        "compression",
+        "gzip|zstd|off",
+        Many,
+        Value("gzip"),
+        "The content codings that streams are offered under, the hub's favourite first; which one a client gets is up to its \
+         `Accept-Encoding`. Each update is compressed once for all (docs/compression.md). `off` stands alone and offers none.",
+    ),
+    row(
+        STREAMS,
         "write-timeout",
         "DURATION",
         One,

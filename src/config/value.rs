@@ -1,6 +1,7 @@
 //! Words that aren't amounts, read as what they mean. Each refusal completes the sentence "…, which …".
 
 use super::load::IoChoice;
+use crate::protocol::coding::{Coding, Codings};
 use crate::protocol::compat::Compat;
 use crate::protocol::topic::{HUB_PATH, HubUrl, HubUrlError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,6 +38,22 @@ pub(super) fn without_credentials(url: &str) -> String {
 pub(super) fn parse_compat(word: &str) -> Result<Compat, &'static str> {
     Compat::from_number(word)
         .ok_or("is neither 7 nor 8, the versions before 1.0 that a hub can speak; leave it out for 1.0 only")
+}
+
+/// The codings of streams, or the word that is wrong and why.
+pub(super) fn parse_compression(words: &[String]) -> Result<Codings, (String, &'static str)> {
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+    match words[..] {
+        [] => return Err((String::new(), "names no coding: write gzip, zstd or off")),
+        ["off"] => return Ok(Codings::default()),
+        _ => {}
+    }
+    let coding = |word: &&str| match Coding::ALL.into_iter().find(|coding| coding.name() == *word) {
+        Some(coding) => Ok(coding),
+        None if *word == "off" => Err(((*word).to_owned(), "stands beside a coding: write off alone, or leave it out")),
+        None => Err(((*word).to_owned(), "isn't a coding the hub has: write gzip, zstd or off")),
+    };
+    Ok(Codings::new(&words.iter().map(coding).collect::<Result<Vec<_>, _>>()?))
 }
 
 pub(super) fn parse_listen(word: &str) -> Result<SocketAddr, String> {
@@ -128,6 +145,21 @@ mod tests {
             ("u:p@hub.example", "...@hub.example"),
         ] {
             assert_eq!(without_credentials(url), shown);
+        }
+    }
+
+    #[test]
+    fn codings_are_words_in_order_and_off_is_none() {
+        let parse = |words: &[&str]| parse_compression(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
+        assert_eq!(parse(&["gzip"]), Ok(Codings::new(&[Coding::Gzip])));
+        for words in [["zstd", "gzip"].as_slice(), &["zstd gzip"], &["zstd", "gzip", "zstd"]] {
+            assert_eq!(parse(words), Ok(Codings::new(&[Coding::Zstd, Coding::Gzip])), "{words:?}");
+        }
+        assert_eq!(parse(&["off"]), Ok(Codings::default()));
+        for (words, wrong) in
+            [([].as_slice(), ""), (&[""], ""), (&["off", "gzip"], "off"), (&["gzip", "br"], "br"), (&["GZIP"], "GZIP")]
+        {
+            assert_eq!(parse(words).map_err(|(word, _)| word), Err(wrong.to_owned()), "{words:?}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! in front of us is the other parser.
 
 pub mod accept;
+pub mod accept_encoding;
 pub mod authority;
 pub mod body;
 pub mod cookie;

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use super::subscriber::Sink;
 
-/// Parts of one vectored send at most.
+/// Pieces of one vectored send at most, each a part or, under a content coding, half of one.
 pub(crate) const VISIT_PARTS_MAX: usize = 64;
 /// Bytes after which a visit takes no further part.
 pub(crate) const VISIT_BYTES_MAX: usize = 64 * 1024;
 
-/// One piece of a vectored send. The bytes stay where they are: [`super::Shard::bytes`] resolves it.
+/// One part of a vectored send. The bytes stay where they are: [`super::Shard::pieces`] resolves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// What a short write left, or a response head.
@@ -67,7 +67,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The pieces of a write, in order.
+    /// The parts of a write, in order.
     pub fn parts(&self, write: &Write) -> &[Part] {
         &self.parts[write.parts.start as usize..write.parts.end as usize]
     }

@@ -1,5 +1,6 @@
 //! An update with its place in the log.
 
+use crate::protocol::coding::{Coding, Codings, Compressor};
 use crate::protocol::event_id::EVENT_ID_BYTES;
 use crate::protocol::frame::{Frame, FrameDraft};
 use crate::protocol::topic::Topic;
@@ -46,10 +47,27 @@ impl Draft {
 
     /// Bytes this draft holds in memory, as bounded by the queue to the sequencer.
     pub fn cost_bytes(&self) -> usize {
-        cost(&self.topics, self.frame.wire_bytes())
+        cost(&self.topics, self.frame.memory_bytes())
     }
 
-    pub(super) fn place(self, offset: u64, published_ms: u64, hub_id: &[u8; EVENT_ID_BYTES]) -> Event {
+    /// Bytes of its data, as encoded.
+    pub fn data_bytes(&self) -> usize {
+        self.frame.data_bytes()
+    }
+
+    /// Compresses the data for streams of a coding; from then on it costs more. How many bytes smaller than the event that is;
+    /// `None`: it wouldn't be.
+    pub fn compress(&mut self, coding: Coding, compressor: &mut Compressor) -> Option<usize> {
+        self.frame.compress(coding, compressor)
+    }
+
+    pub(super) fn place(
+        self,
+        offset: u64,
+        published_ms: u64,
+        hub_id: &[u8; EVENT_ID_BYTES],
+        codings: Codings,
+    ) -> Event {
         let id_given = self.given_id.is_some();
         Event {
             offset,
@@ -59,7 +77,7 @@ impl Draft {
             announcement: self.announcement,
             id_given,
             topics: self.topics,
-            frame: self.frame.finish(hub_id),
+            frame: self.frame.finish(hub_id, codings),
         }
     }
 }
@@ -93,7 +111,7 @@ impl Event {
 
     /// Bytes this event is counted with against a limit.
     pub fn cost_bytes(&self) -> usize {
-        cost(&self.topics, self.frame.chunked().len())
+        cost(&self.topics, self.frame.memory_bytes())
     }
 }
 
@@ -115,13 +133,13 @@ impl Event {
             retry: None,
         });
         let hub_id = crate::protocol::event_id::IdCipher::new([7; 32]).encode(1, offset);
-        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id))
+        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id, Codings::default()))
     }
 
     /// An announcement of a subscription under this topic.
     pub(crate) fn sample_announcement(offset: u64, topic: &str) -> std::sync::Arc<Event> {
         let draft = Draft::announcement(crate::protocol::subscription::announcement(topic, "{}".to_owned()));
         let hub_id = crate::protocol::event_id::IdCipher::new([7; 32]).encode(1, offset);
-        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id))
+        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id, Codings::default()))
     }
 }

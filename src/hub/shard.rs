@@ -28,13 +28,14 @@ use super::selector::{Resolution, Selectors};
 use super::slab::Slab;
 use super::subscriber::{CloseReason, Sink, SlotId, State};
 use super::tail::Tail;
+use crate::protocol::coding::Coding;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::topic::HubUrl;
 use fan_out::SLICE_NS;
 #[cfg(test)]
 pub(super) use fan_out::{JUDGE_NS, PENDING_MAX, SEND_NS};
 pub use interface::{Counters, Input, Now, Output, Registration, ShardLimits, Start, TICK_MS};
-use part::part_bytes;
+use part::part_pieces;
 pub use population::Population;
 use presence::Presence;
 #[cfg(test)]
@@ -83,6 +84,8 @@ pub struct Shard {
     stopping: bool,
     counters: Counters,
     population: Population,
+    /// Streams by content coding.
+    coded: [u32; Coding::ALL.len()],
     /// Readers met in this sweep of the slab whose sockets are full, and in the last one.
     slow_met: u32,
     slow: u32,
@@ -122,6 +125,7 @@ impl Shard {
             stopping: false,
             counters: Counters::default(),
             population: Population::default(),
+            coded: [0; Coding::ALL.len()],
             slow_met: 0,
             slow: 0,
             flight: Flight::default(),
@@ -270,9 +274,14 @@ impl Shard {
         &self.denials
     }
 
-    /// The bytes of a part of a write, where they lie.
-    pub fn bytes(&self, write: &Write, part: Part) -> &[u8] {
+    /// The bytes of a part of a write, where they lie: in one piece, or in two. The first is empty if there is one.
+    pub fn pieces(&self, write: &Write, part: Part) -> [&[u8]; 2] {
         let subscriber = self.slab.at(write.slot);
-        part_bytes(subscriber, &self.tail, part)
+        part_pieces(subscriber, &self.tail, part)
+    }
+
+    /// How many streams have which content coding, in the order of [`Coding::ALL`].
+    pub fn coded_streams(&self) -> [u32; Coding::ALL.len()] {
+        self.coded
     }
 }

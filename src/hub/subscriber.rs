@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use super::batch::VISIT_PARTS_MAX;
 use super::event::Event;
+use crate::protocol::coding::{Coding, Form};
 use crate::protocol::token::Access;
 
 /// A slot of the shard's slab and the generation it had: names one subscriber, for ever.
@@ -221,6 +223,8 @@ pub struct Subscriber {
     pub(crate) state: State,
     /// HTTP/1.1: frames go out with their chunk lines; HTTP/1.0: the middle only.
     pub(crate) chunked: bool,
+    /// The content coding of its body.
+    pub(crate) coding: Option<Coding>,
     /// A write of the batch being carried out names it.
     pub(crate) in_batch: bool,
     /// The end of the chunked body has been queued or can't be written any more.
@@ -256,6 +260,7 @@ impl Subscriber {
             generation,
             state: State::Vacant,
             chunked: true,
+            coding: None,
             in_batch: false,
             ended: false,
             announced: false,
@@ -271,5 +276,15 @@ impl Subscriber {
             access: None,
             backlog: None,
         }
+    }
+
+    /// Parts of one send at most. Under a content coding each may lie in two places.
+    pub(crate) fn parts_max(&self) -> usize {
+        if self.coding.is_some() { VISIT_PARTS_MAX / 2 } else { VISIT_PARTS_MAX }
+    }
+
+    /// How its bytes are written.
+    pub(crate) fn form(&self) -> Form {
+        Form { chunked: self.chunked, coding: self.coding }
     }
 }

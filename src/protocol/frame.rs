@@ -2,17 +2,32 @@
 //!
 //! Stored as `[chunk size line | event stream bytes | CRLF]`: HTTP/1.1 sends it whole, everybody else its middle. The
 //! hub's own ids are known only when the event has its place in the log, so a frame is made in two steps.
+//!
+//! Streams with a content coding get a [`Fragment`] where one was made. Else they get the same bytes, with what a block of the
+//! coding begins with sent before them; those few bytes stand in front of every frame, each as a chunk of its own:
+//! `[zstd | gzip | chunk size line | …`, so that the most common of these forms is in one piece too. An event too long for one
+//! block has a copy in blocks instead.
+
+mod fragment;
 
 use std::ops::Range;
 
+use super::coding::stored::{BLOCK_BYTES_MAX, GZIP_HEADER_BYTES, header};
+use super::coding::{Coding, Codings, Compressor, Form};
 use super::event_id::EVENT_ID_BYTES;
 use super::event_stream;
 use super::update::Update;
+pub use fragment::Fragment;
 
-/// A comment that keeps an idle stream alive.
-pub const HEARTBEAT: &[u8] = b":\n";
-/// The same as a chunk of HTTP/1.1.
-pub const HEARTBEAT_CHUNK: &[u8] = b"2\r\n:\n\r\n";
+/// A comment that keeps an idle stream alive, in each form (see [`heartbeat`]).
+const HEARTBEATS: [&[u8]; Form::ALL.len()] = [
+    b":\n",
+    b"2\r\n:\n\r\n",
+    b"\0\x02\0\xfd\xff:\n",
+    b"7\r\n\0\x02\0\xfd\xff:\n\r\n",
+    b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0:\n",
+    b"b\r\n\x28\xb5\x2f\xfd\x20\x02\x11\0\0:\n\r\n",
+];
 /// What ends a chunked body.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
@@ -20,13 +35,27 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const ID_PLACEHOLDER: &str = "urn:uuid:00000000-0000-0000-0000-000000000000";
 const _: () = assert!(ID_PLACEHOLDER.len() == EVENT_ID_BYTES);
 
+/// The size line of a chunk that holds what a block begins with: one digit. A line end follows the chunk.
+const SHORT_SIZE_LINE_BYTES: usize = 3;
+/// What gzip's block begins with, as a chunk.
+const GZIP_CHUNK_BYTES: usize = SHORT_SIZE_LINE_BYTES + GZIP_HEADER_BYTES + 2;
+
+/// A comment that keeps an idle stream alive.
+pub fn heartbeat(form: Form) -> &'static [u8] {
+    HEARTBEATS[form.index()]
+}
+
 /// An encoded event, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     bytes: Box<[u8]>,
     id_start: u32,
     id_length: u32,
+    /// Where the size line begins; 0: the event is too long for one block.
+    chunk_start: u8,
     body_start: u8,
+    /// In the order of [`Coding::ALL`].
+    fragments: Option<Box<[Option<Fragment>; Coding::ALL.len()]>>,
 }
 
 /// A frame that may still lack its id.
@@ -54,17 +83,44 @@ impl FrameDraft {
         (!self.needs_id).then(|| self.frame.id())
     }
 
-    /// The frame's final size in memory and on the wire, in bytes.
-    pub fn wire_bytes(&self) -> usize {
-        self.frame.bytes.len()
+    /// Bytes of the event, compressible or not, but for fields that stand before the data.
+    pub fn data_bytes(&self) -> usize {
+        self.frame.plain().len() - self.frame.id_line_end()
     }
 
-    /// Completes the frame in place. `hub_id` is used only if the publisher gave no id; it must be ASCII.
-    pub fn finish(mut self, hub_id: &[u8; EVENT_ID_BYTES]) -> Frame {
+    /// What the frame takes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.frame.memory_bytes()
+    }
+
+    /// Compresses the data for streams of a coding. How many bytes smaller than the event that is; `None`: it wouldn't be.
+    pub fn compress(&mut self, coding: Coding, compressor: &mut Compressor) -> Option<usize> {
+        let id_start = self.frame.id_start as usize - usize::from(self.frame.body_start);
+        let (fields, data) = self.frame.plain().split_at(self.frame.id_line_end());
+        let fragment = Fragment::compressed(coding, fields, id_start, data, compressor)?;
+        let saved_bytes = self.frame.chunked().len().saturating_sub(fragment.bytes(true).len());
+        self.frame.fragments.get_or_insert_default()[coding as usize] = Some(fragment);
+        Some(saved_bytes)
+    }
+
+    /// Completes the frame in place. `hub_id` is used only if the publisher gave no id; it must be ASCII. An event too long
+    /// for one block gets what streams of these codings need.
+    pub fn finish(mut self, hub_id: &[u8; EVENT_ID_BYTES], codings: Codings) -> Frame {
         if self.needs_id {
             debug_assert!(hub_id.is_ascii(), "an id of the hub is ASCII");
             let place = self.frame.id_range();
             self.frame.bytes[place].copy_from_slice(hub_id);
+            for fragment in self.frame.fragments.iter_mut().flat_map(|fragments| fragments.iter_mut().flatten()) {
+                fragment.set_id(hub_id);
+            }
+        }
+        if self.frame.chunk_start == 0 {
+            for coding in codings.iter() {
+                if self.frame.fragment(coding).is_none() {
+                    let fragment = Fragment::stored(coding, self.frame.plain());
+                    self.frame.fragments.get_or_insert_default()[coding as usize] = Some(fragment);
+                }
+            }
         }
         self.frame
     }
@@ -72,25 +128,70 @@ impl FrameDraft {
 
 impl Frame {
     /// Encodes an event whose id is known.
-    pub fn encode(event_type: Option<&str>, retry: Option<&str>, id: &str, data: &str) -> Frame {
+    fn encode(event_type: Option<&str>, retry: Option<&str>, id: &str, data: &str) -> Frame {
         let mut body = Vec::with_capacity(64 + id.len() + data.len());
         event_stream::encode(&mut body, event_type, retry, id, data);
-        let size_line = format!("{:x}\r\n", body.len());
+        let mut bytes = Vec::with_capacity(64 + body.len());
+        if body.len() <= BLOCK_BYTES_MAX {
+            for coding in [Coding::Zstd, Coding::Gzip] {
+                let start = bytes.len();
+                bytes.extend_from_slice(b"0\r\n");
+                header(coding, body.len(), &mut bytes);
+                bytes[start] = b"0123456789abcdef"[bytes.len() - start - SHORT_SIZE_LINE_BYTES];
+                bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        let chunk_start = bytes.len();
+        bytes.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+        let body_start = bytes.len();
+        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(b"\r\n");
         // Type and retry stand before the id, each with its name, a space and a line end.
         let field = |name: &str, value: Option<&str>| value.map_or(0, |value| name.len() + value.len() + 1);
-        let id_start = size_line.len() + field("event: ", event_type) + field("retry: ", retry) + "id: ".len();
-        let bytes = [size_line.as_bytes(), &body, b"\r\n"].concat().into_boxed_slice();
+        let id_start = body_start + field("event: ", event_type) + field("retry: ", retry) + "id: ".len();
         Frame {
-            bytes,
+            bytes: bytes.into_boxed_slice(),
             id_start: u32::try_from(id_start).expect("an id starts within the first 4 GB"),
             id_length: u32::try_from(id.len()).expect("an id has less than 4 GB"),
-            body_start: u8::try_from(size_line.len()).expect("a size line has at most 18 bytes"),
+            chunk_start: u8::try_from(chunk_start).expect("two short chunks have at most 25 bytes"),
+            body_start: u8::try_from(body_start).expect("a size line has at most 18 bytes"),
+            fragments: None,
         }
+    }
+
+    /// The bytes for a connection, in one piece or two; the first is empty if there is one.
+    pub fn pieces(&self, form: Form) -> [&[u8]; 2] {
+        let Form { chunked, coding } = form;
+        let Some(coding) = coding else {
+            return [&[], if chunked { self.chunked() } else { self.plain() }];
+        };
+        if let Some(fragment) = self.fragment(coding) {
+            return [&[], fragment.bytes(chunked)];
+        }
+        let chunk_start = usize::from(self.chunk_start);
+        let Some(gzip_start) = chunk_start.checked_sub(GZIP_CHUNK_BYTES) else {
+            debug_assert!(false, "complete: the log makes what streams of its codings need");
+            return self.pieces(Form { chunked, coding: None });
+        };
+        let block = match coding {
+            Coding::Gzip => gzip_start..chunk_start,
+            Coding::Zstd => 0..gzip_start,
+        };
+        match (chunked, coding) {
+            (true, Coding::Gzip) => [&[], &self.bytes[gzip_start..]],
+            (true, Coding::Zstd) => [&self.bytes[block], self.chunked()],
+            (false, _) => [&self.bytes[block.start + SHORT_SIZE_LINE_BYTES..block.end - 2], self.plain()],
+        }
+    }
+
+    /// How many bytes [`Frame::pieces`] has.
+    pub fn length(&self, form: Form) -> usize {
+        self.pieces(form).iter().map(|piece| piece.len()).sum()
     }
 
     /// The whole as one chunk of an HTTP/1.1 body.
     pub fn chunked(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[usize::from(self.chunk_start)..]
     }
 
     /// The event stream bytes alone.
@@ -101,6 +202,21 @@ impl Frame {
     /// The event's id.
     pub fn id(&self) -> &str {
         std::str::from_utf8(&self.bytes[self.id_range()]).expect("an id is written from a str")
+    }
+
+    /// What it takes in memory, everything made for codings included.
+    pub fn memory_bytes(&self) -> usize {
+        let fragments = self.fragments.iter().flat_map(|fragments| fragments.iter().flatten());
+        self.bytes.len() + fragments.map(Fragment::memory_bytes).sum::<usize>()
+    }
+
+    fn fragment(&self, coding: Coding) -> Option<&Fragment> {
+        self.fragments.as_ref()?[coding as usize].as_ref()
+    }
+
+    /// Where in the event the line with the id ends, and the data begins.
+    fn id_line_end(&self) -> usize {
+        self.id_range().end + 1 - usize::from(self.body_start)
     }
 
     fn id_range(&self) -> Range<usize> {
@@ -114,6 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::coding::decoder::Decoder;
     use crate::protocol::event_id::IdCipher;
 
     fn update(id: Option<&str>, event_type: Option<&str>, retry: Option<&str>, data: &str) -> Update {
@@ -133,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_one_chunk_around_the_event() {
-        let frame = FrameDraft::new(&update(Some("urn:x"), None, None, "hello")).finish(&hub_id());
+        let frame = FrameDraft::new(&update(Some("urn:x"), None, None, "hello")).finish(&hub_id(), Codings::default());
         assert_eq!(frame.chunked(), b"17\r\nid: urn:x\ndata: hello\n\n\r\n");
         assert_eq!(frame.plain(), b"id: urn:x\ndata: hello\n\n");
         assert_eq!(frame.id(), "urn:x");
@@ -143,27 +260,112 @@ mod tests {
     fn the_publishers_id_is_kept_and_a_missing_one_is_filled_in() {
         let draft = FrameDraft::new(&update(Some("mine"), Some("t"), Some("5"), ""));
         assert_eq!((draft.needs_id(), draft.id()), (false, Some("mine")));
-        assert_eq!(draft.finish(&hub_id()).id(), "mine");
+        assert_eq!(draft.finish(&hub_id(), Codings::default()).id(), "mine");
 
         let draft = FrameDraft::new(&update(None, Some("t"), Some("5"), ""));
         assert_eq!((draft.needs_id(), draft.id()), (true, None));
         let address = draft.frame.bytes.as_ptr();
-        let frame = draft.finish(&hub_id());
+        let frame = draft.finish(&hub_id(), Codings::default());
         assert_eq!(frame.bytes.as_ptr(), address, "patched where it lies");
         assert_eq!(frame.id().as_bytes(), hub_id());
     }
 
     #[test]
     fn a_placeholder_in_the_data_is_data() {
-        let frame = FrameDraft::new(&update(None, Some(ID_PLACEHOLDER), None, ID_PLACEHOLDER)).finish(&hub_id());
+        let frame = FrameDraft::new(&update(None, Some(ID_PLACEHOLDER), None, ID_PLACEHOLDER))
+            .finish(&hub_id(), Codings::default());
         let text = String::from_utf8(frame.plain().to_vec()).unwrap();
         let id = String::from_utf8(hub_id().to_vec()).unwrap();
         assert_eq!(text, format!("event: {ID_PLACEHOLDER}\nid: {id}\ndata: {ID_PLACEHOLDER}\n\n"));
     }
 
+    fn decoded(form: Form, frames: &[&Frame]) -> Vec<u8> {
+        let Some(coding) = form.coding else {
+            return frames.iter().flat_map(|frame| frame.plain().to_vec()).collect();
+        };
+        let mut decoder = Decoder::new(coding);
+        decoder.push(coding.header()).unwrap();
+        let decode = |frame: &&Frame| {
+            let bytes = frame.pieces(form).concat();
+            assert_eq!(bytes.len(), frame.length(form));
+            // Whole as soon as it is there.
+            decoder.push(&if form.chunked { unchunked(&bytes) } else { bytes }).unwrap()
+        };
+        frames.iter().flat_map(decode).collect()
+    }
+
+    fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        while !bytes.is_empty() {
+            let line = bytes.windows(2).position(|two| two == b"\r\n").unwrap();
+            let size = usize::from_str_radix(std::str::from_utf8(&bytes[..line]).unwrap(), 16).unwrap();
+            assert!(size > 0, "the end of the body");
+            out.extend_from_slice(&bytes[line + 2..][..size]);
+            assert_eq!(&bytes[line + 2 + size..][..2], b"\r\n");
+            bytes = &bytes[line + size + 4..];
+        }
+        out
+    }
+
     #[test]
-    fn constants_are_well_formed() {
-        assert_eq!(HEARTBEAT_CHUNK, [b"2\r\n", HEARTBEAT, b"\r\n"].concat());
+    fn heartbeats_are_the_same_comment_in_every_form() {
+        for form in Form::ALL {
+            let bytes = if form.chunked { unchunked(heartbeat(form)) } else { heartbeat(form).to_vec() };
+            let comment = match form.coding {
+                None => bytes,
+                Some(coding) => {
+                    Decoder::new(coding).push(&[coding.header(), &bytes].concat()).expect("a heartbeat decodes")
+                }
+            };
+            assert_eq!(comment, b":\n", "{form:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_filled_in_where_the_data_is_compressed_already() {
+        let data = "a row of words, a row of words ".repeat(30);
+        let mut compressor = Compressor::default();
+        for (event_type, retry, lengths) in [(None, None, 1), (Some("change"), Some("500"), 155), (Some("x"), None, 2)]
+        {
+            let data = data[..data.len() / lengths].to_owned();
+            let plain = FrameDraft::new(&update(None, event_type, retry, &data)).finish(&hub_id(), Codings::default());
+            let mut draft = FrameDraft::new(&update(None, event_type, retry, &data));
+            for coding in Coding::ALL {
+                assert_eq!(
+                    draft.compress(coding, &mut compressor).is_some(),
+                    lengths < 100,
+                    "{coding:?}: only if it gets smaller"
+                );
+            }
+            let frame = draft.finish(&hub_id(), Codings::default());
+            for form in Form::ALL {
+                assert_eq!(decoded(form, &[&frame]), plain.plain(), "{form:?}");
+            }
+            assert_eq!(frame.memory_bytes() > plain.memory_bytes(), lengths < 100);
+            assert_eq!(frame.chunked(), plain.chunked());
+        }
+    }
+
+    #[test]
+    fn an_event_too_long_for_one_block_is_copied_for_the_codings_there_are() {
+        let codings = Codings::new(&Coding::ALL);
+        for bytes in [BLOCK_BYTES_MAX - 80, BLOCK_BYTES_MAX, 200_000] {
+            let data: String = (0..bytes).map(|n| char::from(b'a' + (n % 23) as u8)).collect();
+            let draft = || FrameDraft::new(&update(None, None, None, &data));
+            let frame = draft().finish(&hub_id(), codings);
+            assert_eq!(frame.memory_bytes() > 3 * bytes, bytes >= BLOCK_BYTES_MAX, "{bytes}");
+            for form in Form::ALL {
+                assert_eq!(decoded(form, &[&frame]), frame.plain(), "{form:?} {bytes}");
+            }
+            assert!(draft().finish(&hub_id(), Codings::default()).fragments.is_none(), "nobody needs them");
+            let mut compressed = draft();
+            assert!(compressed.compress(Coding::Gzip, &mut Compressor::default()).is_some());
+            let compressed = compressed.finish(&hub_id(), codings);
+            assert!(compressed.fragment(Coding::Gzip).unwrap().memory_bytes() < bytes / 10, "what is there stays");
+            for form in Form::ALL {
+                assert_eq!(decoded(form, &[&compressed]), frame.plain(), "{form:?} {bytes}");
+            }
+        }
     }
 
     proptest! {
@@ -175,7 +377,7 @@ mod tests {
             data in any::<String>(),
         ) {
             let update = update(id.as_deref(), event_type.as_deref(), retry.as_deref(), &data);
-            let frame = FrameDraft::new(&update).finish(&hub_id());
+            let frame = FrameDraft::new(&update).finish(&hub_id(), Codings::default());
             let hub_id = String::from_utf8(hub_id().to_vec()).unwrap();
             let id = id.unwrap_or(hub_id);
             let mut plain = Vec::new();
@@ -183,6 +385,29 @@ mod tests {
             prop_assert_eq!(frame.id(), id);
             prop_assert_eq!(frame.plain(), &plain[..]);
             prop_assert_eq!(frame.chunked(), [format!("{:x}\r\n", plain.len()).as_bytes(), &plain[..], b"\r\n"].concat());
+        }
+
+        #[test]
+        fn events_sent_in_any_form_decode_to_the_same_stream(
+            datas in proptest::collection::vec(("[a-d ]{0,700}", any::<bool>()), 1..6),
+            order in proptest::collection::vec(any::<proptest::sample::Index>(), 1..10),
+        ) {
+            let mut compressor = Compressor::default();
+            let frames: Vec<Frame> = datas
+                .iter()
+                .map(|(data, compress)| {
+                    let mut draft = FrameDraft::new(&update(None, None, None, data));
+                    for coding in Coding::ALL.into_iter().filter(|_| *compress) {
+                        draft.compress(coding, &mut compressor);
+                    }
+                    draft.finish(&hub_id(), Codings::default())
+                })
+                .collect();
+            let frames: Vec<&Frame> = order.iter().map(|index| &frames[index.index(datas.len())]).collect();
+            let plain = decoded(Form { chunked: false, coding: None }, &frames);
+            for form in Form::ALL {
+                prop_assert_eq!(decoded(form, &frames), &plain[..]);
+            }
         }
     }
 }

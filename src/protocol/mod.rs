@@ -3,6 +3,7 @@
 //! Nothing here knows sockets, clocks, threads or randomness. What belongs here is a rule of the protocol draft or of
 //! a standard it builds on; what a connection does with it belongs in `hub`, how bytes become requests in `http`.
 
+pub mod coding;
 pub mod compat;
 pub mod event_id;
 pub mod event_stream;

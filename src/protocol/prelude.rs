@@ -1,5 +1,8 @@
-//! What every stream begins with: padding for proxies that hold back the first bytes, and the default `retry:`.
+//! What every stream begins with: the header of its content coding, padding for proxies that hold back the first bytes, and
+//! the default `retry:`.
 
+use super::coding::Form;
+use super::coding::stored::blocks;
 use super::event_stream;
 
 /// The shortest comment: a colon and a line end.
@@ -9,11 +12,14 @@ pub const PADDING_BYTES_MIN: usize = 2;
 pub const PADDING_BYTES_MAX: usize = 16 * 1024;
 
 /// The first bytes of a stream's body, made once and copied behind each response head: an idle stream keeps nothing of
-/// them. Empty unless asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prelude {
-    plain: Box<[u8]>,
-    chunk: Box<[u8]>,
+/// them. Without a coding it is empty unless asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prelude([Box<[u8]>; Form::ALL.len()]);
+
+impl Default for Prelude {
+    fn default() -> Prelude {
+        Prelude::new(0, None)
+    }
 }
 
 impl Prelude {
@@ -32,29 +38,41 @@ impl Prelude {
         if let Some(retry_ms) = retry_ms {
             event_stream::field(&mut plain, b"retry", retry_ms.to_string().as_bytes());
         }
-        let mut chunk = Vec::new();
-        // A chunk of no bytes would end the body.
-        if !plain.is_empty() {
-            chunk.extend_from_slice(format!("{:x}\r\n", plain.len()).as_bytes());
-            chunk.extend_from_slice(&plain);
-            chunk.extend_from_slice(b"\r\n");
-        }
-        Prelude { plain: plain.into(), chunk: chunk.into() }
+        Prelude(Form::ALL.map(|form| formed(&plain, form)))
     }
 
-    /// As the connection wants it: a chunk of HTTP/1.1, or the bytes themselves.
-    pub fn bytes(&self, chunked: bool) -> &[u8] {
-        if chunked { &self.chunk } else { &self.plain }
+    /// As the connection wants it.
+    pub fn bytes(&self, form: Form) -> &[u8] {
+        &self.0[form.index()]
     }
+}
+
+fn formed(plain: &[u8], form: Form) -> Box<[u8]> {
+    let mut bytes = Vec::new();
+    match form.coding {
+        None => bytes.extend_from_slice(plain),
+        Some(coding) => {
+            bytes.extend_from_slice(coding.header());
+            blocks(coding, plain, &mut bytes);
+        }
+    }
+    // A chunk of no bytes would end the body.
+    if form.chunked && !bytes.is_empty() {
+        bytes = [format!("{:x}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n"].concat();
+    }
+    bytes.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::coding::{Coding, decoder};
     use crate::protocol::event_stream::Decoder;
 
+    const PLAIN: Form = Form { chunked: false, coding: None };
+
     fn text(prelude: &Prelude, chunked: bool) -> &str {
-        std::str::from_utf8(prelude.bytes(chunked)).unwrap()
+        std::str::from_utf8(prelude.bytes(Form { chunked, coding: None })).unwrap()
     }
 
     #[test]
@@ -68,7 +86,7 @@ mod tests {
         assert_eq!(text(&Prelude::new(2, None), false), ":\n");
         assert_eq!(text(&Prelude::new(5, None), true), "5\r\n:   \n\r\n");
         for bytes in [2, 3, 2048, PADDING_BYTES_MAX] {
-            assert_eq!(Prelude::new(bytes, None).bytes(false).len(), bytes);
+            assert_eq!(Prelude::new(bytes, None).bytes(PLAIN).len(), bytes);
         }
     }
 
@@ -77,8 +95,23 @@ mod tests {
         let prelude = Prelude::new(20, Some(1500));
         assert!(text(&prelude, false).ends_with(" \nretry: 1500\n"));
         let (mut decoder, mut events) = (Decoder::new(1000), 0);
-        decoder.push(prelude.bytes(false), &mut |_| events += 1).unwrap();
+        decoder.push(prelude.bytes(PLAIN), &mut |_| events += 1).unwrap();
         assert_eq!((decoder.retry_ms(), decoder.comments(), events), (Some(1500), 1, 0));
         assert_eq!(text(&Prelude::new(0, Some(0)), true), "9\r\nretry: 0\n\r\n");
+    }
+
+    #[test]
+    fn a_coded_stream_begins_with_its_codings_header() {
+        for coding in Coding::ALL {
+            for prelude in [Prelude::default(), Prelude::new(2048, Some(7))] {
+                let form = Form { chunked: false, coding: Some(coding) };
+                let decoded = decoder::Decoder::new(coding).push(prelude.bytes(form)).unwrap();
+                assert_eq!(decoded, prelude.bytes(PLAIN), "{coding:?}");
+            }
+        }
+        let gzip = Form { chunked: true, coding: Some(Coding::Gzip) };
+        assert_eq!(Prelude::default().bytes(gzip), b"a\r\n\x1f\x8b\x08\0\0\0\0\0\0\xff\r\n");
+        let zstd = Form { chunked: true, coding: Some(Coding::Zstd) };
+        assert_eq!(Prelude::default().bytes(zstd), b"", "no chunk that ends the body");
     }
 }

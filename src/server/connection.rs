@@ -323,12 +323,13 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
         Answer::Stream(stream) => Ok(Some(stream)),
         Answer::Published(publishing) => {
             let keep_alive = head.keep_alive && whole && !context.stopping();
+            let overtakable = publishing.may_be_overtaken();
             wire.unanswered.push_back(Unanswered { publishing, version: head.version, keep_alive });
             if !keep_alive {
                 wire.settle().await;
                 return Err(End::Close);
             }
-            if wire.unanswered.len() >= UNANSWERED_MAX {
+            if overtakable || wire.unanswered.len() >= UNANSWERED_MAX {
                 wire.flush().await?;
             }
             Ok(None)

@@ -8,6 +8,7 @@ mod backbone;
 mod census;
 mod clock;
 mod compile;
+mod compressor;
 mod connection;
 mod discovery;
 mod guests;

@@ -19,6 +19,7 @@ use crate::admin::Sequencing;
 use crate::history::MemoryHistory;
 use crate::hub::{Draft, Event, Log, Sizes};
 use crate::server::clock::{self, Clock};
+use crate::server::compressor::CompressorHandle;
 use crate::server::inbox::{Inbox, Message, Ticket};
 
 /// Publishes that may wait for the sequencer.
@@ -30,8 +31,9 @@ const COMMIT_EVENTS_MAX: usize = 1024;
 /// Calls for the sequencer's thread that may lie there: one of a kind is as good as many.
 const CALLS_MAX: usize = 16;
 
-struct Append {
-    draft: Draft,
+/// An event to be committed.
+pub(crate) struct Append {
+    pub(crate) draft: Draft,
     /// The shard and its task that wait for the answer.
     asker: Option<(usize, Ticket)>,
 }
@@ -53,7 +55,10 @@ enum Call {
 
 /// The way to the sequencer.
 #[derive(Clone)]
-pub(crate) struct SequencerHandle(Arc<Desk>);
+pub(crate) struct SequencerHandle {
+    desk: Arc<Desk>,
+    compressor: Option<CompressorHandle>,
+}
 
 /// The queue, and the pen.
 struct Desk {
@@ -62,6 +67,15 @@ struct Desk {
     queued_bytes: AtomicUsize,
     pen: Mutex<Pen>,
     calls: Sender<Call>,
+}
+
+/// Which way a publish takes to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// In the order of the queue.
+    Straight,
+    /// Over the compressor: what is queued later may overtake it.
+    Round,
 }
 
 /// The queue to the sequencer is full.
@@ -81,21 +95,47 @@ impl SequencerHandle {
         let counters = Arc::new(SequencerCounters::default());
         let pen = Pen { log, history, shards, clock, counters: counters.clone(), undelivered: VecDeque::new() };
         let desk = Desk { queue, orders, queued_bytes: AtomicUsize::new(0), pen: Mutex::new(pen), calls };
-        let handle = SequencerHandle(Arc::new(desk));
-        let thread = SequencerThread { desk: handle.0.clone(), called };
+        let handle = SequencerHandle { desk: Arc::new(desk), compressor: None };
+        let thread = SequencerThread { desk: handle.desk.clone(), called };
         (handle, thread, counters)
     }
 
+    /// The same with a compressor before it.
+    pub(crate) fn behind(self, compressor: CompressorHandle) -> SequencerHandle {
+        SequencerHandle { compressor: Some(compressor), ..self }
+    }
+
+    /// Commits what has come by the compressor, and has grown there; waits for room.
+    pub(crate) fn pass_on(&self, append: Append, grown_bytes: usize) {
+        self.desk.queued_bytes.fetch_add(grown_bytes, Ordering::Relaxed);
+        let mut next = Some(Order::Append(append));
+        while let Some(order) = next.take() {
+            next = self.desk.queue.try_send(order).err().map(TrySendError::into_inner);
+            self.desk.write_patiently();
+        }
+    }
+
+    /// Ends the sequencer's thread, for the compressor to call when it has passed on everything.
+    pub(crate) fn stop_after_all(&self) {
+        let _ = self.desk.calls.send(Call::Stop);
+    }
+
     /// Queues a publish without waiting; [`Self::commit`] must follow. The answer comes to the shard's inbox.
-    pub(crate) fn append(&self, draft: Draft, shard: usize, ticket: Ticket) -> Result<(), QueueFull> {
-        let Desk { queue, queued_bytes, .. } = &*self.0;
+    pub(crate) fn append(&self, draft: Draft, shard: usize, ticket: Ticket) -> Result<Way, QueueFull> {
+        let Desk { queue, queued_bytes, .. } = &*self.desk;
         let bytes = draft.cost_bytes();
         let before = queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > QUEUE_BYTES_MAX {
             queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(QueueFull(draft));
         }
-        queue.try_send(Order::Append(Append { draft, asker: Some((shard, ticket)) })).map_err(|error| {
+        let append = Append { draft, asker: Some((shard, ticket)) };
+        let offered = match &self.compressor {
+            Some(compressor) => compressor.offer(append),
+            None => Err(append),
+        };
+        let Err(append) = offered else { return Ok(Way::Round) };
+        queue.try_send(Order::Append(append)).map(|()| Way::Straight).map_err(|error| {
             queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             match error {
                 TrySendError::Full(Order::Append(append)) | TrySendError::Disconnected(Order::Append(append)) => {
@@ -109,7 +149,7 @@ impl SequencerHandle {
     /// Commits what is queued, if that needs no waiting and nobody is at it; else it is done by whoever is, or by the
     /// sequencer's thread. `shard` calls it and looks at its messages next: nobody has to wake it.
     pub(crate) fn commit(&self, shard: usize) {
-        let desk = &*self.0;
+        let desk = &*self.desk;
         loop {
             // Whoever has the pen looks into the queue once more after putting it down. Either that look finds what was
             // queued before this point, or the pen is free here.
@@ -133,25 +173,28 @@ impl SequencerHandle {
     /// Queues announcements, waiting for room; not for a shard to call.
     pub(crate) fn announce(&self, drafts: Vec<Draft>, done: Sender<()>) {
         let bytes = drafts.iter().map(Draft::cost_bytes).sum();
-        self.0.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let _ = self.0.queue.send(Order::Announce(drafts, done));
-        let _ = self.0.calls.send(Call::Commit);
+        self.desk.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let _ = self.desk.queue.send(Order::Announce(drafts, done));
+        let _ = self.desk.calls.send(Call::Commit);
     }
 
     /// Bytes of publishes that wait.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.0.queued_bytes.load(Ordering::Relaxed)
+        self.desk.queued_bytes.load(Ordering::Relaxed)
     }
 
     /// Drops what has aged, now and then.
     pub(crate) fn trim(&self) {
-        let _ = self.0.calls.try_send(Call::Trim);
+        let _ = self.desk.calls.try_send(Call::Trim);
     }
 
     /// Ends the sequencer's thread once everything queued before is committed. Waits for room in the queue, not for ever:
     /// a stuck shard holds the sequencer up.
     pub(crate) fn stop(&self, patience: Duration) {
-        let _ = self.0.calls.send_timeout(Call::Stop, patience);
+        match &self.compressor {
+            Some(compressor) => compressor.stop(patience),
+            None => _ = self.desk.calls.send_timeout(Call::Stop, patience),
+        }
     }
 }
 
@@ -196,26 +239,29 @@ impl SequencerThread {
     pub(crate) fn run(self) {
         let desk = &*self.desk;
         for call in &self.called {
-            loop {
-                let mut pen = desk.pen();
-                pen.write(desk, Writer::Patient);
-                if let Call::Trim = call {
-                    pen.trim();
-                }
-                drop(pen);
-                fence(Ordering::SeqCst);
-                if desk.orders.is_empty() {
-                    break;
-                }
-            }
-            if let Call::Stop = call {
-                return;
+            desk.write_patiently();
+            match call {
+                Call::Commit => {}
+                Call::Trim => desk.pen().trim(),
+                Call::Stop => return,
             }
         }
     }
 }
 
 impl Desk {
+    /// Commits all that is queued, however long it takes. Not for a shard to call.
+    fn write_patiently(&self) {
+        loop {
+            self.pen().write(self, Writer::Patient);
+            // See `SequencerHandle::commit`.
+            fence(Ordering::SeqCst);
+            if self.orders.is_empty() {
+                return;
+            }
+        }
+    }
+
     fn pen(&self) -> MutexGuard<'_, Pen> {
         self.pen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -433,11 +479,11 @@ mod tests {
                 // The other shard is stuck; this one isn't.
                 let _ = read(&messages[0]);
             }
-            if sequencer.0.orders.len() > 100 {
+            if sequencer.desk.orders.len() > 100 {
                 break;
             }
         }
-        assert!(!sequencer.0.orders.is_empty(), "nothing is committed past a shard that is stuck");
+        assert!(!sequencer.desk.orders.is_empty(), "nothing is committed past a shard that is stuck");
         let reader = std::thread::spawn(move || {
             let mut offsets = Vec::new();
             while let Ok(message) = messages[1].recv_timeout(Duration::from_secs(2)) {
@@ -453,7 +499,7 @@ mod tests {
         thread.join().unwrap();
         let offsets = reader.join().unwrap();
         assert_eq!(offsets, (1..=offsets.len() as u64).collect::<Vec<_>>());
-        assert!(sequencer.0.orders.is_empty() && offsets.len() > 4000);
+        assert!(sequencer.desk.orders.is_empty() && offsets.len() > 4000);
     }
 
     /// Nobody but the publishing threads commits, so that a wake-up that got lost would leave something in the queue.

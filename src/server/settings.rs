@@ -9,6 +9,7 @@ use crate::http::head::HeadLimits;
 use crate::http::host_list::HostList;
 use crate::http::origin::OriginList;
 use crate::hub::ShardLimits;
+use crate::protocol::coding::Codings;
 use crate::protocol::compat::Compat;
 use crate::protocol::prelude::Prelude;
 use crate::protocol::subscribe::SubscribeLimits;
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) cookie_name: String,
     /// What every stream begins with.
     pub(crate) prelude: Prelude,
+    /// The content codings that streams are offered under.
+    pub(crate) codings: Codings,
     /// Bounds of every shard.
     pub(crate) shard: ShardLimits,
     /// Bounds of a request head.
@@ -99,6 +102,7 @@ impl Settings {
             publish_origins: loopback_too(config.publish_origins.clone()),
             cookie_name: config.cookie_name.clone(),
             prelude: Prelude::new(config.padding_bytes, config.retry.map(milliseconds)),
+            codings: config.compression,
             shard: ShardLimits {
                 tail_bytes_max: config.tail_bytes,
                 selectors_bytes_max: usize::MAX,

@@ -25,6 +25,7 @@ use monoio::net::UnixStream;
 
 use crate::admin::Tally;
 use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS, Times};
+use crate::protocol::coding::Coding;
 use crate::protocol::known_topics::KnownTopics;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::VerdictCache;
@@ -157,6 +158,8 @@ pub(crate) struct Context {
     listener_rests: Cell<bool>,
     /// A descriptor kept for when there is no other.
     spare: RefCell<Option<OwnedFd>>,
+    /// Streams under a content coding, as the others were told.
+    coded_streams: Cell<[u32; Coding::ALL.len()]>,
     peers: RefCell<Peers>,
     finds: Questions<Find>,
     reads: Questions<Read>,
@@ -356,6 +359,7 @@ impl Context {
                 if unread > 0 {
                     shard.handle(Input::Received(id, unread as u32), now);
                 }
+                self.tell_coded_streams(&shard);
                 drop(shard);
                 self.carry_out();
                 // The loop may be waiting for readiness, which a new stream causes none of.
@@ -441,6 +445,7 @@ impl Context {
         }
         self.bell.set_urgent(shard.live() > 0);
         let announces = shard.has_announcements() || self.unannounced.borrow().is_some();
+        self.tell_coded_streams(&shard);
         let overloaded = shard.overloaded();
         let busy = shard.busy() || !self.messages.is_empty();
         if let Some(deadline_ms) = self.streams_end_ms.get()
@@ -461,6 +466,14 @@ impl Context {
             self.wake_waiters();
         }
         busy || self.signature_checks.is_waited_at() || self.censuses.is_waited_at()
+    }
+
+    /// Tells the compressor for whom it works.
+    fn tell_coded_streams(&self, shard: &Shard) {
+        let streams = shard.coded_streams();
+        if self.coded_streams.replace(streams) != streams {
+            self.shared.coded_streams.put(self.index, streams);
+        }
     }
 
     /// Does what the shard wants done: all shutdowns at once, then what is to be closed, which may be the same sockets.
@@ -628,6 +641,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         listener: RefCell::new(Some(listener)),
         listener_rests: Cell::new(false),
         spare: RefCell::new(spare_descriptor()),
+        coded_streams: Cell::default(),
         peers: RefCell::new(Peers::default()),
         finds: Questions::new(parts.finder),
         reads: Questions::new(parts.reader),

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crate::server::compressor::CodedStreams;
 use crate::server::limits::Limits;
 use crate::server::observed::Observed;
 
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     overloaded: Box<[AtomicBool]>,
     /// What clients have, and memory.
     pub(crate) limits: Limits,
+    /// Streams under a content coding.
+    pub(crate) coded_streams: CodedStreams,
     /// What the shards have counted.
     pub(crate) observed: Observed,
 }
@@ -43,6 +46,7 @@ impl Shared {
             streams_end_ms: AtomicU64::new(u64::MAX),
             overloaded,
             limits: Limits::default(),
+            coded_streams: CodedStreams::new(shards),
             observed: Observed::new(shards),
         }
     }

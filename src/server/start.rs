@@ -19,6 +19,7 @@ use crate::server::admin::{self, Admin, Caller, DenyList, DenyListFileError, Doo
 use crate::server::backbone::Backbone;
 use crate::server::clock::{self, Clock};
 use crate::server::compile;
+use crate::server::compressor::{CompressionCounters, CompressorThread};
 use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::key_sets::KeySets;
@@ -135,13 +136,14 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let random = random_words(settings.shards + 1).map_err(system("can't get random numbers"))?;
 
     let epoch = (random[settings.shards] % u64::from(EPOCH_MAX)) as u32 + 1;
-    let log = Log::new(epoch, 0, IdCipher::new(settings.id_key));
+    let log = Log::new(epoch, 0, IdCipher::new(settings.id_key)).with_codings(settings.codings);
     let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
     let (finder, finds) = recall::channel();
     let (reader, reads) = recall::channel();
     let (compiler, jobs) = compile::channel();
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared::new(settings.shards));
+    let compression_counters = Arc::new(CompressionCounters::default());
     let clock = Clock::start();
     let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
     let cores = sys::cores();
@@ -158,6 +160,13 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     }
     let (sequencer, sequencer_thread, sequencer_counters) =
         SequencerHandle::new(log, history.clone(), inboxes.clone(), clock);
+    let (compressor, sequencer) = if settings.codings.is_empty() {
+        (None, sequencer)
+    } else {
+        let (codings, counters) = (settings.codings, compression_counters.clone());
+        let (thread, handle) = CompressorThread::new(codings, shared.clone(), counters, sequencer.clone());
+        (Some(thread), sequencer.behind(handle))
+    };
     let subscriber_ids = Arc::new(SubscriberIds::new(random_key()));
     let (announcer, announcements) = presence::channel();
     // Before the first request: what is fetched now isn't missing then.
@@ -221,6 +230,9 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         spawn_other("announcer", Box::new(move || announcer.run(&announcements)))?;
     }
     spawn_other("sequencer", Box::new(move || sequencer_thread.run()))?;
+    if let Some(compressor) = compressor {
+        spawn_other("compressor", Box::new(move || compressor.run()))?;
+    }
     let io = match driver {
         Driver::Uring => "io_uring",
         Driver::Epoll => "epoll",
@@ -235,6 +247,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         inboxes: inboxes.clone(),
         sequencer: sequencer.clone(),
         sequencer_counters: sequencer_counters.clone(),
+        compression_counters,
         history,
         deny_list,
         token: config.admin.token.as_ref().map(TokenGuard::new),

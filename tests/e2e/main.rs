@@ -11,6 +11,7 @@ mod harness;
 mod admin;
 mod commands;
 mod compat;
+mod compression;
 mod console;
 mod cors;
 mod curl;

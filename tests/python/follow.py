@@ -20,7 +20,8 @@ with httpx.Client(timeout=60) as client:
         try:
             with connect_sse(client, "GET", url, params={"match": topic}, headers=dict(headers)) as source:
                 source.response.raise_for_status()
-                print(json.dumps({"open": True, "after": source.response.headers.get("mercure-last-event-id")}), flush=True)
+                seen = source.response.headers
+                print(json.dumps({"open": True, "after": seen.get("mercure-last-event-id"), "coding": seen.get("content-encoding")}), flush=True)
                 for event in source.iter_sse():
                     print(json.dumps({"type": event.event, "id": event.id, "data": event.data}), flush=True)
                     headers["Last-Event-ID"] = event.id

@@ -1,9 +1,9 @@
 //! Subscribers behind: each reads on from its own cursor, in history and then in the tail, until it meets the head.
 
 use super::fan_out::{push_write, readable};
-use super::part::{frame_bytes, part_bytes};
+use super::part::part_length;
 use super::{Now, Output, Shard};
-use crate::hub::batch::{Batch, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX};
+use crate::hub::batch::{Batch, Part, VISIT_BYTES_MAX};
 use crate::hub::budget::Budget;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::history::{CHUNK_EVENTS_MAX, Filter, HistoryChunk, HistoryError};
@@ -32,13 +32,14 @@ impl Shard {
         }
         let before = subscriber.offset;
         let first_part = batch.parts.len();
+        let (form, parts_max) = (subscriber.form(), subscriber.parts_max());
         let mut bytes = 0;
         let mut through = before;
         if backlog.rest.is_some() {
             batch.parts.push(Part::Rest);
-            bytes += part_bytes(subscriber, &self.tail, Part::Rest).len();
+            bytes += part_length(subscriber, &self.tail, Part::Rest);
         }
-        let room = |parts: usize, bytes: usize| parts - first_part < VISIT_PARTS_MAX && bytes < VISIT_BYTES_MAX;
+        let room = |parts: usize, bytes: usize| parts - first_part < parts_max && bytes < VISIT_BYTES_MAX;
         if !backlog.chunk.is_empty() {
             let mut taken = 0;
             for (index, event) in backlog.chunk.iter().enumerate() {
@@ -46,7 +47,7 @@ impl Shard {
                     break;
                 }
                 batch.parts.push(Part::Chunk { index: index as u32 });
-                bytes += frame_bytes(event, subscriber.chunked).len();
+                bytes += event.frame.length(form);
                 through = event.offset;
                 taken += 1;
             }
@@ -72,7 +73,7 @@ impl Shard {
                         || planted(Defect::ReplaysPrivate)
                         || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts, budget))
                 {
-                    bytes += frame_bytes(event, subscriber.chunked).len();
+                    bytes += event.frame.length(form);
                     self.flight.written(next);
                     batch.parts.push(Part::Tail { offset: next });
                 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::part::{frame_bytes, part_bytes};
+use super::part::part_length;
 use crate::hub::batch::{Batch, Outcome, Part, VISIT_BYTES_MAX, VISIT_PARTS_MAX, Write};
 use crate::hub::budget::Budget;
 use crate::hub::defect::{Defect, planted};
@@ -158,6 +158,7 @@ impl Shard {
         }
         budget.spend(OFFSET_NS * self.offsets.len() as u64);
         let first_part = batch.parts.len();
+        let (form, parts_max) = (subscriber.form(), subscriber.parts_max());
         let mut bytes = 0;
         let mut through = has;
         let mut capped = false;
@@ -165,7 +166,7 @@ impl Shard {
             if offset > known {
                 break;
             }
-            if batch.parts.len() - first_part == VISIT_PARTS_MAX || bytes >= VISIT_BYTES_MAX {
+            if batch.parts.len() - first_part == parts_max || bytes >= VISIT_BYTES_MAX {
                 capped = true;
                 break;
             }
@@ -189,7 +190,7 @@ impl Shard {
             );
             through = offset;
             if !event.private || readable(event, &subscriber.access, self.selectors.hub(), &mut self.verdicts, budget) {
-                bytes += frame_bytes(event, subscriber.chunked).len();
+                bytes += event.frame.length(form);
                 self.flight.written(offset);
                 batch.parts.push(Part::Tail { offset });
             }
@@ -268,7 +269,7 @@ impl Shard {
         if part != Part::LastChunk || subscriber.chunked {
             batch.parts.push(part);
         }
-        let bytes = batch.parts[first_part..].iter().map(|&part| part_bytes(subscriber, &self.tail, part).len()).sum();
+        let bytes = batch.parts[first_part..].iter().map(|&part| part_length(subscriber, &self.tail, part)).sum();
         let offset = match part {
             // Should the socket be full, it reads on from here: not from its own offset, which may be long past.
             Part::Heartbeat => self.has_everything_to(slot),

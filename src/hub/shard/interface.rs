@@ -9,6 +9,7 @@ use crate::hub::denials::Denials;
 use crate::hub::event::Event;
 use crate::hub::history::{Filter, HistoryChunk, HistoryError};
 use crate::hub::subscriber::{CloseReason, Sink, SlotId};
+use crate::protocol::coding::Coding;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
 
@@ -82,6 +83,8 @@ pub struct Registration {
     pub head: Box<[u8]>,
     /// Whether the body is chunked (HTTP/1.1).
     pub chunked: bool,
+    /// The content coding of the body. The head has begun it.
+    pub coding: Option<Coding>,
     /// Where it starts.
     pub start: Start,
     /// What it asked for; not empty.

@@ -42,6 +42,7 @@ impl Shard {
         self.enter(slot, State::Behind);
         let subscriber = self.slab.at_mut(slot);
         subscriber.chunked = registration.chunked;
+        subscriber.coding = registration.coding;
         subscriber.sink = Some(registration.sink);
         subscriber.offset = offset;
         subscriber.progress_ds = now.ds();
@@ -67,6 +68,9 @@ impl Shard {
             subscriber.ends_ds = u32::try_from((now.mono_ms + lifetime - early) / 100).unwrap_or(u32::MAX).max(1);
         }
         self.counters.registered += 1;
+        if let Some(coding) = registration.coding {
+            self.coded[coding as usize] += 1;
+        }
         self.presence_begins(id, places.len());
         self.catch_up.push_back(id);
         let revoked = self.revoked_meanwhile(slot, &registration.matchers, now);
@@ -251,6 +255,9 @@ impl Shard {
     /// Takes a subscriber out of its selectors' member lists.
     fn leave(&mut self, slot: u32) {
         self.presence_ends(slot);
+        if let Some(coding) = self.slab.at(slot).coding {
+            self.coded[coding as usize] -= 1;
+        }
         let places = std::mem::take(&mut self.slab.at_mut(slot).places);
         for &place in places.as_slice() {
             if planted(Defect::SkipsMember) {
@@ -301,6 +308,7 @@ mod tests {
             sink: Sink::Socket(SocketId(0)),
             head: (*b"head").into(),
             chunked: true,
+            coding: None,
             start: Start::Live,
             matchers: vec![Matcher::parse(MatchType::Exact, "urn:a", &hub).unwrap()],
             access: None,

@@ -1,6 +1,6 @@
 //! What became of a batch of writes.
 
-use super::part::part_bytes;
+use super::part::part_length;
 use super::{Now, Shard};
 use crate::hub::batch::{Batch, Outcome, Part, Write};
 use crate::hub::defect::{Defect, planted};
@@ -70,7 +70,7 @@ impl Shard {
         let mut rest_done = false;
         let mut cut = None;
         for &part in batch.parts(write) {
-            let length = part_bytes(subscriber, &self.tail, part).len();
+            let length = part_length(subscriber, &self.tail, part);
             if left < length {
                 cut = Some((part, left as u32));
                 break;

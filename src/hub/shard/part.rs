@@ -1,37 +1,42 @@
 //! The bytes of a write's parts, where they lie.
 
 use crate::hub::batch::Part;
-use crate::hub::event::Event;
 use crate::hub::subscriber::{Rest, Subscriber};
 use crate::hub::tail::Tail;
-use crate::protocol::frame;
+use crate::protocol::frame::{LAST_CHUNK, heartbeat};
 
-/// The frame in a connection's own form.
-pub(super) fn frame_bytes(event: &Event, chunked: bool) -> &[u8] {
-    if chunked { event.frame.chunked() } else { event.frame.plain() }
+/// How many bytes a part has.
+pub(super) fn part_length(subscriber: &Subscriber, tail: &Tail, part: Part) -> usize {
+    part_pieces(subscriber, tail, part).iter().map(|piece| piece.len()).sum()
 }
 
-pub(super) fn part_bytes<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: Part) -> &'a [u8] {
-    let chunked = subscriber.chunked;
+/// The bytes of a part, in the connection's own form. They lie in one place, or in two: then what a content coding needs before an
+/// event comes first. The first piece is empty if there is one.
+pub(super) fn part_pieces<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: Part) -> [&'a [u8]; 2] {
+    let form = subscriber.form();
     match part {
         Part::Tail { offset } => {
-            frame_bytes(tail.get(offset).expect("a batch outlives no turn: its events are in the tail"), chunked)
+            tail.get(offset).expect("a batch outlives no turn: its events are in the tail").frame.pieces(form)
         }
         Part::Chunk { index } => {
             let backlog = subscriber.backlog.as_ref().expect("a chunk belongs to a backlog");
-            frame_bytes(&backlog.chunk[index as usize], chunked)
+            backlog.chunk[index as usize].frame.pieces(form)
         }
         Part::Rest => match subscriber.backlog.as_ref().and_then(|backlog| backlog.rest.as_ref()) {
-            Some(Rest::Head(bytes, at)) => &bytes[*at as usize..],
-            Some(Rest::Event(event, at)) => &frame_bytes(event, chunked)[*at as usize..],
-            Some(Rest::Heartbeat(at)) => &heartbeat(chunked)[*at as usize..],
-            Some(Rest::Stalled(..)) | None => &[],
+            Some(Rest::Head(bytes, at)) => [&[], &bytes[*at as usize..]],
+            Some(Rest::Event(event, at)) => after(event.frame.pieces(form), *at as usize),
+            Some(Rest::Heartbeat(at)) => [&[], &heartbeat(form)[*at as usize..]],
+            Some(Rest::Stalled(..)) | None => [&[], &[]],
         },
-        Part::Heartbeat => heartbeat(chunked),
-        Part::LastChunk => frame::LAST_CHUNK,
+        Part::Heartbeat => [&[], heartbeat(form)],
+        Part::LastChunk => [&[], LAST_CHUNK],
     }
 }
 
-fn heartbeat(chunked: bool) -> &'static [u8] {
-    if chunked { frame::HEARTBEAT_CHUNK } else { frame::HEARTBEAT }
+/// What is left after the first `at` bytes.
+fn after([first, second]: [&[u8]; 2], at: usize) -> [&[u8]; 2] {
+    match at.checked_sub(first.len()) {
+        None => [&first[at..], second],
+        Some(at) => [&[], &second[at..]],
+    }
 }

@@ -217,6 +217,7 @@ mod tests {
             sink: Sink::Socket(SocketId(id.slot)),
             head: Box::default(),
             chunked: true,
+            coding: None,
             start: Start::Live,
             matchers: matchers.to_vec(),
             access: None,

@@ -199,6 +199,7 @@ mod tests {
             sink: Sink::Socket(SocketId(0)),
             head: (*b"head").into(),
             chunked: true,
+            coding: None,
             start: Start::Live,
             matchers: vec![Matcher::parse(MatchType::Exact, "urn:a", &hub).unwrap()],
             access,

@@ -13,6 +13,7 @@ use crate::hub::budget::Budget;
 use crate::hub::denials::Denied;
 use crate::hub::pattern_index::PARSE_NS;
 use crate::hub::subscriber::{SlotId, State, Subscriber, Wait};
+use crate::protocol::coding::Coding;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
 use crate::protocol::topic::ParsedTopic;
@@ -54,6 +55,8 @@ pub struct StreamView {
     pub events_behind: u64,
     /// Their bytes, as far as the tail holds them.
     pub bytes_behind: u64,
+    /// The content coding of its body.
+    pub coding: Option<Coding>,
     /// How long its socket has taken nothing.
     pub silent_ms: u64,
 }
@@ -185,6 +188,7 @@ impl Shard {
             // Of a current one the offset is no cursor: it may be long past.
             events_behind: if behind { self.tail.head().saturating_sub(subscriber.offset) } else { 0 },
             bytes_behind: if behind { self.bytes_behind(subscriber) } else { 0 },
+            coding: subscriber.coding,
             silent_ms: u64::from(now.ds().saturating_sub(subscriber.progress_ds)) * 100,
         }
     }

@@ -7,6 +7,7 @@ use super::random::Random;
 use super::universe::{ANY, FIRST_PATTERN, Universe};
 use super::wire::Wire;
 use crate::hub::{Now, SlotId, Start};
+use crate::protocol::coding::Coding;
 use crate::protocol::token::KeyIdentity;
 
 /// How a client reads.
@@ -37,6 +38,7 @@ pub(super) enum Phase {
 pub(super) struct Client {
     pub(super) interest: Interest,
     pub(super) chunked: bool,
+    pub(super) coding: Option<Coding>,
     pub(super) pace: Pace,
     /// What the kernel on both sides holds for it.
     pub(super) buffer_bytes: u64,
@@ -56,6 +58,7 @@ impl Client {
         Client {
             interest: Interest { matchers: draw_matchers(random), grants: draw_grants(random) },
             chunked: random.chance(700),
+            coding: random.pick(&[None, None, Some(Coding::Gzip), Some(Coding::Zstd)]),
             pace,
             buffer_bytes: match lazy {
                 true => random.pick(&[60, 500, 3_000, 100_000]),
@@ -113,6 +116,9 @@ pub(super) struct Connection {
     pub(super) shard: usize,
     pub(super) slot: SlotId,
     pub(super) chunked: bool,
+    pub(super) coded: bool,
+    /// A part has been written to some byte, and not to its end.
+    pub(super) in_part: bool,
     pub(super) wire: Wire,
     pub(super) due: Due,
     pub(super) buffer_bytes: u64,
@@ -152,7 +158,9 @@ impl Connection {
             shard,
             slot,
             chunked: who.chunked,
-            wire: Wire::new(who.chunked),
+            coded: who.coding.is_some(),
+            in_part: false,
+            wire: Wire::new(who.chunked, who.coding),
             due,
             buffer_bytes: who.buffer_bytes,
             written: 0,
@@ -177,6 +185,12 @@ impl Connection {
     /// Bytes the socket takes.
     pub(super) fn room(&self) -> u64 {
         self.buffer_bytes.saturating_sub(self.written - self.read)
+    }
+
+    /// An event or a heartbeat has arrived in part, as far as the chunks or, under a coding, where an event may be two of them,
+    /// the hub's writes say.
+    pub(super) fn cut(&self) -> bool {
+        if self.coded { self.in_part } else { !self.chunked || !self.wire.between_chunks() }
     }
 
     /// Neither side has ended it.

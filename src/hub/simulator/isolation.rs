@@ -23,6 +23,7 @@ impl World {
             self.clients.push(Client {
                 interest: Interest { matchers: vec![only(topic)], grants: None },
                 chunked: true,
+                coding: None,
                 pace,
                 buffer_bytes,
                 cursor: None,

@@ -26,6 +26,7 @@ impl World {
         self.clients.push(Client {
             interest: Interest { matchers: vec![topic + 1], grants: Some(vec![topic + 1]) },
             chunked: true,
+            coding: None,
             pace: Pace::Fast,
             buffer_bytes: u64::MAX,
             cursor: None,

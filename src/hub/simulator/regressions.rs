@@ -14,6 +14,7 @@ impl World {
         self.clients.push(Client {
             interest: Interest { matchers: topics.iter().map(|topic| topic + 1).collect(), grants },
             chunked: true,
+            coding: None,
             pace: Pace::Fast,
             buffer_bytes,
             cursor: None,
@@ -179,6 +180,7 @@ fn a_token_that_ends_before_the_next_tick_ends_its_stream_at_once() {
     let client = Client {
         interest: Interest { matchers: vec![1], grants: Some(vec![1]) },
         chunked: true,
+        coding: None,
         pace: Pace::Fast,
         buffer_bytes: u64::MAX,
         cursor: None,

@@ -101,11 +101,7 @@ impl World {
         assert!(connection.shut_ms.is_none() && !connection.closed, "bounded: shut down twice");
         let cut = connection.blocked_ms.is_some() || connection.edge_queued || !connection.wire.begun();
         assert!(
-            !connection.chunked
-                || connection.wire.over()
-                || cut
-                || !connection.wire.between_chunks()
-                || connection.left,
+            !connection.chunked || connection.wire.over() || cut || connection.cut() || connection.left,
             "complete: a chunked body lacks its last chunk"
         );
         connection.shut_ms = Some(self.now.mono_ms);
@@ -117,9 +113,10 @@ impl World {
         let connection = &mut self.connections[at];
         // A socket that was full in the middle of an event keeps no event alive.
         let next = connection.due.owed(&self.ledger, u64::MAX);
-        let cut = !connection.chunked || !connection.wire.between_chunks();
+        let cut = connection.cut();
         let cut_off = cut && next.is_some_and(|next| next == 0 || self.ledger.is_dropped(next, dropped))
-            || connection.wire.at_end_of_chunk() && dropped.iter().any(|&gone| connection.due.last() <= gone);
+            || (connection.coded && cut || connection.wire.at_end_of_chunk())
+                && dropped.iter().any(|&gone| connection.due.last() <= gone);
         let connection = &self.connections[at];
         let limits = &self.rules.limits;
         let age_ms = self.now.mono_ms - connection.opened.mono_ms;
@@ -189,12 +186,14 @@ impl World {
         assert_eq!((connection.shard, connection.slot.slot), (shard, write.slot), "private: another's socket");
         assert!(!connection.closed && connection.shut_ms.is_none(), "order: a write after the end of connection {at}");
         let parts = batch.parts(write);
-        let total: usize = parts.iter().map(|&part| self.nodes[shard].shard.bytes(write, part).len()).sum();
+        let total: usize =
+            parts.iter().flat_map(|&part| self.nodes[shard].shard.pieces(write, part)).map(<[u8]>::len).sum();
+        let pieces = parts.iter().flat_map(|&part| self.nodes[shard].shard.pieces(write, part));
+        let pieces = pieces.filter(|piece| !piece.is_empty()).count();
         assert_eq!(total, write.bytes as usize, "complete: a write's length");
         assert!(
-            parts.len() <= VISIT_PARTS_MAX && total <= VISIT_BYTES_MAX + FRAME_BYTES_MAX,
-            "bounded: a write of {} parts and {total} bytes",
-            parts.len()
+            pieces <= VISIT_PARTS_MAX && total <= VISIT_BYTES_MAX + FRAME_BYTES_MAX,
+            "bounded: a write of {pieces} pieces and {total} bytes"
         );
         if self.rules.faults && (connection.left && self.random.chance(500) || self.random.chance(2)) {
             note(|| format!("{:>6} {at} breaks", self.now.mono_ms));
@@ -232,8 +231,12 @@ impl World {
         let write = &batch.writes[index];
         let mut left = takes;
         for &part in batch.parts(write) {
-            let bytes = self.nodes[shard].shard.bytes(write, part);
-            let bytes = &bytes[..bytes.len().min(left)];
+            let bytes = self.nodes[shard].shard.pieces(write, part).concat();
+            let whole = bytes.len();
+            let bytes = &bytes[..whole.min(left)];
+            if left > 0 {
+                connection.in_part = left < whole;
+            }
             left -= bytes.len();
             connection.written += bytes.len() as u64;
             let mut events = Vec::new();

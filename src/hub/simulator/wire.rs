@@ -1,6 +1,7 @@
-//! What a client reads: a response head, then an event stream, chunked if it speaks HTTP/1.1. Taken apart strictly, byte
-//! by byte as the hub writes them.
+//! What a client reads: a response head, then an event stream, chunked if it speaks HTTP/1.1, and under a content coding if
+//! it asked for one. Taken apart strictly, byte by byte as the hub writes them.
 
+use crate::protocol::coding::{Coding, decoder};
 use crate::protocol::event_stream::{Decoder, Event};
 
 const EVENT_BYTES_MAX: usize = 1 << 20;
@@ -27,12 +28,14 @@ enum Stage {
 pub(super) struct Wire {
     stage: Stage,
     chunked: bool,
+    coded: Option<decoder::Decoder>,
     decoder: Decoder,
 }
 
 impl Wire {
-    pub(super) fn new(chunked: bool) -> Wire {
-        Wire { stage: Stage::Head(0), chunked, decoder: Decoder::new(EVENT_BYTES_MAX) }
+    pub(super) fn new(chunked: bool, coding: Option<Coding>) -> Wire {
+        let coded = coding.map(decoder::Decoder::new);
+        Wire { stage: Stage::Head(0), chunked, coded, decoder: Decoder::new(EVENT_BYTES_MAX) }
     }
 
     /// Takes the next bytes. An error is broken framing.
@@ -78,7 +81,8 @@ impl Wire {
     }
 
     fn decode(&mut self, bytes: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), String> {
-        self.decoder.push(bytes, on_event).map_err(|error| error.to_string())
+        let decoded = self.coded.as_mut().map(|coded| coded.push(bytes)).transpose()?;
+        self.decoder.push(decoded.as_deref().unwrap_or(bytes), on_event).map_err(|error| error.to_string())
     }
 
     /// The last chunk was received.

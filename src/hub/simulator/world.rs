@@ -16,9 +16,11 @@ use crate::hub::{
     Announcement, Draft, Event, Filter, Findings, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration,
     Revocation, Shard, Sink, SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
 };
+use crate::protocol::coding::{Coding, Codings, Compressor, Form};
 use crate::protocol::event_id::IdCipher;
 use crate::protocol::grants::Grants;
 use crate::protocol::matcher::Matcher;
+use crate::protocol::prelude::Prelude;
 use crate::protocol::subscription::may_match_announcements;
 use crate::protocol::token::{Access, KeyIdentity};
 use crate::protocol::update::Update;
@@ -80,6 +82,7 @@ pub(super) struct World {
     published: u64,
     answered: u64,
     lost: u64,
+    compressor: Compressor,
     pub(super) stopping: bool,
     /// Keys of the issuer that hold.
     pub(super) keys: [KeyIdentity; KEYS],
@@ -111,6 +114,7 @@ impl World {
             published: 0,
             answered: 0,
             lost: 0,
+            compressor: Compressor::default(),
             stopping: false,
             keys: std::array::from_fn(|at| KeyIdentity(at as u64)),
             kicked: HashSet::new(),
@@ -120,7 +124,7 @@ impl World {
     }
 
     fn log(epoch: u32) -> Log {
-        Log::new(epoch, 0, IdCipher::new([7; 32]))
+        Log::new(epoch, 0, IdCipher::new([7; 32])).with_codings(Codings::new(&Coding::ALL))
     }
 
     fn start_shards(&mut self) {
@@ -184,7 +188,13 @@ impl World {
             event_type: publish.event_type.clone(),
             retry: None,
         };
-        let draft = if publish.announcement { Draft::announcement(update) } else { Draft::new(update) };
+        let mut draft = if publish.announcement { Draft::announcement(update) } else { Draft::new(update) };
+        for coding in Coding::ALL {
+            // Some are, some aren't, whatever the reason.
+            if draft.data_bytes() >= 100 && self.random.chance(600) {
+                draft.compress(coding, &mut self.compressor);
+            }
+        }
         self.queue.push_back((publish, draft));
         true
     }
@@ -380,11 +390,13 @@ impl World {
         self.by_slot.insert((shard, slot), at);
         who.phase = Phase::On(at);
         let universe = Universe::get();
-        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Number: {at}\r\n\r\n");
+        let mut head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Number: {at}\r\n\r\n").into_bytes();
+        head.extend_from_slice(Prelude::default().bytes(Form { chunked: who.chunked, coding: who.coding }));
         let registration = Registration {
             sink: Sink::Socket(SocketId(at as u32)),
-            head: head.into_bytes().into(),
+            head: head.into(),
             chunked: who.chunked,
+            coding: who.coding,
             start,
             matchers: who.interest.matchers.iter().map(|&m| universe.matchers[m].clone()).collect(),
             access,

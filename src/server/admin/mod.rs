@@ -22,6 +22,7 @@ use crate::hub::{Denials, Denied, Revocation, SURVEY_ROWS_MAX, Survey};
 use crate::protocol::token::Role;
 use crate::protocol::topic::HubUrl;
 use crate::server::clock::Clock;
+use crate::server::compressor::CompressionCounters;
 use crate::server::inbox::{Inbox, Message, Ticket};
 use crate::server::key_sets::KeySets;
 use crate::server::reload::Reloader;
@@ -74,6 +75,7 @@ pub(crate) struct Admin {
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) sequencer: SequencerHandle,
     pub(crate) sequencer_counters: Arc<SequencerCounters>,
+    pub(crate) compression_counters: Arc<CompressionCounters>,
     pub(crate) history: Arc<RwLock<MemoryHistory>>,
     pub(crate) deny_list: DenyList,
     pub(crate) token: Option<TokenGuard>,
@@ -165,6 +167,7 @@ impl Admin {
             counted: (self.shared.limits.addresses.len() as u64, self.shared.limits.subjects.len() as u64),
             memory: self.shared.limits.ceiling.seen(),
             sequencer,
+            compression: self.compression_counters.compression(),
             shards,
         }
     }

@@ -15,11 +15,15 @@ pub(super) const ACCEPT_QUERY: &str = "application/x-www-form-urlencoded";
 /// Adds the fields of an answer of the hub's own resource: the way to the hub, what the answer depends on, who may read it.
 pub(super) fn hub_fields(settings: &Settings, head: &Head<'_>, out: &mut ResponseHead) {
     out.add_field("Link", &settings.discovery.link);
+    let vary = match settings.codings.is_empty() {
+        true => "Accept, Authorization, Cookie",
+        false => "Accept, Accept-Encoding, Authorization, Cookie",
+    };
     match head.method {
         // Kept by no cache as they are; this is for those that keep what they shouldn't.
-        Method::Get | Method::Query => out.add_field("Vary", "Accept, Authorization, Cookie"),
+        Method::Get | Method::Query => out.add_field("Vary", vary),
         Method::Head => {
-            out.add_field("Vary", "Accept, Authorization, Cookie");
+            out.add_field("Vary", vary);
             out.add_field("Accept-Query", ACCEPT_QUERY);
         }
         Method::Options => out.add_field("Accept-Query", ACCEPT_QUERY),

@@ -15,7 +15,7 @@ use crate::protocol::token::Role;
 use crate::protocol::update::Update;
 use crate::server::connection::{Account, Body, BodyBytes, Counted};
 use crate::server::replies::Reply;
-use crate::server::sequencer::QueueFull;
+use crate::server::sequencer::{QueueFull, Way};
 use crate::server::shard::Context;
 use crate::server::tracer::Trace;
 
@@ -27,15 +27,21 @@ const WAITING_PUBLISHES_MAX: usize = 1024;
 /// An update on its way to the log.
 pub(crate) struct Publishing<'c> {
     reply: Reply<'c, Arc<Event>>,
+    way: Way,
     /// The answer, but for the id.
     pub(super) response: ResponseHead,
     trace: Trace,
 }
 
 impl Publishing<'_> {
+    /// Whether what its publisher sends next has to wait for it, so as not to come before it in the log.
+    pub(crate) fn may_be_overtaken(&self) -> bool {
+        self.way == Way::Round
+    }
+
     /// Waits until it is in the log. Answers what to say then.
     pub(crate) async fn finish(self, context: &Context) -> ResponseHead {
-        let Publishing { reply, response, mut trace } = self;
+        let Publishing { reply, response, mut trace, .. } = self;
         let event = reply.await;
         trace.text("mercure.update.id", || event.id().to_owned());
         trace.end(context, response.status());
@@ -53,11 +59,11 @@ pub(super) async fn publish<'c>(
     let mut trace = Trace::begin(context, "mercure.publish", head);
     let queued = queue(context, head, body, &mut trace).await?;
     Some(match queued {
-        Ok(reply) => {
+        Ok((reply, way)) => {
             let response = ResponseHead::new(200)
                 .field("Content-Type", "text/plain; charset=utf-8")
                 .field("Cache-Control", "no-store");
-            Ok(Publishing { reply, response, trace })
+            Ok(Publishing { reply, way, response, trace })
         }
         Err(response) => {
             trace.end(context, response.status());
@@ -72,7 +78,7 @@ async fn queue<'c>(
     head: &Head<'_>,
     body: &mut Body<'_, '_>,
     trace: &mut Trace,
-) -> Option<Result<Reply<'c, Arc<Event>>, ResponseHead>> {
+) -> Option<Result<(Reply<'c, Arc<Event>>, Way), ResponseHead>> {
     let settings = context.settings();
     let access = match access(context, head, Role::Publisher).await {
         Ok((Some(access), by_cookie)) => {
@@ -126,11 +132,11 @@ async fn commit(
     context: &Rc<Context>,
     mut draft: Draft,
     counted: Counted,
-) -> Result<Reply<'_, Arc<Event>>, ResponseHead> {
+) -> Result<(Reply<'_, Arc<Event>>, Way), ResponseHead> {
     let reply = context.published.expect();
     let waiting = Waiting::begin(context);
     let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
-    loop {
+    let way = loop {
         if context.shared.commits_ended(context.now().mono_ms) {
             // The streams end, and with them history in memory: nobody would get it.
             return Err(try_later(503, "the hub is stopping", 1));
@@ -146,16 +152,18 @@ async fn commit(
             continue;
         }
         match context.sequencer.append(draft, context.index, reply.ticket()) {
-            Ok(()) => break context.rouse(),
+            Ok(way) => break way,
             Err(QueueFull(back)) => draft = back,
         }
         if context.waiting.get() > WAITING_PUBLISHES_MAX || context.now().mono_ms >= deadline_ms {
             return Err(try_later(503, "too many updates are waiting to be stored", 1));
         }
         context.next_tick().await;
-    }
+    };
     drop((waiting, counted));
-    Ok(reply)
+    // The loop's next turn commits it.
+    context.rouse();
+    Ok((reply, way))
 }
 
 /// A publish that may have to wait, counted.

@@ -8,15 +8,18 @@ use super::access::access;
 use super::fields::hub_fields;
 use super::refusal::{refusal, token_needed, try_later};
 use crate::http::accept::accepts;
+use crate::http::accept_encoding::{self, NotAcceptable};
 use crate::http::head::{BodyFraming, Head, Method, Version};
 use crate::http::response::ResponseHead;
 use crate::hub::{Found, Registration, Sink, Start, may_read_announcements};
+use crate::protocol::coding::{Coding, Form};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::subscribe::Subscribe;
 use crate::protocol::token::{Access, Role};
 use crate::server::compile::{self, Compiled};
 use crate::server::connection::BodyBytes;
 use crate::server::limits::Hold;
+use crate::server::settings::Settings;
 use crate::server::shard::Context;
 use crate::server::tracer::Trace;
 
@@ -24,7 +27,7 @@ use crate::server::tracer::Trace;
 pub(crate) struct Stream {
     /// The response head, and what every stream begins with.
     head: Box<[u8]>,
-    chunked: bool,
+    form: Form,
     start: Start,
     matchers: Vec<Matcher>,
     access: Option<Arc<Access>>,
@@ -39,8 +42,8 @@ impl Stream {
     }
 
     pub(crate) fn registration(self, sink: Sink, address: u32, spread: u16) -> Registration {
-        let Stream { head, chunked, start, matchers, access, .. } = self;
-        Registration { sink, head, chunked, start, matchers, access, address, spread }
+        let Stream { head, form: Form { chunked, coding }, start, matchers, access, .. } = self;
+        Registration { sink, head, chunked, coding, start, matchers, access, address, spread }
     }
 }
 
@@ -65,6 +68,7 @@ pub(super) async fn subscribe(
         let detail = "the answer is an event stream, and the Accept field excludes it: add text/event-stream, or leave the field out";
         return Err(refusal(406, detail));
     }
+    let coding = coding(&settings, head)?;
     let query = head.query.unwrap_or_default();
     // While the form is parsed elsewhere its bytes still count here.
     let (form, counted) = form.map(|BodyBytes { bytes, counted }| (bytes, counted)).unzip();
@@ -85,6 +89,9 @@ pub(super) async fn subscribe(
         .field("Content-Type", "text/event-stream")
         .field("Cache-Control", "no-store, no-transform")
         .field("X-Accel-Buffering", "no");
+    if let Some(coding) = coding {
+        response.add_field("Content-Encoding", coding.name());
+    }
     let mut start = Start::Live;
     if let Some(cursor) = cursor(head, request.last_event_id) {
         if let Cursor::Id(id) = &cursor {
@@ -126,9 +133,18 @@ pub(super) async fn subscribe(
         return Ok(Answer::Raw(bytes));
     }
     let held = context.hold_subject(access.as_deref())?;
-    let chunked = head.version == Version::Http11;
-    bytes.extend_from_slice(settings.prelude.bytes(chunked));
-    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), chunked, start, matchers, access, held })))
+    let form = Form { chunked: head.version == Version::Http11, coding };
+    bytes.extend_from_slice(settings.prelude.bytes(form));
+    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), form, start, matchers, access, held })))
+}
+
+/// The content coding of a stream for this client.
+fn coding(settings: &Settings, head: &Head<'_>) -> Result<Option<Coding>, ResponseHead> {
+    let chosen = accept_encoding::choose(head, settings.codings.iter().map(|coding| (coding, coding.name())));
+    chosen.map_err(|NotAcceptable| {
+        let detail = "the Accept-Encoding field excludes every form the stream is to be had in: leave identity;q=0 and *;q=0 out";
+        refusal(406, detail)
+    })
 }
 
 /// Reads a query and the form that joins it; what may take long, elsewhere than on the loop.

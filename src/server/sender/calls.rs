@@ -19,12 +19,15 @@ impl CallSender {
         let mut writes = std::mem::take(&mut batch.writes);
         for write in &mut writes {
             let mut slices = [IoSlice::new(&[]); VISIT_PARTS_MAX + 1];
-            let parts = batch.parts(write);
-            for (slice, &part) in slices.iter_mut().zip(parts) {
-                *slice = IoSlice::new(shard.bytes(write, part));
+            let mut count = 0;
+            for &part in batch.parts(write) {
+                for piece in shard.pieces(write, part).into_iter().filter(|piece| !piece.is_empty()) {
+                    slices[count] = IoSlice::new(piece);
+                    count += 1;
+                }
             }
             let Sink::Socket(socket) = write.sink;
-            write.outcome = match sys::send(raw(socket), &slices[..parts.len()]) {
+            write.outcome = match sys::send(raw(socket), &slices[..count]) {
                 Ok(bytes) => Outcome::Sent(bytes as u32),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     Outcome::Sent(0)

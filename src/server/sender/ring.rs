@@ -32,6 +32,8 @@ pub(crate) struct RingSender {
     tables: Vec<Table>,
     table_slots: usize,
     iovecs: Vec<libc::iovec>,
+    /// Where the vectors of each write end.
+    ends: Vec<usize>,
     messages: Vec<libc::msghdr>,
     /// Indices of the writes of one table, or the slots to be shut down in it.
     chosen: Vec<u32>,
@@ -41,7 +43,14 @@ impl RingSender {
     pub(crate) fn new(table_slots: usize) -> io::Result<RingSender> {
         let table_slots = table_slots.min(TABLE_SLOTS_MAX);
         let tables = vec![Table::new(table_slots)?];
-        Ok(RingSender { tables, table_slots, iovecs: Vec::new(), messages: Vec::new(), chosen: Vec::new() })
+        Ok(RingSender {
+            tables,
+            table_slots,
+            iovecs: Vec::new(),
+            ends: Vec::new(),
+            messages: Vec::new(),
+            chosen: Vec::new(),
+        })
     }
 
     pub(crate) fn park(&mut self, epoll: &Epoll, fd: OwnedFd, id: SlotId) -> io::Result<SocketId> {
@@ -74,24 +83,26 @@ impl RingSender {
             self.chosen.extend(mine.map(|(index, _)| index as u32));
             for run in self.chosen.chunks(RING_ENTRIES as usize) {
                 self.iovecs.clear();
+                self.ends.clear();
                 self.messages.clear();
                 // All slices first: the vectors must not move once operations point into them.
                 for &index in run {
                     let write = &writes[index as usize];
                     for &part in batch.parts(write) {
-                        let bytes = shard.bytes(write, part);
-                        self.iovecs
-                            .push(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
+                        for piece in shard.pieces(write, part).into_iter().filter(|piece| !piece.is_empty()) {
+                            let iov_base = piece.as_ptr().cast_mut().cast();
+                            self.iovecs.push(libc::iovec { iov_base, iov_len: piece.len() });
+                        }
                     }
+                    self.ends.push(self.iovecs.len());
                 }
                 self.messages.reserve(run.len());
                 let ring = &mut self.tables[table].ring;
                 let mut first = 0;
-                for &index in run {
+                for (&index, &end) in run.iter().zip(&self.ends) {
                     let write = &writes[index as usize];
-                    let parts = batch.parts(write).len();
-                    let iovecs = &mut self.iovecs[first..first + parts];
-                    first += parts;
+                    let iovecs = &mut self.iovecs[first..end];
+                    first = end;
                     let file = types::Fixed(u32::from(place(socket(write.sink)).1));
                     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
                     let entry = if let [one] = iovecs {

@@ -21,6 +21,7 @@ impl Context {
             counters: *shard.counters(),
             latencies: *shard.latencies(),
             population: shard.population(),
+            coded_streams: shard.coded_streams(),
             slow_readers: shard.slow_readers().into(),
             tally: *self.tally.borrow(),
             loop_lag: *self.loop_lag.borrow(),

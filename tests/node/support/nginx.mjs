@@ -1,4 +1,4 @@
-// nginx in front of a hub, as it comes: HTTP/1.0 to the upstream, buffering on.
+// nginx in front of a hub, as it comes: HTTP/1.0 to the upstream, buffering on; or with directives of its own.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,7 +10,7 @@ import { eventually, freePort } from './hub.mjs';
 const BINARY = ['/usr/sbin/nginx', '/usr/bin/nginx'].find(existsSync) ?? 'nginx';
 
 export class Nginx {
-  static async before(hub) {
+  static async before(hub, directives = '') {
     const nginx = new Nginx();
     nginx.folder = mkdtempSync(join(tmpdir(), 'cinnabar-nginx-'));
     const port = await freePort();
@@ -28,7 +28,7 @@ export class Nginx {
         ${temporary.join('\n')}
         server {
           listen 127.0.0.1:${port};
-          location / { proxy_pass http://127.0.0.1:${hub.port}; }
+          location / { proxy_pass http://127.0.0.1:${hub.port}; ${directives} }
         }
       }
     `);

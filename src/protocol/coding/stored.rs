@@ -1,0 +1,74 @@
+//! Bytes as they are, under a content coding: the few bytes that stand before them.
+
+use super::Coding;
+
+/// Bytes that one block holds: what a stored block of deflate counts to. A block of zstd holds more.
+pub(crate) const BLOCK_BYTES_MAX: usize = 65_535;
+/// What stands before a block of gzip: one byte, its length, and the length's complement.
+pub(crate) const GZIP_HEADER_BYTES: usize = 5;
+/// What stands before a block of zstd at most: the frame's magic number, descriptor, content size and the block's header.
+pub(crate) const ZSTD_HEADER_BYTES_MAX: usize = 10;
+
+/// Appends what stands before a block of so many bytes, of which there is at least one.
+pub(crate) fn header(coding: Coding, length: usize, out: &mut Vec<u8>) {
+    debug_assert!((1..=BLOCK_BYTES_MAX).contains(&length), "a block holds 1 to 65,535 bytes");
+    match coding {
+        Coding::Gzip => {
+            // Not the last block, stored (RFC 1951 §3.2.4).
+            out.push(0);
+            out.extend_from_slice(&(length as u16).to_le_bytes());
+            out.extend_from_slice(&(!(length as u16)).to_le_bytes());
+        }
+        Coding::Zstd => {
+            out.extend_from_slice(&[0x28, 0xb5, 0x2f, 0xfd]);
+            // One segment, so no window to describe; the content size has one byte, or two that count from 256 on
+            // (RFC 8878 §3.1.1.1).
+            match length.checked_sub(256) {
+                None => out.extend_from_slice(&[0x20, length as u8]),
+                Some(beyond) => {
+                    out.push(0x60);
+                    out.extend_from_slice(&(beyond as u16).to_le_bytes());
+                }
+            }
+            // The frame's last block, raw (RFC 8878 §3.1.1.2).
+            out.extend_from_slice(&((length as u32) << 3 | 1).to_le_bytes()[..3]);
+        }
+    }
+}
+
+/// Appends bytes in as many blocks as it takes.
+pub(crate) fn blocks(coding: Coding, bytes: &[u8], out: &mut Vec<u8>) {
+    for block in bytes.chunks(BLOCK_BYTES_MAX) {
+        header(coding, block.len(), out);
+        out.extend_from_slice(block);
+    }
+}
+
+/// How many bytes [`blocks`] appends.
+pub(crate) fn blocks_length(coding: Coding, bytes: usize) -> usize {
+    let header_bytes = match coding {
+        Coding::Gzip => GZIP_HEADER_BYTES,
+        Coding::Zstd => ZSTD_HEADER_BYTES_MAX,
+    };
+    bytes + bytes.div_ceil(BLOCK_BYTES_MAX) * header_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decoder::Decoder;
+    use super::*;
+
+    #[test]
+    fn blocks_of_every_length_decode_to_what_is_in_them() {
+        let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        for coding in Coding::ALL {
+            for length in [1, 2, 255, 256, 257, 511, 512, 65_534, 65_535, 65_536, 65_791, 131_070, 131_071, 300_000] {
+                let mut out = coding.header().to_vec();
+                blocks(coding, &bytes[..length], &mut out);
+                let bound = coding.header().len() + blocks_length(coding, length);
+                assert!(out.len() <= bound && bound <= out.len() + 1, "{coding:?} {length}");
+                assert_eq!(Decoder::new(coding).push(&out).unwrap(), &bytes[..length], "{coding:?} {length}");
+            }
+        }
+    }
+}

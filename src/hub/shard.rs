@@ -187,6 +187,11 @@ impl Shard {
         self.outputs.pop_front()
     }
 
+    /// Events that fan-out hasn't seen yet.
+    pub fn undispatched(&self) -> u64 {
+        self.tail.head() - self.dispatched
+    }
+
     /// Whether a further slice has something to do.
     pub fn busy(&mut self) -> bool {
         self.dispatched < self.tail.head()

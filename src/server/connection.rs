@@ -202,6 +202,9 @@ impl<'c> Wire<'c> {
 
     /// Waits until everything published on it is in the log, and adds the answers to the output.
     async fn settle(&mut self) {
+        if !self.unanswered.is_empty() {
+            self.context.commit_queued();
+        }
         while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
             let response = publishing.finish(self.context).await;
             response.encode(version, keep_alive, false, &self.context.date(), &mut self.output);

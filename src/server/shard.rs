@@ -62,6 +62,8 @@ const READY_MAX: usize = 64;
 /// and what a request counts for besides its own: about half a millisecond's work.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 const PIPELINED_REQUEST_BYTES: usize = 512;
+/// Events a shard without streams leaves to its next tick.
+const UNDISPATCHED_MAX: u64 = 256;
 /// Messages taken per turn.
 const MESSAGES_MAX: usize = 1024;
 /// Ticks made up for after a long turn: what sweeps all subscribers once.
@@ -374,6 +376,17 @@ impl Context {
         }
     }
 
+    /// Commits what is queued for the log, as far as that needs no waiting, and takes in what came of it: for a task that is
+    /// about to wait for just that. The streams are the loop's.
+    pub(crate) fn commit_queued(&self) {
+        self.sequencer.commit(self.index);
+        self.take_in_messages(MESSAGES_MAX, self.now());
+        let shard = self.shard.borrow();
+        if shard.live() > 0 || shard.undispatched() > UNDISPATCHED_MAX {
+            self.rouse();
+        }
+    }
+
     /// Asks for a turn of the loop, which may be asleep. Only for what runs on this shard.
     pub(crate) fn rouse(&self) {
         self.roused.set(true);
@@ -675,7 +688,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     let (mut look, mut roused_before) = (true, false);
     while !context.finished() {
         let busy = context.turn(look, &mut ready);
-        turns.count(sys::thread_cpu_us(), context.shard.borrow().counters());
+        turns.count(clock.mono_us(), sys::thread_cpu_us, context.shard.borrow().counters());
         if driver == Driver::Epoll {
             // Everything queued runs first, and the driver is polled: a readiness that is there already doesn't yield.
             monoio::spawn(async {}).await;

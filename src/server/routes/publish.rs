@@ -161,8 +161,6 @@ async fn commit(
         context.next_tick().await;
     };
     drop((waiting, counted));
-    // The loop's next turn commits it.
-    context.rouse();
     Ok((reply, way))
 }
 

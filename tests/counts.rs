@@ -23,8 +23,8 @@ fn allocations(kind: Kind, private: bool, topics: usize, deliveries: u64) -> u64
     crowd.join(kind, SUBSCRIBERS);
     let topics: Vec<String> = (0..topics).map(|number| crowd::topic(kind, number)).collect();
     let rounds = (0..=WARMING_ROUNDS).map(|_| {
-        let events = crowd.publish(topics.iter().map(String::as_str), private);
-        let (delivered, tally) = allocator::counted(|| crowd.deliver(&events));
+        crowd.publish(&topics, private);
+        let (delivered, tally) = allocator::counted(|| crowd.deliver());
         assert_eq!(delivered, deliveries);
         tally.allocations
     });

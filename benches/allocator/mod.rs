@@ -1,6 +1,6 @@
 //! An allocator that counts what a thread asks of it: how often, and how many bytes it has and hasn't given back. What a benchmark or
-//! a test says of allocations comes from here.
-#![allow(unsafe_code, reason = "an allocator can't be written without; every call is handed on as it came")]
+//! a test says of allocations comes from here. An allocator can't be written without `unsafe`; every call is handed on as it came.
+#![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;

@@ -43,7 +43,7 @@ pub(crate) struct Hub {
 impl Hub {
     /// Starts one and waits until it listens.
     pub(crate) fn start(tool: Tool, io: &str) -> Hub {
-        let binary = env::var("CINNABAR_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_cinnabar").to_owned());
+        let binary = env::var("HUB_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_cinnabar").to_owned());
         let folder = env::temp_dir().join(format!("cinnabar-counts-{}", process::id()));
         fs::create_dir_all(&folder).expect("a folder for what is counted");
         let mut command = match tool {

@@ -14,10 +14,10 @@ use cinnabar::protocol::update::Update;
 
 /// Data of an event.
 pub(crate) const DATA_BYTES: usize = 200;
-/// The tail, so small that it has soon grown to its full size.
-const TAIL_BYTES: usize = 32 << 10;
+/// Room for the events of any round: nobody reads from history.
+const TAIL_BYTES: usize = 1 << 20;
 /// So often something is published until no table grows any more.
-pub(crate) const WARMING_ROUNDS: usize = 100;
+pub(crate) const WARMING_ROUNDS: usize = 20;
 /// Subscribers that come at once.
 const ARRIVALS: usize = 64;
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -115,9 +115,9 @@ impl Crowd {
         })
     }
 
-    /// Encodes updates and appends them to the log: a batch on its way to the shards.
-    pub(crate) fn publish<'t>(&mut self, topics: impl Iterator<Item = &'t str>, private: bool) -> Arc<[Arc<Event>]> {
-        let update = |topic| Update {
+    /// Encodes an update for each of the topics, appends them to the log and hands them to the shard.
+    pub(crate) fn publish(&mut self, topics: &[String], private: bool) {
+        let update = |topic: &String| Update {
             topics: vec![Topic::parse(topic, &self.hub).expect("a topic that may be published")],
             data: "x".repeat(DATA_BYTES),
             private,
@@ -125,14 +125,14 @@ impl Crowd {
             event_type: None,
             retry: None,
         };
-        let drafts: Vec<Draft> = topics.map(|topic| Draft::new(update(topic))).collect();
-        drafts.into_iter().map(|draft| self.log.append(draft, NOW.wall_ms)).collect()
+        let drafts: Vec<Draft> = topics.iter().map(|topic| Draft::new(update(topic))).collect();
+        let events: Vec<Arc<Event>> = drafts.into_iter().map(|draft| self.log.append(draft, NOW.wall_ms)).collect();
+        self.handle(Input::Events(events.into()));
     }
 
-    /// Hands the events to the shard, and out to everybody they match: how many deliveries that were.
-    pub(crate) fn deliver(&mut self, events: &Arc<[Arc<Event>]>) -> u64 {
+    /// Delivers what was published to everybody it matches: how many deliveries that were.
+    pub(crate) fn deliver(&mut self) -> u64 {
         let before = self.shard.counters().deliveries;
-        self.handle(Input::Events(Arc::clone(events)));
         self.slices();
         self.shard.counters().deliveries - before
     }

@@ -106,8 +106,16 @@ impl Hub {
             }
             counts
         });
-        fs::remove_dir_all(&self.folder).expect("a folder of our own");
         counts.expect("the tool says what it counted when the hub has ended")
+    }
+}
+
+/// However a run ends, nothing of it is left behind.
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

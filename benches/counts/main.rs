@@ -37,7 +37,7 @@ struct Size {
 /// A system call stops the hub twice while it is traced.
 const CALLS: Size = Size { readers: 1_000, events: [5, 30], lasts: Duration::from_secs(5) };
 /// Under valgrind the hub runs some fifty times slower.
-const INSTRUCTIONS: Size = Size { readers: 500, events: [20, 120], lasts: Duration::from_secs(5) };
+const INSTRUCTIONS: Size = Size { readers: 500, events: [20, 120], lasts: Duration::from_secs(8) };
 /// Calls fewer than this per event are chance: a tick more or less.
 const CALLS_SHOWN_MIN: f64 = 1.0;
 

@@ -1,16 +1,24 @@
-//! `cinnabar-loadgen`: puts load on a hub, checks every delivery, and holds the figures against a program that does
-//! nothing but send.
+//! `cinnabar-loadgen`: puts load on a hub, checks every delivery, and holds the figures against other servers and against
+//! a program that does nothing but send.
 //!
-//! A scenario (`scenario/`) is one file. It takes a `Server` (found or started), subscribers (`Swarm`), publishers
-//! (`Publisher`, `Press`) and fills a `Report`. `Lane` is a sender with subscribers, hub or floor, for comparisons.
+//! A scenario (`scenario`) is a TOML file. The engine runs it against each target: a server (`server`, `nchan`, `floor`)
+//! spoken to in its `dialect`, subscribers (`swarm`, `worker`), publishers (`press`, `publisher`) and the numbers of all
+//! that was published (`lanes`), which every `ledger` is held against. What comes out is a `report`.
 
 mod answer;
 mod chunked;
+mod coding;
+mod dialect;
+mod engine;
 mod floor;
-mod laggard;
-mod lane;
+mod floor_press;
+mod group;
+mod kernel;
+mod lanes;
+mod last_id;
 mod ledger;
 mod machine;
+mod nchan;
 mod options;
 mod payload;
 mod press;
@@ -20,29 +28,37 @@ mod publisher;
 mod report;
 mod scenario;
 mod server;
+mod sources;
 mod subscriber;
 mod swarm;
 mod sys;
 mod target;
 mod token;
+mod topic;
+mod usage;
+mod worker;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::floor::FloorServer;
-use crate::scenario::{BareFloor, Broadcast, Idle, Many, Pause, Presence, Receive, Saturate, Slow, Stalled};
+use crate::options::Options;
+use crate::scenario::{BUILT_IN, Scenario, built_in};
 
 /// The soft descriptor limit this program was started with: children get it back.
 static SOFT_DESCRIPTOR_LIMIT: OnceLock<u64> = OnceLock::new();
 
-/// Puts load on a Mercure hub and checks every delivery
+/// Puts load on an SSE hub and checks every delivery
 #[derive(Parser, Debug)]
 #[command(
     version,
     about,
-    after_help = "Exit status: 0 when every check held, 1 when one failed, 2 when the run could not be made."
+    after_help = "`cinnabar-loadgen NAME …` is short for `cinnabar-loadgen run NAME …`.\n\
+                  Exit status: 0 when every check held, 1 when one failed, 2 when the run could not be made."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -51,23 +67,21 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Floor(BareFloor),
-    Idle(Idle),
-    Broadcast(Broadcast),
-    Saturate(Saturate),
-    Slow(Slow),
-    Stalled(Stalled),
-    Pause(Pause),
-    Many(Many),
-    Presence(Presence),
+    /// Run a scenario
+    Run(Box<Options>),
+    /// List the built-in scenarios
+    List,
+    /// Print a built-in scenario's file
+    Show {
+        /// Its name
+        name: String,
+    },
     #[command(hide = true)]
     FloorServer(FloorServer),
-    #[command(hide = true)]
-    Receive(Receive),
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    match run(Cli::parse_from(with_short_form(std::env::args_os())).command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -77,25 +91,79 @@ fn main() -> ExitCode {
     }
 }
 
+/// The name of a scenario in the place of a command means to run it.
+fn with_short_form(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = arguments.collect();
+    if all.get(1).and_then(|name| name.to_str()).is_some_and(|name| built_in(name).is_some()) {
+        all.insert(1, "run".into());
+    }
+    all
+}
+
 fn run(command: Command) -> anyhow::Result<bool> {
     let (soft, _) = sys::raise_descriptor_limit()?;
     SOFT_DESCRIPTOR_LIMIT.get_or_init(|| soft);
-    let (common, report) = match &command {
-        Command::FloorServer(server) => return server.run().map(|()| true),
-        Command::Receive(receive) => return receive.run().map(|()| true),
-        Command::Floor(scenario) => (scenario.common(), scenario.run()?),
-        Command::Idle(scenario) => (scenario.common(), scenario.run()?),
-        Command::Broadcast(scenario) => (scenario.common(), scenario.run()?),
-        Command::Saturate(scenario) => (scenario.common(), scenario.run()?),
-        Command::Slow(scenario) => (scenario.common(), scenario.run()?),
-        Command::Stalled(scenario) => (scenario.common(), scenario.run()?),
-        Command::Pause(scenario) => (scenario.common(), scenario.run()?),
-        Command::Many(scenario) => (scenario.common(), scenario.run()?),
-        Command::Presence(scenario) => (scenario.common(), scenario.run()?),
+    match command {
+        Command::Run(options) => run_scenario(&options),
+        Command::List => {
+            for (name, text) in BUILT_IN {
+                println!("{name:<10} {}", first_comment(text));
+            }
+            Ok(true)
+        }
+        Command::Show { name } => {
+            print!(
+                "{}",
+                built_in(&name).with_context(|| format!("no built-in scenario is called {name}: see `list`"))?
+            );
+            Ok(true)
+        }
+        Command::FloorServer(server) => server.run().map(|()| true),
+    }
+}
+
+fn run_scenario(options: &Options) -> anyhow::Result<bool> {
+    let name = &options.scenario;
+    let read;
+    let text = match built_in(name) {
+        Some(text) => text,
+        None => {
+            read = std::fs::read_to_string(name)
+                .with_context(|| format!("{name} is no built-in scenario (see `list`) and can't be read as a file"))?;
+            &read
+        }
     };
+    let scenario = Scenario::parse(name, text, &options.set).with_context(|| format!("the scenario {name}"))?;
+    let report = engine::run(&scenario, options)?;
     report.print();
-    if let Some(path) = &common.json {
+    if let Some(path) = &options.json {
         report.append_to(path)?;
     }
     Ok(report.is_good())
+}
+
+/// What a scenario says of itself in its first lines.
+fn first_comment(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
+    lines.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenarios_name_is_short_for_running_it() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let formed = |text: &str| with_short_form(words(text).into_iter());
+        assert_eq!(formed("loadgen idle --url x"), words("loadgen run idle --url x"));
+        assert_eq!(formed("loadgen show idle"), words("loadgen show idle"));
+    }
+
+    #[test]
+    fn every_built_in_scenario_says_what_it_is_for() {
+        for (name, text) in BUILT_IN {
+            assert!(first_comment(text).len() > 20, "{name}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-use crate::ledger::{Ledger, Receipt, Verdict};
+use crate::ledger::Verdict;
 use crate::process::Cpu;
 use crate::{machine, sys};
 
@@ -69,8 +69,7 @@ impl Report {
     }
 
     /// The check every scenario ends with.
-    pub(crate) fn check_delivery(&mut self, who: &str, receipts: &[Receipt], published: Ledger) {
-        let verdict = Verdict::judge(receipts, published);
+    pub(crate) fn check_delivery(&mut self, who: &str, verdict: &Verdict) {
         let what = format!("{who}: every event once, whole, in one order; nobody closed");
         self.check(what, verdict.is_good(), verdict.detail());
     }

@@ -22,9 +22,12 @@ mod nchan;
 mod options;
 mod payload;
 mod press;
+#[allow(dead_code, reason = "results read more than scenarios do")]
 mod process;
+#[allow(dead_code, reason = "results show more than scenarios do")]
 mod progress;
 mod publisher;
+#[allow(dead_code, reason = "results show more than scenarios do")]
 mod report;
 mod scenario;
 mod server;

@@ -61,7 +61,8 @@ pub(crate) struct Subscriber {
     phase: Phase,
     /// Where the body is in its chunks, if it is chunked.
     chunked: Option<Chunked>,
-    head: Option<Box<Vec<u8>>>,
+    /// The response head, as far as it came in.
+    head: Option<Vec<u8>>,
     decoder: Option<Box<Decoder>>,
     /// Its last id, if it keeps one.
     pub(crate) last_id: Option<Box<LastId>>,
@@ -155,7 +156,7 @@ impl Subscriber {
             match stream.write(&request) {
                 Ok(written) if written == request.len() => {
                     self.phase = Phase::Head;
-                    self.head = Some(Box::default());
+                    self.head = Some(Vec::new());
                 }
                 Ok(_) => return Visit::Refused(Refusal::connection("the request didn't fit into the socket")),
                 Err(error) if is_not_yet(&error) => return Visit::Pending,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::dialect::Ask;
 use crate::group::{Group, Reads, WhenClosed};
+use crate::last_id::LastId;
 use crate::ledger::{Ending, Receipt, Span, Verdict};
 use crate::payload::Found;
 use crate::subscriber::{Refusal, Subscriber, Visit};
@@ -305,7 +306,7 @@ impl Worker {
         }
         let receipt = std::mem::take(&mut member.subscriber.receipt);
         if let Some(last_id) = &mut member.subscriber.last_id {
-            *last_id = Box::default();
+            **last_id = LastId::default();
         }
         self.retired.push_back((at as u32, receipt, spans, ending));
         if self.retired.len() > RETIRED_MAX {

@@ -72,10 +72,10 @@ fn scenario(name: &str, text: &str) -> PathBuf {
     file
 }
 
-/// The hub of `CINNABAR_TEST_HUB`, or of the workspace's target folder, if it has been built.
+/// The hub of `LOADGEN_TEST_HUB`, or of the workspace's target folder, if it has been built.
 fn hub() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_BIN_EXE_cinnabar-loadgen")).with_file_name("cinnabar");
-    let hub = std::env::var_os("CINNABAR_TEST_HUB").map_or(beside, PathBuf::from);
+    let hub = std::env::var_os("LOADGEN_TEST_HUB").map_or(beside, PathBuf::from);
     if !hub.exists() {
         eprintln!("not run: there is no hub at {}", hub.display());
     }

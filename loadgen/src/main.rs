@@ -42,6 +42,7 @@ mod usage;
 mod worker;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -136,7 +137,8 @@ fn run_scenario(options: &Options) -> anyhow::Result<bool> {
             &read
         }
     };
-    let scenario = Scenario::parse(name, text, &options.set).with_context(|| format!("the scenario {name}"))?;
+    let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or(name);
+    let scenario = Scenario::parse(stem, text, &options.set).with_context(|| format!("the scenario {name}"))?;
     let report = engine::run(&scenario, options)?;
     report.print();
     if let Some(path) = &options.json {

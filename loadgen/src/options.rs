@@ -1,17 +1,19 @@
 //! The options of a run.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use crate::dialect::Preset;
+use crate::sources::Source;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TargetKind {
-    /// The hub of --hub, --spawn or --url
+    /// The hub of --hub or --spawn, or of --url where there is no other
     Hub,
+    /// The server of --url beside another hub; --preset, tokens and --server-pid are its
+    Url,
     /// A program that does nothing but send
     Floor,
     /// nginx with nchan, from Debian's packages
@@ -40,7 +42,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", help_heading = "Scenario")]
     pub(crate) floor_threads: Option<usize>,
     /// Start this cinnabar binary on a free loopback port with keys of its own; arguments after `--` are passed on
-    #[arg(long, value_name = "BINARY", conflicts_with_all = ["spawn", "url", "server_pid"], help_heading = "Hub")]
+    #[arg(long, value_name = "BINARY", conflicts_with = "spawn", help_heading = "Hub")]
     pub(crate) hub: Option<PathBuf>,
     /// Start the server with this command line, wait for its line `listening on http://…`, stop it by SIGTERM at the end
     #[arg(long, value_name = "COMMAND", help_heading = "Hub")]
@@ -52,13 +54,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PID", help_heading = "Hub")]
     pub(crate) server_pid: Option<u32>,
     /// A token that may publish; Centrifugo's API key
-    #[arg(long, conflicts_with_all = ["hub", "publisher_jwt_key"], help_heading = "Hub")]
+    #[arg(long, conflicts_with = "publisher_jwt_key", help_heading = "Hub")]
     pub(crate) token: Option<String>,
     /// Mint the publishing token from this HS256 secret instead
-    #[arg(long, value_name = "SECRET", conflicts_with = "hub", help_heading = "Hub")]
+    #[arg(long, value_name = "SECRET", help_heading = "Hub")]
     pub(crate) publisher_jwt_key: Option<String>,
     /// Mint subscribers' tokens, where a scenario wants them, from this HS256 secret
-    #[arg(long, value_name = "SECRET", conflicts_with = "hub", help_heading = "Hub")]
+    #[arg(long, value_name = "SECRET", help_heading = "Hub")]
     pub(crate) subscriber_jwt_key: Option<String>,
     /// The issuer of minted tokens
     #[arg(long, default_value = "https://loadgen.example", help_heading = "Hub")]
@@ -87,9 +89,9 @@ pub(crate) struct Options {
     /// Cores for the client threads, as in 0,1 (all)
     #[arg(long, value_name = "CORES", value_delimiter = ',', help_heading = "Client")]
     pub(crate) client_cpus: Vec<usize>,
-    /// Addresses to connect from, in turn (on loopback 127.0.0.0/8)
-    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',', help_heading = "Client")]
-    pub(crate) source: Vec<IpAddr>,
+    /// Addresses or interfaces to connect from, in turn (on loopback 127.0.0.0/8)
+    #[arg(long, value_name = "SOURCES", value_delimiter = ',', help_heading = "Client")]
+    pub(crate) source: Vec<Source>,
     /// Microseconds between two looks of a client thread at its sockets
     #[arg(long, value_name = "US", default_value_t = 1000, help_heading = "Client")]
     pub(crate) poll_us: u64,
@@ -102,6 +104,20 @@ pub(crate) struct Options {
     /// Arguments for the hub started by --hub
     #[arg(last = true, value_name = "HUB ARGUMENTS")]
     pub(crate) hub_args: Vec<String>,
+}
+
+impl Options {
+    /// The options as they are meant for the hub or for the URL, where a run has both.
+    pub(crate) fn meant_for(&self, kind: TargetKind) -> Self {
+        let mut own = self.clone();
+        if kind == TargetKind::Url {
+            (own.hub, own.spawn) = (None, None);
+        } else if self.targets.contains(&TargetKind::Url) {
+            (own.url, own.server_pid, own.preset) = (None, None, Preset::default());
+            (own.token, own.publisher_jwt_key, own.subscriber_jwt_key) = (None, None, None);
+        }
+        own
+    }
 }
 
 /// The cores of this machine, or 1.

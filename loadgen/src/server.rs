@@ -81,7 +81,7 @@ impl Server {
             shell.arg("-c").arg(format!("exec {command}")).stdin(Stdio::null());
             Self::launch(shell, options.verbose)?
         } else {
-            let url = options.url.as_deref().context("say which hub: --hub, --spawn or --url")?;
+            let url = options.url.as_deref().context("say which server: --hub, --spawn or --url")?;
             Self::found(Target::parse(url)?)
         };
         if let Some(url) = &options.url {

@@ -302,7 +302,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::payload::{Number, stream_chunk};
+    use crate::payload::{Number, Template, stream_chunk};
 
     /// A subscriber and the server's end of its connection.
     fn pair() -> (Subscriber, TcpStream) {
@@ -354,6 +354,23 @@ mod tests {
         server.write_all(stream_chunk(100).fill(Number::new(0, 1), 5)).expect("writes");
         drop(server);
         assert_eq!(visit(&mut subscriber, true, &mut [0; 4096]), (Visit::Closed, vec![1]));
+    }
+
+    #[test]
+    fn a_compressed_stream_is_read_event_by_event() {
+        let (mut subscriber, mut server) = pair();
+        let head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n";
+        server.write_all(head).expect("writes");
+        assert_eq!(visit(&mut subscriber, false, &mut [0; 512]).0, Visit::Opened);
+        let mut encoder = flate2::write::GzEncoder::new(server, flate2::Compression::default());
+        for sequence in 1..=2 {
+            let mut event = Template::new(b"id: x\ndata: ", 300, b"\n\n", " ", "=");
+            encoder.write_all(event.fill(Number::new(0, sequence), 5)).expect("writes");
+            encoder.flush().expect("flushes");
+            assert_eq!(visit(&mut subscriber, false, &mut [0; 512]), (Visit::Streaming, vec![sequence]));
+        }
+        let last_id = subscriber.last_id.as_ref().and_then(|last_id| last_id.get());
+        assert_eq!(last_id, Some(&b"x"[..]));
     }
 
     #[test]

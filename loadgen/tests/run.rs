@@ -131,6 +131,17 @@ fn a_real_hub_delivers_everything() {
 }
 
 #[test]
+fn a_hub_and_another_server_are_measured_in_turn() {
+    let Some(hub) = hub() else { return };
+    let file = scenario("beside", &SMALL.replace("rounds = 2", "rounds = 1"));
+    let other = StandIn::start(Defect::None);
+    let (file, hub) = (file.to_str().expect("a path"), hub.to_str().expect("a path"));
+    let output = loadgen(&["run", file, "--targets", "hub,url", "--hub", hub, "--url", &other.url()]);
+    held(&output);
+    assert!(said(&output).contains("hub / url: broadcast: deliveries per second"), "{}", said(&output));
+}
+
+#[test]
 fn nchan_delivers_everything_where_it_is_installed() {
     let output = loadgen(&[
         "topics",

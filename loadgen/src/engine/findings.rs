@@ -4,6 +4,10 @@ use std::collections::HashMap;
 
 use crate::report::{Report, median, number};
 
+/// Figures of which the ratio to the other targets is shown.
+const COMPARED: &[&str] =
+    &["connects_per_s", "deliveries_per_s", "events_per_s", "p99_ms", "cpu_us_per_delivery", "bytes_per_connection"];
+
 /// `target`, then `window.figure`.
 type Key = (String, String);
 
@@ -68,7 +72,7 @@ impl Findings {
         for key in &self.order {
             let (target, name) = key;
             let figure = &self.figures[key];
-            if *target != targets[0] || figure.unit.is_empty() {
+            if *target != targets[0] || !COMPARED.iter().any(|end| name.ends_with(end)) {
                 continue;
             }
             for other in targets.iter().filter(of_others) {

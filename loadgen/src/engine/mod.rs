@@ -22,7 +22,9 @@ pub(crate) fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repo
     let mut findings = Findings::default();
     let mut stages: Vec<Stage> = Vec::new();
     for kind in &options.targets {
+        let options = &options.meant_for(*kind);
         match kind {
+            TargetKind::Url => stages.push(Stage::hub("url", scenario, options, &[])?),
             TargetKind::Hub if scenario.targets.is_empty() => {
                 stages.push(Stage::hub("hub", scenario, options, &[])?);
             }

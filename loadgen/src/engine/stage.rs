@@ -42,6 +42,8 @@ pub(super) struct Stage {
     pub(super) publisher_names: Vec<String>,
     pub(super) dialect: Arc<Dialect>,
     sender: Sender,
+    /// The hub was asked to tell of its long turns.
+    pub(super) tells_turns: bool,
     /// What was found at marks: private bytes, kernel bytes, open connections.
     pub(super) marks: HashMap<String, super::window::Mark>,
     /// Why something didn't come through.
@@ -58,7 +60,9 @@ impl Stage {
     ) -> anyhow::Result<Self> {
         let arguments = [scenario.hub_arguments.as_slice(), arguments].concat();
         let server = Server::start(options, &arguments)?;
-        Self::server(name, scenario, options, server, options.preset)
+        let mut stage = Self::server(name, scenario, options, server, options.preset)?;
+        stage.tells_turns = options.hub.is_some() && arguments.iter().any(|argument| argument.contains("turns=debug"));
+        Ok(stage)
     }
 
     /// nginx with nchan.
@@ -168,6 +172,7 @@ impl Stage {
             publisher_names: scenario.publishers.iter().map(|plan| plan.name.clone()).collect(),
             dialect,
             sender,
+            tells_turns: false,
             marks: HashMap::new(),
             trouble: Vec::new(),
         })

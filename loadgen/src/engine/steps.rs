@@ -73,6 +73,11 @@ pub(super) fn run(
     };
     let mut tracks: Vec<Track> = tracks.into_iter().map(|steps| Track { steps, now: None }).collect();
     let mut draining = false;
+    // While nothing is to come the client threads shouldn't disturb what is measured.
+    let rests = matches!(step.does, Does::Wait { .. } | Does::Settle { .. });
+    if rests {
+        stage.swarm.rest(true);
+    }
     loop {
         let mut moved = false;
         for track in &mut tracks {
@@ -103,6 +108,9 @@ pub(super) fn run(
             std::thread::sleep(if publishing { NAP } else { LONG_NAP });
         }
     }
+    if rests {
+        stage.swarm.rest(false);
+    }
     match window {
         Some(window) => window.close(stage, findings),
         None => Ok(()),
@@ -124,7 +132,7 @@ fn show(stage: &Stage, progress: &mut Progress) {
 fn advance(
     track: &mut Track,
     stage: &mut Stage,
-    window: Option<&mut Window>,
+    mut window: Option<&mut Window>,
     findings: &mut Findings,
 ) -> anyhow::Result<bool> {
     let now_ns = sys::now_ns();
@@ -132,7 +140,7 @@ fn advance(
         let Some(does) = track.steps.pop_front() else {
             return Ok(false);
         };
-        if let (Does::Publish { by, .. }, Some(window)) = (&does, window) {
+        if let (Does::Publish { by, .. }, Some(window)) = (&does, &mut window) {
             window.active.push(*by);
         }
         track.now = begin(does, stage, now_ns);
@@ -159,7 +167,12 @@ fn advance(
             (false, false)
         }
         Activity::Publishing { by, .. } => match stage.turn(*by, now_ns)? {
-            Turn::Done => (true, true),
+            Turn::Done => {
+                if let Some(window) = &mut window {
+                    window.published_ns = Some(now_ns);
+                }
+                (true, true)
+            }
             turn => (false, turn == Turn::Moved),
         },
         Activity::Draining { counting, next_ns, before, since_ns } => {

@@ -1,5 +1,7 @@
 //! From the file as it is parsed to a scenario that makes sense: names become places, and values are checked.
 
+use std::collections::HashSet;
+
 use toml::Spanned;
 
 use super::file::{BarPart, ConnectPart, File, GroupPart, PublisherPart, ReadsPart, StepPart};
@@ -13,11 +15,15 @@ use crate::topic::TopicTemplate;
 const AT_ONCE: usize = 512;
 /// Seconds memory gets to stand still unless a step says otherwise.
 const SETTLE_S: f64 = 10.0;
+/// The targets every run may have.
+const TARGETS: [&str; 4] = ["hub", "floor", "nchan", "url"];
 /// Subscribers of a scenario, all groups together.
 const SUBSCRIBERS_MAX: usize = 10_000_000;
 
 struct Names {
     text: String,
+    /// What a goal may be about, or in relation to.
+    targets: Vec<String>,
     groups: Vec<String>,
     publishers: Vec<String>,
 }
@@ -44,18 +50,20 @@ pub(super) fn scenario(name: &str, text: &str, file: File) -> Result<Scenario, S
     let own = |name: &Spanned<String>| name.get_ref().clone();
     let names = Names {
         text: text.to_owned(),
+        targets: TARGETS
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(file.target.iter().map(|part| own(&part.name)))
+            .collect(),
         groups: file.group.iter().map(|group| own(&group.name)).collect(),
         publishers: file.publisher.iter().map(|publisher| own(&publisher.name)).collect(),
     };
     let all = file.group.iter().map(|part| &part.name).chain(file.publisher.iter().map(|part| &part.name));
-    for (at, name) in all.chain(file.target.iter().map(|part| &part.name)).enumerate() {
-        let mut names_before = names.groups.iter().chain(&names.publishers).take(at);
-        if names_before.any(|before| before == name.get_ref()) || name.get_ref().contains('.') {
-            return Err(names.error(
-                name,
-                "name",
-                "groups, publishers and targets need names of their own, without dots",
-            ));
+    let mut seen = HashSet::new();
+    for name in all.chain(file.target.iter().map(|part| &part.name)) {
+        if !seen.insert(name.get_ref().as_str()) || name.get_ref().contains(['.', ':']) {
+            let problem = "groups, publishers and targets need names of their own, without dots and colons";
+            return Err(names.error(name, "name", problem));
         }
     }
     let groups = file.group.iter().map(|part| group(part, &names)).collect::<Result<Vec<_>, _>>()?;
@@ -198,11 +206,19 @@ fn step(part: StepPart, names: &Names, at_top: bool) -> Result<Step, ScenarioErr
         },
         StepPart::Together(part) => {
             measure = part.measure;
-            let inside = |step: StepPart| match step {
+            let inside = |part: StepPart| match part {
                 StepPart::Together(_) => {
                     Err(ScenarioError::Toml("a `together` can't stand in another `together`".to_owned()))
                 }
-                other => self::step(other, names, false),
+                other => {
+                    let step = self::step(other, names, false)?;
+                    match step.measure {
+                        None => Ok(step),
+                        Some(name) => Err(ScenarioError::Toml(format!(
+                            "`measure = \"{name}\"` inside a `together`: only all of it can be measured"
+                        ))),
+                    }
+                }
             };
             let track = |track: Vec<StepPart>| track.into_iter().map(inside).collect::<Result<Vec<_>, _>>();
             Does::Together { tracks: part.tracks.into_iter().map(track).collect::<Result<_, _>>()? }
@@ -231,6 +247,10 @@ fn bars(parts: Vec<BarPart>, is_check: bool, names: &Names) -> impl Iterator<Ite
     parts.into_iter().map(move |part| {
         if part.at_least.is_some() == part.at_most.is_some() {
             return Err(names.error(&part.figure, "figure", "either `at-least` or `at-most` is needed"));
+        }
+        if let Some(unknown) = part.on.iter().chain(&part.of).find(|target| !names.targets.contains(target)) {
+            let problem = format!("there is no target `{unknown}`; there are {}", names.targets.join(", "));
+            return Err(names.error(&part.figure, "of", problem));
         }
         if part.of.is_some() && part.than.is_some() {
             return Err(names.error(&part.figure, "of", "either `of` (a target) or `than` (a figure), not both"));
@@ -308,6 +328,13 @@ at-most = 10.0
             "line 7, `topics`: a publisher's topics must repeat: write {n % 1000} for {n}"
         );
         assert_eq!(error("at-most = 10.0", ""), "line 14, `figure`: either `at-least` or `at-most` is needed");
+        assert!(
+            error("at-most = 10.0", "at-most = 10.0\nof = \"none\"")
+                .starts_with("line 14, `of`: there is no target `none`")
+        );
+        assert!(error("name = \"p\"", "name = \"g\"").starts_with("line 7, `name`: groups, publishers"));
+        let inside = "{ together = { tracks = [[{ wait = { seconds = 1, measure = \"w\" } }]] } }";
+        assert!(error("{ connect = { group = \"g\" } }", inside).contains("only all of it can be measured"));
         let step = error("{ connect =", "{ conect =");
         assert!(step.contains("line 11") && step.contains("conect"), "{step}");
     }

@@ -311,7 +311,9 @@ mod tests {
         client.set_nonblocking(true).expect("non-blocking");
         let mut subscriber = Subscriber::new(true);
         subscriber.open(client, 0);
-        (subscriber, listener.accept().expect("accepts").0)
+        let server = listener.accept().expect("accepts").0;
+        server.set_nodelay(true).expect("no delay");
+        (subscriber, server)
     }
 
     fn visit(subscriber: &mut Subscriber, hung_up: bool, buffer: &mut [u8]) -> (Visit, Vec<u64>) {

@@ -2,6 +2,7 @@
 //! wait for anyone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -22,6 +23,17 @@ pub(crate) enum Pace {
     Flood { ahead: u64 },
     /// So many a second, whatever the answers do.
     Rate(f64),
+}
+
+impl Pace {
+    /// How long to look away when there was nothing to do: short against what is measured.
+    pub(crate) fn nap(self) -> Duration {
+        match self {
+            Pace::OneAtATime => Duration::from_micros(500),
+            Pace::Flood { .. } => Duration::from_micros(100),
+            Pace::Rate(rate) => Duration::from_secs_f64((0.1 / rate).clamp(100e-6, 1e-3)),
+        }
+    }
 }
 
 /// When to stop: after a time, after a number of events, or when told.

@@ -72,14 +72,19 @@ fn scenario(name: &str, text: &str) -> PathBuf {
     file
 }
 
-/// The hub of `LOADGEN_TEST_HUB`, or of the workspace's target folder, if it has been built.
+/// The hub built last in the workspace's target folder, if one has been.
 fn hub() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_BIN_EXE_cinnabar-loadgen")).with_file_name("cinnabar");
-    let hub = std::env::var_os("LOADGEN_TEST_HUB").map_or(beside, PathBuf::from);
-    if !hub.exists() {
-        eprintln!("not run: there is no hub at {}", hub.display());
+    let target = Path::new(env!("CARGO_BIN_EXE_cinnabar-loadgen")).ancestors().nth(2).expect("target/profile/name");
+    let built = |profile| {
+        let hub = target.join(profile).join("cinnabar");
+        let when = std::fs::metadata(&hub).ok()?.modified().ok()?;
+        Some((when, hub))
+    };
+    let newest = ["debug", "e2e", "release"].into_iter().filter_map(built).max().map(|(_, hub)| hub);
+    if newest.is_none() {
+        eprintln!("not run: there is no hub in {}", target.display());
     }
-    hub.exists().then_some(hub)
+    newest
 }
 
 fn held(output: &Output) {

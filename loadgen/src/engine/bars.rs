@@ -8,7 +8,8 @@ use crate::scenario::Bar;
 pub(super) fn judge(bars: &[Bar], targets: &[String], findings: &Findings, report: &mut Report) {
     for bar in bars {
         let on = bar.on.as_ref().unwrap_or(&targets[0]);
-        let skipped = [Some(on), bar.of.as_ref()].into_iter().flatten().any(|target| !targets.contains(target));
+        let skipped = [Some(on), bar.of.as_ref()].into_iter().flatten().any(|target| !targets.contains(target))
+            || bar.of.as_ref() == Some(on);
         if skipped && !bar.is_check {
             continue;
         }

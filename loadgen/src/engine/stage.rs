@@ -40,6 +40,7 @@ pub(super) struct Stage {
     pub(super) lanes: Arc<Lanes>,
     pub(super) groups: Arc<[crate::group::Group]>,
     pub(super) publisher_names: Vec<String>,
+    pub(super) paces: Vec<Pace>,
     pub(super) dialect: Arc<Dialect>,
     sender: Sender,
     /// The hub was asked to tell of its long turns.
@@ -169,6 +170,7 @@ impl Stage {
             swarm: Swarm::start(&plan)?,
             lanes,
             groups: Arc::clone(&scenario.groups),
+            paces: scenario.publishers.iter().map(|plan| plan.pace).collect(),
             publisher_names: scenario.publishers.iter().map(|plan| plan.name.clone()).collect(),
             dialect,
             sender,

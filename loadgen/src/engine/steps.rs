@@ -24,9 +24,8 @@ const DRAIN_PATIENCE_NS: u64 = 15_000_000_000;
 const COUNT_NS: u64 = 10_000_000;
 /// Two readings of memory a second apart that differ by less are the same.
 const STILL_BYTES: u64 = 64 * 1024;
-/// What a turn without anything to do waits, while something is published and else.
-const NAP: Duration = Duration::from_micros(100);
-const LONG_NAP: Duration = Duration::from_millis(2);
+/// What a turn without anything to do waits, while nothing is published.
+const NAP: Duration = Duration::from_millis(2);
 
 /// Something that has begun.
 enum Activity {
@@ -104,8 +103,11 @@ pub(super) fn run(
             break;
         }
         if !moved {
-            let publishing = tracks.iter().any(|track| matches!(track.now, Some(Activity::Publishing { .. })));
-            std::thread::sleep(if publishing { NAP } else { LONG_NAP });
+            let nap = |track: &Track| match track.now {
+                Some(Activity::Publishing { by, .. }) => stage.paces[by].nap(),
+                _ => NAP,
+            };
+            std::thread::sleep(tracks.iter().map(nap).min().unwrap_or(NAP));
         }
     }
     if rests {

@@ -32,6 +32,9 @@ pub(crate) struct Post {
     pub(crate) sizes: Vec<usize>,
 }
 
+/// A connection without an answer for so long may have been closed.
+const IDLE_NS: u64 = 1_000_000_000;
+
 struct InFlight {
     number: Number,
     intended_ns: u64,
@@ -56,6 +59,8 @@ pub(crate) struct Publisher {
     outbox: Vec<u8>,
     inbox: Vec<u8>,
     closing: bool,
+    /// When the newest answer came.
+    answered_ns: u64,
     /// Deliveries its accepted events must lead to.
     pub(crate) expected: u64,
     /// Events accepted.
@@ -87,6 +92,7 @@ impl Publisher {
             outbox: Vec::new(),
             inbox: Vec::new(),
             closing: false,
+            answered_ns: sys::now_ns(),
             expected: 0,
             accepted: 0,
             refusals: 0,
@@ -135,6 +141,7 @@ impl Publisher {
         }
         let mut moved = false;
         if !self.outbox.is_empty() {
+            self.freshen(now_ns)?;
             match self.stream.write(&self.outbox) {
                 Ok(written) => {
                     self.outbox.drain(..written);
@@ -169,9 +176,22 @@ impl Publisher {
         Ok(moved)
     }
 
+    /// A server may have closed a connection that was idle for long: then nothing is lost by a new one.
+    fn freshen(&mut self, now_ns: u64) -> anyhow::Result<()> {
+        let unsent = self.in_flight.front().is_some_and(|first| first.sent_ns >= self.answered_ns + IDLE_NS);
+        if unsent && now_ns >= self.answered_ns + IDLE_NS {
+            self.answered_ns = now_ns;
+            if !matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                self.stream = connect(&self.dialect)?;
+            }
+        }
+        Ok(())
+    }
+
     fn settle(&mut self, answer: &answer::Answer) -> anyhow::Result<()> {
         let asked = self.in_flight.pop_front().context("an answer to nothing")?;
         let now_ns = sys::now_ns();
+        self.answered_ns = now_ns;
         self.answers.saturating_record(now_ns.saturating_sub(asked.sent_ns) / 1000);
         let accepted = self.dialect.accepts(answer.status, &answer.body);
         self.lanes.settle(asked.number, accepted);
@@ -300,6 +320,20 @@ mod tests {
             settle_all(&mut publisher).expect("answered");
         }
         assert_eq!(publisher.accepted, 2);
+        hub.join().expect("ran");
+    }
+
+    #[test]
+    fn a_connection_closed_while_idle_is_opened_again_before_it_is_used() {
+        let (mut publisher, _, hub) =
+            fake_hub(&["HTTP/1.1 200 OK\r\nX: closes without saying so\r\nContent-Length: 0\r\n\r\n", OK]);
+        publisher.publish(1, 1);
+        settle_all(&mut publisher).expect("answered");
+        // Long ago, as far as the publisher knows.
+        publisher.answered_ns = 0;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        publisher.publish(2, sys::now_ns());
+        settle_all(&mut publisher).expect("answered");
         hub.join().expect("ran");
     }
 

@@ -22,6 +22,10 @@ name = "own"
 count = 20
 topics = ["urn:t/{n % 5}", "urn:a"]
 token = "shared"
+[[group]]
+name = "victim"
+count = 1
+topics = ["urn:a", "urn:victim"]
 [[publisher]]
 name = "one"
 topics = ["urn:a"]
@@ -38,6 +42,7 @@ rounds = 2
 setup = [
   { connect = { group = "everyone", measure = "come" } },
   { connect = { group = "own" } },
+  { connect = { group = "victim" } },
   { publish = { by = "one", count = 2 } },
 ]
 round = [

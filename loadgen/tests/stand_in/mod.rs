@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// Who suffers: one who isn't among those that return, by the order of coming.
-const VICTIM: usize = 37;
+/// Who asks for this topic suffers.
+const VICTIM: &str = "urn:victim";
 /// Which of its events is spoiled: one that others follow at once.
 const SPOILED: usize = 8;
 
@@ -104,7 +104,7 @@ fn subscribe(mut stream: TcpStream, topics: Vec<String>, last: Option<&String>, 
         }
     }
     let _ = stream.write_all(&bytes);
-    let is_victim = hub.subscribers.len() == VICTIM;
+    let is_victim = topics.iter().any(|topic| topic == VICTIM);
     hub.subscribers.push(Subscriber { topics, stream, is_victim, got: 0, kept: None });
 }
 

@@ -4,16 +4,20 @@
 /// Longer ids aren't kept: such a subscriber returns with the id before.
 const ID_BYTES_MAX: usize = 256;
 
-/// Where a stream is in its lines, and its last id.
+/// An event that is coming in.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LastId {
+struct Partial {
     /// The line that is coming in, as far as it can matter.
     line: Vec<u8>,
-    /// An id whose event isn't complete.
-    pending: Option<Box<[u8]>>,
+    /// The event's id.
+    id: Option<Box<[u8]>>,
+}
+
+/// The last id of a stream. Small while nothing is coming in: most subscribers are idle most of the time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastId {
+    partial: Option<Box<Partial>>,
     last: Option<Box<[u8]>>,
-    /// Lines since the last blank one.
-    unfinished: bool,
 }
 
 impl LastId {
@@ -25,47 +29,45 @@ impl LastId {
             self.end_line();
             rest = &rest[end + 1..];
         }
-        self.keep(rest);
+        if !rest.is_empty() {
+            self.keep(rest);
+        }
     }
 
     /// Lines other than `id` need no more than their first bytes.
     fn keep(&mut self, part: &[u8]) {
-        let is_id = self.line.len() < 3 || self.line.starts_with(b"id:");
-        // One byte more than may be, to know a longer one by.
-        let room = if is_id { b"id: ".len() + ID_BYTES_MAX + 1 } else { b"id:".len() };
-        let fits = part.len().min(room.saturating_sub(self.line.len()));
-        self.line.extend_from_slice(&part[..fits]);
+        let line = &mut self.partial.get_or_insert_default().line;
+        for part in [&part[..part.len().min(3)], &part[part.len().min(3)..]] {
+            let is_id = line.len() < 3 || line.starts_with(b"id:");
+            // One byte more than may be, to know a longer one by.
+            let room = if is_id { b"id: ".len() + ID_BYTES_MAX + 1 } else { b"id:".len() };
+            line.extend_from_slice(&part[..part.len().min(room.saturating_sub(line.len()))]);
+        }
     }
 
     fn end_line(&mut self) {
-        if self.line.last() == Some(&b'\r') {
-            self.line.pop();
-        }
-        if self.line.is_empty() {
-            if let Some(id) = self.pending.take() {
-                self.last = Some(id);
-            }
-            self.unfinished = false;
-            // Given back, not kept for the next event: most subscribers are idle most of the time.
-            self.line = Vec::new();
+        let Some(partial) = &mut self.partial else {
+            return;
+        };
+        let line = partial.line.strip_suffix(b"\r").unwrap_or(&partial.line);
+        if line.is_empty() {
+            let id = partial.id.take();
+            self.partial = None;
+            self.last = id.or(self.last.take());
             return;
         }
-        self.unfinished = true;
-        if let Some(id) = self.line.strip_prefix(b"id:") {
+        if let Some(id) = line.strip_prefix(b"id:") {
             let id = id.strip_prefix(b" ").unwrap_or(id);
             if id.len() <= ID_BYTES_MAX {
-                self.pending = Some(id.into());
+                partial.id = Some(id.into());
             }
         }
-        self.line.clear();
+        partial.line.clear();
     }
 
     /// The stream ended here. Answers whether an event was cut.
     pub(crate) fn cut(&mut self) -> bool {
-        let cut = self.unfinished || !self.line.is_empty();
-        // Buffers go too: who is away needs only the id.
-        *self = Self { last: self.last.take(), ..Self::default() };
-        cut
+        self.partial.take().is_some()
     }
 
     /// The last id.

@@ -13,6 +13,9 @@ const NGINX: &str = "/usr/sbin/nginx";
 /// Messages kept per topic, for clients that come back.
 const MESSAGES_KEPT: usize = 20_000;
 
+/// Connections of one worker: it may have 20,000 descriptors here.
+pub(crate) const CONNECTIONS_PER_WORKER_MAX: usize = 19_000;
+
 /// Starts it on a free loopback port.
 pub(crate) fn start() -> anyhow::Result<Server> {
     for file in [NGINX, MODULE] {
@@ -42,7 +45,7 @@ worker_rlimit_nofile 20000;
 pid {folder}/nginx.pid;
 error_log stderr error;
 events {{
-  worker_connections 19000;
+  worker_connections {CONNECTIONS_PER_WORKER_MAX};
 }}
 http {{
   access_log off;

@@ -123,11 +123,22 @@ fn a_sound_stand_in_passes_and_each_planted_defect_is_caught() {
         (Defect::Disorder, "with repeats, disorder"),
         (Defect::Foreign, "topics they didn't ask for"),
         (Defect::Torn, "torn"),
+        (Defect::Close, "closed by the server"),
     ] {
         let output = run(defect);
         assert_eq!(output.status.code(), Some(1), "{defect:?}: {}", said(&output));
         assert!(said(&output).contains(words), "{defect:?}: {}", said(&output));
     }
+}
+
+#[test]
+fn who_comes_back_by_itself_has_missed_nothing() {
+    let back = "topics = [\"urn:a\", \"urn:victim\"]\nkeep-id = true\nwhen-closed = \"return\"";
+    let file = scenario("back", &SMALL.replace("topics = [\"urn:a\", \"urn:victim\"]", back));
+    let hub = StandIn::start(Defect::Close);
+    let output = loadgen(&["run", file.to_str().expect("a path"), "--url", &hub.url()]);
+    held(&output);
+    assert!(said(&output).contains("storm: streams the server ended"), "{}", said(&output));
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl Stage {
 
     /// nginx with nchan.
     pub(super) fn nchan(scenario: &Scenario, options: &Options) -> anyhow::Result<Self> {
+        let connections: usize = scenario.groups.iter().map(|group| group.count).sum();
+        let most = nchan::CONNECTIONS_PER_WORKER_MAX * cores();
+        if connections > most {
+            bail!("nchan holds {most} connections here (its descriptor limit); make the scenario smaller with --set");
+        }
         Self::server("nchan", scenario, options, nchan::start()?, Preset::Nchan)
     }
 

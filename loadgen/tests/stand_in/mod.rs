@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// Who asks for this topic suffers.
@@ -26,6 +26,8 @@ pub(crate) enum Defect {
     Foreign,
     /// One subscriber gets one event without its middle.
     Torn,
+    /// One subscriber's connection is closed after one event.
+    Close,
 }
 
 struct Subscriber {
@@ -129,6 +131,9 @@ fn publish(topic: String, data: String, hub: &mut Hub, defect: Defect) -> String
             out.extend(kept);
         }
         let _ = subscriber.stream.write_all(&out);
+        if spoiled && defect == Defect::Close {
+            let _ = subscriber.stream.shutdown(Shutdown::Both);
+        }
     }
     hub.log.push((topic, data));
     number.to_string()

@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::file::{BarPart, ConnectPart, File, GroupPart, PublisherPart, ReadsPart, StepPart};
 use super::{Bar, Does, PublisherPlan, Scenario, ScenarioError, Step};
+use crate::coding::CODINGS;
 use crate::group::{Group, Reads};
 use crate::payload::{PUBLISHERS_MAX, SIZE_BYTES_MIN, TOPICS_MAX};
 use crate::press::Pace;
@@ -114,9 +115,9 @@ fn group(part: &GroupPart, names: &Names) -> Result<Group, ScenarioError> {
         }
     };
     if let Some(encoding) = &part.encoding
-        && encoding != "gzip"
+        && !CODINGS.contains(&encoding.as_str())
     {
-        return Err(names.error(&part.name, "encoding", format!("`{encoding}` can't be read here; gzip can")));
+        return Err(names.error(&part.name, "encoding", format!("`{encoding}` can't be read here; gzip and zstd can")));
     }
     Ok(Group {
         name: part.name.get_ref().clone(),

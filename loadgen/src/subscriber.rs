@@ -109,6 +109,11 @@ impl Subscriber {
         self.phase == Phase::Away
     }
 
+    /// Is what comes in under a content coding?
+    pub(crate) fn is_coded(&self) -> bool {
+        self.decoder.is_some()
+    }
+
     /// Ends the connection from this side.
     pub(crate) fn leave(&mut self) {
         self.stream = None;

@@ -105,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) refused: AtomicU64,
     /// Connections that failed before an answer, and were tried again.
     pub(crate) failed: AtomicU64,
+    /// Streams that came without the content coding they were asked for with.
+    pub(crate) uncoded: AtomicU64,
     /// Streams the server ended.
     pub(crate) closed: AtomicU64,
     pub(crate) delivered: AtomicU64,
@@ -128,6 +130,7 @@ pub(crate) struct Counts {
     pub(crate) opened: u64,
     pub(crate) refused: u64,
     pub(crate) failed: u64,
+    pub(crate) uncoded: u64,
     pub(crate) closed: u64,
     pub(crate) delivered: u64,
     /// When the newest event came in.
@@ -200,6 +203,7 @@ impl Swarm {
             opened: self.sum(|shared| &shared.opened),
             refused: self.sum(|shared| &shared.refused),
             failed: self.sum(|shared| &shared.failed),
+            uncoded: self.sum(|shared| &shared.uncoded),
             closed: self.sum(|shared| &shared.closed),
             delivered: self.sum(|shared| &shared.delivered),
             last_ns: self.threads.iter().map(last).max().unwrap_or_default(),
@@ -261,6 +265,7 @@ fn spawn(plan: &Plan, index: usize, count: usize) -> anyhow::Result<Thread> {
         opened: number(),
         refused: number(),
         failed: number(),
+        uncoded: number(),
         closed: number(),
         delivered: number(),
         last_ns: number(),

@@ -529,6 +529,9 @@ impl Worker {
         self.opening -= 1;
         self.failures = 0;
         let group = &self.plan.groups[usize::from(self.members[at].group)];
+        if group.encoding.is_some() && !self.members[at].subscriber.is_coded() {
+            self.shared.uncoded.fetch_add(1, Ordering::AcqRel);
+        }
         let first_time = self.members[at].subscriber.receipt.opens();
         if first_time && !group.earliest {
             let since: Vec<u32> = self.lanes_of(at).1.map(|lane| self.plan.lanes.sent(lane)).collect();

@@ -268,6 +268,10 @@ impl Stage {
         let Self { name, swarm, sender, trouble, .. } = self;
         let detail = if trouble.is_empty() { "nothing late".to_owned() } else { trouble.join("; ") };
         report.check(format!("{name}: everything came through in time"), trouble.is_empty(), detail);
+        let uncoded = swarm.counts().uncoded;
+        if uncoded > 0 {
+            report.note(format!("{name}: {uncoded} streams came without the content coding that was asked for"));
+        }
         report.check_delivery(&name, &swarm.finish());
         match sender {
             // Its publishing connections first: a server may wait for them to end.

@@ -4,18 +4,23 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use crate::dialect::Ask;
-use crate::group::{Group, Reads, WhenClosed};
-use crate::last_id::LastId;
+use crate::group::{Group, Reads};
 use crate::ledger::{Ending, Receipt, Span, Verdict};
 use crate::payload::Found;
-use crate::subscriber::{Refusal, Subscriber, Visit};
+use crate::subscriber::{Subscriber, Visit};
 use crate::swarm::{Order, Plan, Shared, lock};
 use crate::sys::{self, Epoll, Ready};
+
+mod accounts;
+mod connecting;
+mod turnover;
+
+use turnover::{Churn, Leaver};
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 const READY_MAX: usize = 1024;
@@ -23,14 +28,8 @@ const READY_MAX: usize = 1024;
 pub(crate) const REST: Duration = Duration::from_millis(20);
 /// Slow readers read so often.
 const SIP_NS: u64 = 100_000_000;
-/// A connection that fails or is refused without `Retry-After` is tried again after so long.
-const RETRY_NS: u64 = 1_000_000_000;
 /// Tries in a row that may fail before an answer, over all connections of a thread.
 const FAILURES_MAX: u64 = 100_000;
-/// Who leaves waits so long for what it must still get.
-const LEAVE_PATIENCE_NS: u64 = 15_000_000_000;
-/// Receipts of those who left are kept unjudged (an answer to a publish may be under way) up to so many.
-const RETIRED_MAX: usize = 4096;
 
 /// A member of a group: who it is among all, and where its part of the ledgers is.
 struct Member {
@@ -46,21 +45,6 @@ struct Member {
 
 /// With its spans, topics and last id a subscriber stays at some 300 bytes.
 const _: () = assert!(size_of::<Member>() <= 144);
-
-/// One who leaves when it has got so far on each lane.
-struct Leaver {
-    member: u32,
-    until: Box<[u32]>,
-    deadline_ns: u64,
-    comes_back: bool,
-}
-
-struct Churn {
-    group: usize,
-    gap_ns: u64,
-    next_ns: u64,
-    cursor: usize,
-}
 
 /// One thread's share of the swarm.
 pub(crate) struct Worker {
@@ -187,8 +171,7 @@ impl Worker {
     }
 
     fn topics_of(&self, at: usize) -> &[u32] {
-        let end = self.members.get(at + 1).map_or(self.topics.len(), |next| next.topics_at as usize);
-        &self.topics[self.members[at].topics_at as usize..end]
+        &self.topics[self.topics_range(at)]
     }
 
     /// Where a member's spans are, and the lanes they belong to.
@@ -254,90 +237,6 @@ impl Worker {
         }
     }
 
-    fn connect_due(&mut self, now_ns: u64) -> anyhow::Result<()> {
-        while let Some(&Reverse((due_ns, at, goes_on))) = self.retries.peek()
-            && due_ns <= now_ns
-        {
-            self.retries.pop();
-            self.queue.push_front((at, goes_on));
-        }
-        while self.opening < self.at_once
-            && self.next_connect_ns <= now_ns
-            && let Some((at, goes_on)) = self.queue.pop_front()
-        {
-            self.next_connect_ns += self.connect_gap_ns;
-            self.connect(at as usize, goes_on)?;
-        }
-        Ok(())
-    }
-
-    fn connect(&mut self, at: usize, goes_on: bool) -> anyhow::Result<()> {
-        let has_id = self.members[at].subscriber.last_id.as_ref().is_some_and(|last_id| last_id.get().is_some());
-        if !(goes_on && has_id) {
-            self.begin_anew(at);
-        }
-        let group_at = usize::from(self.members[at].group);
-        let group = &self.plan.groups[group_at];
-        let (to, place) = (self.plan.dialect.target.address, self.members[at].n as usize);
-        let stream = self.plan.sources.connect(to, group_at, place, group.receive_buffer)?;
-        self.epoll.add(&stream, at)?;
-        let member = &mut self.members[at];
-        member.asked = true;
-        member.subscriber.open(stream, sys::now_ns());
-        self.opening += 1;
-        Ok(())
-    }
-
-    /// A fresh receipt for who asks without an id. The old one is judged as far as it goes.
-    fn begin_anew(&mut self, at: usize) {
-        self.retire(at, Ending::Cut);
-        let earliest = self.plan.groups[usize::from(self.members[at].group)].earliest;
-        let spans = self.spans_of(at);
-        let fresh: Vec<Span> = self
-            .lanes_of(at)
-            .1
-            .map(|lane| Span::after(if earliest { 0 } else { self.plan.lanes.settled(lane) }))
-            .collect();
-        self.spans[spans].copy_from_slice(&fresh);
-    }
-
-    fn retire(&mut self, at: usize, ending: Ending) {
-        let spans: Box<[Span]> = self.spans[self.spans_of(at)].into();
-        let member = &mut self.members[at];
-        if !std::mem::take(&mut member.asked) {
-            return;
-        }
-        let receipt = std::mem::take(&mut member.subscriber.receipt);
-        if let Some(last_id) = &mut member.subscriber.last_id {
-            **last_id = LastId::default();
-        }
-        self.retired.push_back((at as u32, receipt, spans, ending));
-        if self.retired.len() > RETIRED_MAX {
-            self.judge_retired();
-        }
-    }
-
-    fn judge_retired(&mut self) {
-        if let Some((at, receipt, spans, ending)) = self.retired.pop_front() {
-            let mut verdict = std::mem::take(&mut self.verdict);
-            verdict.judge(&receipt, &spans, self.lanes_of(at as usize).1, ending, &self.plan.lanes);
-            self.verdict = verdict;
-        }
-    }
-
-    fn judge_all(&mut self) {
-        for at in 0..self.members.len() {
-            let member = &self.members[at];
-            let group = &self.plan.groups[usize::from(member.group)];
-            let complete = member.subscriber.is_streaming() && group.must_have_all();
-            self.retire(at, if complete { Ending::Complete } else { Ending::Cut });
-            self.judge_retired();
-        }
-        while !self.retired.is_empty() {
-            self.judge_retired();
-        }
-    }
-
     /// Ends a stream, if it is one.
     fn close(&mut self, at: usize) {
         if self.members[at].subscriber.is_streaming() {
@@ -358,73 +257,6 @@ impl Worker {
     fn gone(&self, at: usize) {
         self.attend(at, false);
         self.shared.open.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    fn leave(&mut self, at: usize, now_ns: u64, comes_back: bool) {
-        let until = self.lanes_of(at).1.map(|lane| self.plan.lanes.newest(lane)).collect();
-        let deadline_ns = now_ns + LEAVE_PATIENCE_NS;
-        self.leavers.push(Leaver { member: at as u32, until, deadline_ns, comes_back });
-    }
-
-    fn let_leave(&mut self, now_ns: u64) {
-        let mut at = 0;
-        while at < self.leavers.len() {
-            let leaver = &self.leavers[at];
-            let member = leaver.member as usize;
-            let spans = &self.spans[self.spans_of(member)];
-            let has_all = spans.iter().zip(&leaver.until).all(|(span, until)| span.last.max(span.since) >= *until);
-            let gone = !self.members[member].subscriber.is_streaming();
-            if !has_all && !gone && now_ns < leaver.deadline_ns {
-                at += 1;
-                continue;
-            }
-            let leaver = self.leavers.swap_remove(at);
-            if gone {
-                continue;
-            }
-            if !has_all {
-                self.members[member].subscriber.receipt.miss();
-            }
-            self.close(member);
-            if leaver.comes_back {
-                self.queue.push_back((leaver.member, false));
-            }
-        }
-    }
-
-    fn churn_due(&mut self, now_ns: u64) {
-        while let Some(churn) = &mut self.churn
-            && churn.next_ns <= now_ns
-        {
-            churn.next_ns += churn.gap_ns;
-            let (group, start) = (churn.group, churn.cursor);
-            let range = self.of_group(group);
-            let candidates = (start..range.end).chain(range.start..start);
-            let streams = |at: &usize| self.members[*at].subscriber.is_streaming();
-            let is_leaving = |at: &usize| self.leavers.iter().any(|leaver| leaver.member as usize == *at);
-            let Some(at) = candidates.filter(streams).find(|at| !is_leaving(at)) else {
-                return;
-            };
-            if let Some(churn) = &mut self.churn {
-                churn.cursor = if at + 1 == range.end { range.start } else { at + 1 };
-            }
-            self.leave(at, now_ns, true);
-        }
-    }
-
-    fn count_behind(&self) -> u64 {
-        let lanes = &self.plan.lanes;
-        let newest: Vec<u32> = (0..lanes.count()).map(|lane| lanes.newest(lane)).collect();
-        let is_behind = |at: &usize| {
-            let member = &self.members[*at];
-            let group = usize::from(member.group);
-            if !member.subscriber.is_streaming() || !self.plan.groups[group].must_have_all() || !self.reading[group] {
-                return false;
-            }
-            let (first, lanes) = self.lanes_of(*at);
-            lanes.zip(&self.spans[first..]).any(|(lane, span)| span.last.max(span.since) < newest[lane])
-        };
-        (0..self.members.len()).filter(is_behind).count() as u64
     }
 
     fn sweep(&mut self, ready: &[Ready], buffer: &mut [u8]) -> anyhow::Result<()> {
@@ -523,55 +355,6 @@ impl Worker {
     fn topics_range(&self, at: usize) -> std::ops::Range<usize> {
         let end = self.members.get(at + 1).map_or(self.topics.len(), |next| next.topics_at as usize);
         self.members[at].topics_at as usize..end
-    }
-
-    fn opened(&mut self, at: usize) {
-        self.opening -= 1;
-        self.failures = 0;
-        let group = &self.plan.groups[usize::from(self.members[at].group)];
-        if group.encoding.is_some() && !self.members[at].subscriber.is_coded() {
-            self.shared.uncoded.fetch_add(1, Ordering::AcqRel);
-        }
-        let first_time = self.members[at].subscriber.receipt.opens();
-        if first_time && !group.earliest {
-            let since: Vec<u32> = self.lanes_of(at).1.map(|lane| self.plan.lanes.sent(lane)).collect();
-            let spans = self.spans_of(at);
-            for (span, since) in self.spans[spans].iter_mut().zip(since) {
-                span.since = since;
-            }
-        }
-        self.attend(at, true);
-        self.shared.open.fetch_add(1, Ordering::AcqRel);
-        self.shared.opened.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn closed(&mut self, at: usize) {
-        self.gone(at);
-        let group = &self.plan.groups[usize::from(self.members[at].group)];
-        if !group.must_have_all() {
-            return;
-        }
-        self.shared.closed.fetch_add(1, Ordering::AcqRel);
-        match group.when_closed {
-            WhenClosed::Fail => self.members[at].subscriber.receipt.close(),
-            WhenClosed::Allow => {}
-            WhenClosed::Return => self.retries.push(Reverse((sys::now_ns() + RETRY_NS, at as u32, group.keeps_id))),
-        }
-    }
-
-    fn refused(&mut self, at: usize, refusal: Refusal) {
-        self.opening -= 1;
-        let keeps_id = self.plan.groups[usize::from(self.members[at].group)].keeps_id;
-        let busy = matches!(refusal.status, Some(429 | 503));
-        if !busy && refusal.status.is_some() {
-            lock(&self.shared.trouble).get_or_insert(format!("a subscriber was refused: {}", refusal.text));
-            return;
-        }
-        let counter: &AtomicU64 = if busy { &self.shared.refused } else { &self.shared.failed };
-        counter.fetch_add(1, Ordering::AcqRel);
-        self.failures += u64::from(!busy);
-        let wait_ns = refusal.retry_after.map_or(RETRY_NS, |seconds| seconds * 1_000_000_000);
-        self.retries.push(Reverse((sys::now_ns() + wait_ns, at as u32, keeps_id)));
     }
 
     fn enter(&mut self, tally: &mut Tally) {

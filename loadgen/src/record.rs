@@ -52,8 +52,8 @@ impl Record {
 
     /// What a figure is as a multiple of the floor's, if the run has the same of the floor.
     pub(crate) fn of_the_floor(&self, figure: &Figure) -> Option<f64> {
-        let (target, rest) = figure.key.split_once('_')?;
-        let floor = self.figure(&format!("floor_{rest}"))?;
+        let (target, rest) = figure.key.split_once('.')?;
+        let floor = self.figure(&format!("floor.{rest}"))?;
         (target != "floor" && floor.value != 0.0 && floor.unit == figure.unit).then(|| figure.value / floor.value)
     }
 }

@@ -115,7 +115,7 @@ fn is_telling(record: &Record, figure: &Figure) -> bool {
     let percentile = record.latencies.iter().any(|latency| {
         figure.key.strip_prefix(&latency.key).is_some_and(|rest| rest.starts_with('_') && rest != "_p99_ms")
     });
-    !in_goal && !percentile && !figure.key.starts_with("floor_")
+    !in_goal && !percentile && !figure.key.starts_with("floor.")
 }
 
 /// What a goal is of, without its bar.

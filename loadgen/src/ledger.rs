@@ -11,23 +11,6 @@ use std::collections::HashMap;
 use crate::lanes::Lanes;
 use crate::payload::Number;
 
-/// A count of events and a sum over their hashed numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ledger {
-    /// Events.
-    pub(crate) count: u64,
-    /// Sum over their hashed numbers.
-    pub(crate) sum: u64,
-}
-
-impl Ledger {
-    /// Enters an event.
-    pub(crate) fn enter(&mut self, number: Number) {
-        self.count += 1;
-        self.sum = self.sum.wrapping_add(number.mixed());
-    }
-}
-
 /// What one subscriber got of one lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {

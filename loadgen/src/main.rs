@@ -19,8 +19,8 @@ mod engine;
 #[cfg(test)]
 mod example;
 mod floor;
-mod floor_press;
 mod group;
+mod hammer;
 mod html;
 mod kernel;
 mod lanes;
@@ -66,6 +66,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::compare::Compare;
+use crate::engine::FLOOR;
 use crate::floor::FloorServer;
 use crate::options::Options;
 use crate::output::measure;
@@ -119,7 +120,7 @@ fn main() -> ExitCode {
 /// The name of a scenario in the place of a command means to run it.
 fn with_short_form(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut all: Vec<OsString> = arguments.collect();
-    if all.get(1).and_then(|name| name.to_str()).is_some_and(|name| built_in(name).is_some()) {
+    if all.get(1).and_then(|name| name.to_str()).is_some_and(|name| name == FLOOR || built_in(name).is_some()) {
         all.insert(1, "run".into());
     }
     all
@@ -134,6 +135,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             for (name, text) in BUILT_IN {
                 println!("{name:<10} {}", first_comment(text));
             }
+            println!("{FLOOR:<10} {}.", engine::FLOOR_TITLE);
             Ok(true)
         }
         Command::Show { name } => {
@@ -151,6 +153,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
 
 fn run_scenario(options: &Options, descriptors: (u64, u64)) -> anyhow::Result<bool> {
     let name = &options.scenario;
+    if name == FLOOR {
+        return measure(options, descriptors, || engine::run_floor(options));
+    }
     let read;
     let text = match built_in(name) {
         Some(text) => text,

@@ -48,12 +48,6 @@ impl Number {
     pub(crate) fn sequence(self) -> u64 {
         self.0 / PUBLISHERS_MAX / TOPICS_MAX
     }
-
-    /// A well-spread hash, so that sums of them stand for sets of events.
-    pub(crate) fn mixed(self) -> u64 {
-        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
-    }
 }
 
 /// Bytes around one event's data, with the places of its digits known.

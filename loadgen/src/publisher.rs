@@ -220,7 +220,8 @@ impl Publisher {
     }
 }
 
-fn connect(dialect: &Dialect) -> anyhow::Result<TcpStream> {
+/// A connection to publish on.
+pub(crate) fn connect(dialect: &Dialect) -> anyhow::Result<TcpStream> {
     let target = &dialect.target;
     let stream = TcpStream::connect(target.address).with_context(|| format!("connect to {}", target.authority))?;
     stream.set_nodelay(true)?;
@@ -228,7 +229,8 @@ fn connect(dialect: &Dialect) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-fn template(dialect: &Dialect, topic: &str, size: usize) -> Template {
+/// A publish to a topic with data of a size.
+pub(crate) fn template(dialect: &Dialect, topic: &str, size: usize) -> Template {
     let publish = dialect.publish(topic);
     let (before, after, space, equals) = publish.around(size);
     Template::new(&before, size, after, space, equals)

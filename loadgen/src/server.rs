@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Preset};
 use crate::options::Options;
 use crate::sys;
 use crate::target::{HUB_PATH, Target};
@@ -117,13 +117,7 @@ impl Server {
         command.arg("--anonymous").arg("--data").arg(&data).args(extra).args(&options.hub_args).stdin(Stdio::null());
         let mut server = Self::launch(command, options.verbose)?;
         server.data = Some(data);
-        let issuer = Issuer {
-            claims: Dialect::claims(options.preset),
-            name: ISSUER.to_owned(),
-            secret: SECRET.to_owned(),
-            audience: resource,
-            now_s: sys::unix_seconds(),
-        };
+        let issuer = own_issuer(options.preset, resource);
         server.token = Some(publish_token(&issuer));
         server.issuer = Some(issuer);
         Ok(server)
@@ -239,7 +233,19 @@ impl Drop for Server {
     }
 }
 
-fn publish_token(issuer: &Issuer) -> String {
+/// Who makes the tokens for a server this program starts.
+pub(crate) fn own_issuer(preset: Preset, audience: String) -> Issuer {
+    Issuer {
+        claims: Dialect::claims(preset),
+        name: ISSUER.to_owned(),
+        secret: SECRET.to_owned(),
+        audience,
+        now_s: sys::unix_seconds(),
+    }
+}
+
+/// A token that may publish to every topic.
+pub(crate) fn publish_token(issuer: &Issuer) -> String {
     issuer.mint("publish", &["*".to_owned()], "loadgen")
 }
 

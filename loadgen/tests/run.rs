@@ -109,6 +109,39 @@ fn the_floor_delivers_everything() {
 }
 
 #[test]
+fn the_floor_has_figures_of_its_own() {
+    let set = "connections=60 events=40 clients=3 publishers=2 pipeline=4 seconds=1 rounds=1 rest=0";
+    let set: Vec<&str> = set.split(' ').flat_map(|set| ["--set", set]).collect();
+    let output = loadgen(&[&["floor", "--quiet"], &set[..]].concat());
+    held(&output);
+    for figure in [
+        "floor: broadcast: deliveries per second",
+        "floor: connect: response heads per second",
+        "floor: single: events accepted per second",
+        "floor: pipelined: CPU of the machine per event",
+        "floor: replay: deliveries per second",
+    ] {
+        assert!(said(&output).contains(figure), "{figure}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_hub_is_held_against_the_floor_that_does_the_same() {
+    let Some(hub) = hub() else { return };
+    let hub = hub.to_str().expect("a path");
+    for (scenario, sizes, goals) in [
+        ("publish", &["seconds=1", "pipeline=4", "rounds=1"][..], 2),
+        ("connect", &["connections=60", "rounds=1", "rest=0"], 1),
+        ("replay", &["clients=3", "events=50", "rounds=1", "rest=0"], 1),
+    ] {
+        let set: Vec<&str> = sizes.iter().flat_map(|set| ["--set", set]).collect();
+        let output = loadgen(&[&[scenario, "--targets", "hub,floor", "--quiet", "--hub", hub], &set[..]].concat());
+        held(&output);
+        assert_eq!(said(&output).matches("  goal ").count(), goals, "{}", said(&output));
+    }
+}
+
+#[test]
 fn a_sound_stand_in_passes_and_each_planted_defect_is_caught() {
     let file = scenario("planted", SMALL);
     let run = |defect| {

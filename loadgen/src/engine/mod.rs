@@ -8,17 +8,32 @@ use crate::scenario::Scenario;
 
 mod bars;
 mod findings;
+mod floor;
 mod stage;
 mod steps;
 mod window;
 
 use findings::Findings;
+pub(crate) use floor::{FLOOR, FLOOR_TITLE, run_floor};
 use stage::Stage;
 
 /// Runs a scenario against the targets the options name.
 pub(crate) fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Report> {
-    let mut report = Report::new(scenario.name.clone(), scenario.title.clone());
+    run_all(&scenario.name, &scenario.title, std::slice::from_ref(scenario), options)
+}
+
+/// Runs scenarios one after another into one report.
+fn run_all(name: &str, title: &str, scenarios: &[Scenario], options: &Options) -> anyhow::Result<Report> {
+    let mut report = Report::new(name, title);
     let mut progress = Progress::new();
+    for scenario in scenarios {
+        play(scenario, options, &mut report, &mut progress)?;
+    }
+    report.timeline(&mut progress);
+    Ok(report)
+}
+
+fn play(scenario: &Scenario, options: &Options, report: &mut Report, progress: &mut Progress) -> anyhow::Result<()> {
     let mut findings = Findings::default();
     let mut stages: Vec<Stage> = Vec::new();
     for kind in &options.targets {
@@ -43,18 +58,18 @@ pub(crate) fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repo
                 let name = if rounds > 1 { format!("{}, round {round}", stage.name) } else { stage.name.clone() };
                 progress.part(name);
                 progress.watch(&stage.name, &stage.pids());
-                stage.swarm.rest(false);
-                stage.run(part, &mut findings, &mut progress)?;
+                // With nobody in it the swarm would only disturb.
+                stage.swarm.rest(stage.groups.is_empty());
+                stage.run(part, &mut findings, progress)?;
                 stage.swarm.rest(true);
             }
         }
     }
     let names: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
-    findings.report(&names, &mut report);
-    bars::judge(&scenario.bars, &names, &findings, &mut report);
+    findings.report(&names, report);
+    bars::judge(&scenario.bars, &names, &findings, report);
     for stage in stages {
-        stage.finish(&mut report);
+        stage.finish(report);
     }
-    report.timeline(&mut progress);
-    Ok(report)
+    Ok(())
 }

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use hdrhistogram::Histogram;
 
 use super::findings::Findings;
 use crate::dialect::{Dialect, Plain, Preset};
-use crate::floor::Floor;
-use crate::floor_press::FloorPress;
+use crate::floor::{Floor, FloorKind, FloorPress};
+use crate::group::Group;
+use crate::hammer::Hammer;
 use crate::lanes::Lanes;
 use crate::nchan;
 use crate::options::{Options, cores};
+use crate::payload::SIZE_BYTES_MIN;
 use crate::press::{Limit, Pace, Press, Published, Turn};
 use crate::progress::Progress;
 use crate::publisher::Post;
 use crate::report::Report;
 use crate::sampler::Counts;
 use crate::scenario::{Scenario, Step};
-use crate::server::Server;
+use crate::server::{Server, own_issuer, publish_token};
 use crate::sources::Sources;
 use crate::swarm::{Plan, Swarm, Timings, new_histogram};
 use crate::timeline::Spread;
@@ -29,10 +32,20 @@ use crate::{sys, usage};
 /// connections quite evenly.
 const FLOOR_CONNECTIONS_PER_THREAD_MAX: usize = 18_000;
 
-/// Who sends.
-enum Sender {
-    Server { server: Box<Server>, presses: Vec<Press> },
-    Floor { floor: Box<Floor>, paces: Vec<(Pace, FloorPress)> },
+/// Who is measured.
+enum Host {
+    Server(Box<Server>),
+    Floor(Box<Floor>),
+}
+
+/// How a publisher's events get there.
+enum Publishing {
+    /// Posted, and accounted for to those who must get them.
+    Press(Press),
+    /// Posted to nobody, as fast as it goes.
+    Hammer(Box<Hammer>),
+    /// Orders to a floor.
+    Orders(FloorPress),
 }
 
 /// A target in a run.
@@ -40,11 +53,12 @@ pub(super) struct Stage {
     pub(super) name: String,
     pub(super) swarm: Swarm,
     pub(super) lanes: Arc<Lanes>,
-    pub(super) groups: Arc<[crate::group::Group]>,
+    pub(super) groups: Arc<[Group]>,
     pub(super) publisher_names: Vec<String>,
     pub(super) paces: Vec<Pace>,
     pub(super) dialect: Arc<Dialect>,
-    sender: Sender,
+    host: Host,
+    publishing: Vec<Publishing>,
     /// What samples took from the swarm of the window that is open.
     timings: Timings,
     /// The hub was asked to tell of its long turns.
@@ -100,6 +114,17 @@ impl Stage {
             issuer: server.issuer.clone(),
             publish_token: server.token.clone(),
         });
+        Self::posting(name, scenario, options, dialect, Host::Server(Box::new(server)))
+    }
+
+    /// A target that takes publishes.
+    fn posting(
+        name: &str,
+        scenario: &Scenario,
+        options: &Options,
+        dialect: Arc<Dialect>,
+        host: Host,
+    ) -> anyhow::Result<Self> {
         let mut published = Vec::new();
         let mut first = 0;
         for plan in &scenario.publishers {
@@ -109,26 +134,32 @@ impl Stage {
             first += plan.connections;
         }
         let lanes = Arc::new(Lanes::new(published));
-        let mut presses = Vec::new();
+        let mut publishing = Vec::new();
         let mut first = 0;
         for plan in &scenario.publishers {
-            let indexed = |name: String| {
-                let index = lanes.topic(&name).expect("all published topics have lanes");
-                (name, index)
-            };
-            let post = |topics: Vec<String>| Post {
-                topics: topics.into_iter().map(indexed).collect(),
-                sizes: plan.sizes.clone(),
-            };
-            let posts = plan.topics_by_connection().into_iter().map(post).collect();
-            presses.push(Press::connect(&dialect, &lanes, posts, first, plan.pace, plan.pipeline)?);
+            let (sizes, pipeline) = (plan.sizes.clone(), plan.pipeline);
+            if scenario.groups.is_empty() && matches!(plan.pace, Pace::Flood { .. }) {
+                let hammer = Hammer::connect(&dialect, &plan.all_topics(), &sizes, plan.connections, pipeline)?;
+                publishing.push(Publishing::Hammer(Box::new(hammer)));
+            } else {
+                let indexed = |name: String| {
+                    let index = lanes.topic(&name).expect("all published topics have lanes");
+                    (name, index)
+                };
+                let post = |topics: Vec<String>| Post {
+                    topics: topics.into_iter().map(indexed).collect(),
+                    sizes: sizes.clone(),
+                };
+                let posts = plan.topics_by_connection().into_iter().map(post).collect();
+                let press = Press::connect(&dialect, &lanes, posts, first, plan.pace, pipeline)?;
+                publishing.push(Publishing::Press(press));
+            }
             first += plan.connections;
         }
-        let sender = Sender::Server { server: Box::new(server), presses };
-        Self::new(name, scenario, options, dialect, lanes, sender)
+        Self::new(name, scenario, options, dialect, lanes, host, publishing)
     }
 
-    /// The bare loop of sends.
+    /// The floor, of the kind the scenario needs. It is asked the same as a hub, byte for byte.
     pub(super) fn floor(scenario: &Scenario, options: &Options) -> anyhow::Result<Self> {
         let threads = options.floor_threads.unwrap_or_else(cores);
         let connections: usize = scenario.groups.iter().map(|group| group.count).sum();
@@ -138,23 +169,28 @@ impl Stage {
                  it more --floor-threads for {connections}"
             );
         }
-        if scenario.publishers.len() > 1 {
+        let kind = FloorKind::of(scenario);
+        let is_ordered = kind == FloorKind::Send || FloorKind::replays(scenario);
+        if is_ordered && scenario.publishers.len() > 1 {
             bail!("the floor sends everything to everyone: it has no place in a scenario with several publishers");
         }
-        let Some(size) = scenario.publishers.first().and_then(|plan| plan.sizes.first()) else {
-            bail!("the floor only sends: it has no place in a scenario that publishes nothing");
-        };
-        let floor = Floor::start(threads, *size, options.verbose)?;
-        let dialect = Dialect {
+        let size = scenario.publishers.first().and_then(|plan| plan.sizes.first()).copied().unwrap_or(SIZE_BYTES_MIN);
+        let floor = Floor::start(kind, threads, size, options.verbose)?;
+        let target = floor.server.target.clone();
+        let issuer = own_issuer(Preset::Cinnabar, target.url());
+        let dialect = Arc::new(Dialect {
             preset: Preset::Cinnabar,
-            target: floor.server.target.clone(),
+            target,
             plain: Plain::default(),
-            issuer: None,
-            publish_token: None,
-        };
-        let paces = scenario.publishers.iter().map(|plan| (plan.pace, FloorPress::new())).collect();
-        let sender = Sender::Floor { floor: Box::new(floor), paces };
-        Self::new("floor", scenario, options, Arc::new(dialect), Arc::new(Lanes::single()), sender)
+            publish_token: Some(publish_token(&issuer)),
+            issuer: Some(issuer),
+        });
+        let host = Host::Floor(Box::new(floor));
+        if is_ordered {
+            let orders = scenario.publishers.iter().map(|_| Publishing::Orders(FloorPress::new())).collect();
+            return Self::new("floor", scenario, options, dialect, Arc::new(Lanes::single()), host, orders);
+        }
+        Self::posting("floor", scenario, options, dialect, host)
     }
 
     fn new(
@@ -163,7 +199,8 @@ impl Stage {
         options: &Options,
         dialect: Arc<Dialect>,
         lanes: Arc<Lanes>,
-        sender: Sender,
+        host: Host,
+        publishing: Vec<Publishing>,
     ) -> anyhow::Result<Self> {
         let plan = Plan {
             dialect: Arc::clone(&dialect),
@@ -182,7 +219,8 @@ impl Stage {
             paces: scenario.publishers.iter().map(|plan| plan.pace).collect(),
             publisher_names: scenario.publishers.iter().map(|plan| plan.name.clone()).collect(),
             dialect,
-            sender,
+            host,
+            publishing,
             timings: Timings::new(scenario.groups.len()),
             tells_turns: false,
             marks: HashMap::new(),
@@ -205,9 +243,9 @@ impl Stage {
 
     /// The server, whoever it is.
     pub(super) fn server_ref(&self) -> &Server {
-        match &self.sender {
-            Sender::Server { server, .. } => server,
-            Sender::Floor { floor, .. } => &floor.server,
+        match &self.host {
+            Host::Server(server) => server,
+            Host::Floor(floor) => &floor.server,
         }
     }
 
@@ -229,11 +267,19 @@ impl Stage {
         all
     }
 
+    /// The times of those groups that don't come for stored events, whose age says nothing.
+    pub(super) fn live_times<'a>(
+        &'a self,
+        timings: &'a Timings,
+    ) -> impl Iterator<Item = (&'a Group, &'a Histogram<u64>)> {
+        self.groups.iter().zip(&timings.deliveries).filter(|(group, _)| !group.earliest)
+    }
+
     /// What there is to count, and the latencies since the last call.
     pub(super) fn sample(&mut self) -> Counts {
         let mut new = self.swarm.take_timings();
         let mut everyone = new_histogram();
-        for times in &new.deliveries {
+        for (_, times) in self.live_times(&new) {
             everyone.add(times).expect("histograms of one shape");
         }
         self.timings.drain(&mut new);
@@ -241,63 +287,73 @@ impl Stage {
         Counts {
             connections: counts.open,
             deliveries: counts.delivered,
-            publishes: self.lanes.accepted(),
+            publishes: self.published(),
             refused: counts.refused,
             closed: counts.closed,
             latency: Spread::of(&everyone),
         }
     }
 
+    /// Events accepted so far.
+    pub(super) fn published(&self) -> u64 {
+        let hammered = |publishing: &Publishing| match publishing {
+            Publishing::Hammer(hammer) => hammer.accepted(),
+            Publishing::Press(_) | Publishing::Orders(_) => 0,
+        };
+        self.lanes.accepted() + self.publishing.iter().map(hammered).sum::<u64>()
+    }
+
     /// A publisher begins.
-    pub(super) fn begin(&mut self, publisher: usize, limit: Limit) {
+    pub(super) fn begin(&mut self, publisher: usize, limit: Limit) -> anyhow::Result<()> {
         let now_ns = sys::now_ns();
-        match &mut self.sender {
-            Sender::Server { presses, .. } => presses[publisher].begin(limit, &self.swarm, now_ns),
-            Sender::Floor { paces, .. } => paces[publisher].1.begin(limit, &self.swarm, now_ns),
+        match &mut self.publishing[publisher] {
+            Publishing::Press(press) => press.begin(limit, &self.swarm, now_ns),
+            Publishing::Hammer(hammer) => hammer.begin(limit)?,
+            Publishing::Orders(orders) => orders.begin(limit, &self.swarm, now_ns),
         }
+        Ok(())
     }
 
     /// A publisher without a limit stops.
     pub(super) fn end(&mut self, publisher: usize) {
-        match &mut self.sender {
-            Sender::Server { presses, .. } => presses[publisher].end(),
-            Sender::Floor { paces, .. } => paces[publisher].1.end(),
+        match &mut self.publishing[publisher] {
+            Publishing::Press(press) => press.end(),
+            Publishing::Hammer(hammer) => hammer.end(),
+            Publishing::Orders(orders) => orders.end(),
         }
     }
 
     /// A publisher's turn.
     pub(super) fn turn(&mut self, publisher: usize, now_ns: u64) -> anyhow::Result<Turn> {
-        let (turn, trouble) = match &mut self.sender {
-            Sender::Server { presses, .. } => {
-                let press = &mut presses[publisher];
-                (press.turn(&self.swarm, now_ns)?, &mut press.trouble)
+        let (turn, trouble) = match (&mut self.publishing[publisher], &mut self.host) {
+            (Publishing::Press(press), _) => (press.turn(&self.swarm, now_ns)?, &mut press.trouble),
+            (Publishing::Hammer(hammer), _) => return hammer.turn(),
+            (Publishing::Orders(orders), Host::Floor(floor)) => {
+                let pace = self.paces[publisher];
+                (orders.turn(floor, pace, &self.lanes, &self.swarm, now_ns)?, &mut orders.trouble)
             }
-            Sender::Floor { floor, paces } => {
-                let (pace, press) = &mut paces[publisher];
-                (press.turn(floor, *pace, &self.lanes, &self.swarm, now_ns)?, &mut press.trouble)
-            }
+            (Publishing::Orders(_), Host::Server(_)) => unreachable!("only a floor takes orders"),
         };
-        if turn == Turn::Done
-            && let Some(trouble) = trouble.take()
-        {
-            self.trouble.push(trouble);
+        if turn == Turn::Done {
+            self.trouble.extend(trouble.take());
         }
         Ok(turn)
     }
 
     /// What each publisher published since the last call.
     pub(super) fn take_published(&mut self) -> Vec<Published> {
-        match &mut self.sender {
-            Sender::Server { presses, .. } => presses.iter_mut().map(Press::take_published).collect(),
-            Sender::Floor { paces, .. } => {
-                paces.iter_mut().map(|(_, press)| press.take_published(&self.lanes)).collect()
-            }
-        }
+        let lanes = &self.lanes;
+        let take = |publishing: &mut Publishing| match publishing {
+            Publishing::Press(press) => press.take_published(),
+            Publishing::Hammer(hammer) => hammer.take_published(),
+            Publishing::Orders(orders) => orders.take_published(lanes),
+        };
+        self.publishing.iter_mut().map(take).collect()
     }
 
     /// Closes the subscribers, enters whether they got what was sent, and stops the server if it is ours.
     pub(super) fn finish(self, report: &mut Report) {
-        let Self { name, swarm, sender, trouble, .. } = self;
+        let Self { name, swarm, host, publishing, trouble, .. } = self;
         let detail = if trouble.is_empty() { "nothing late".to_owned() } else { trouble.join("; ") };
         report.check(format!("{name}: everything came through in time"), trouble.is_empty(), detail);
         let uncoded = swarm.counts().uncoded;
@@ -305,13 +361,10 @@ impl Stage {
             report.note(format!("{name}: {uncoded} streams came without the content coding that was asked for"));
         }
         report.check_delivery(&name, &swarm.finish());
-        match sender {
-            // Its publishing connections first: a server may wait for them to end.
-            Sender::Server { mut server, presses } => {
-                drop(presses);
-                stop(&name, &mut server, report);
-            }
-            Sender::Floor { .. } => {}
+        // The publishing connections first: a server may wait for them to end.
+        drop(publishing);
+        if let Host::Server(mut server) = host {
+            stop(&name, &mut server, report);
         }
     }
 }

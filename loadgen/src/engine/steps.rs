@@ -135,7 +135,7 @@ fn show(stage: &mut Stage, tracks: &[Track], progress: &mut Progress) {
     progress.show(|| {
         let counts = stage.swarm.counts();
         let [open, published, delivered] =
-            [counts.open, stage.lanes.accepted(), counts.delivered].map(|count| number(count as f64));
+            [counts.open, stage.published(), counts.delivered].map(|count| number(count as f64));
         let todo = stage.swarm.todo();
         let to_come = if todo > 0 { format!(" ({todo} to come or go)") } else { String::new() };
         format!("{open} connected{to_come}, {published} published, {delivered} delivered")
@@ -157,7 +157,7 @@ fn advance(
         if let (Does::Publish { by, .. }, Some(window)) = (&does, &mut window) {
             window.active.push(*by);
         }
-        track.now = begin(does, stage, now_ns);
+        track.now = begin(does, stage, now_ns)?;
         return Ok(true);
     };
     let (over, moved) = match activity {
@@ -234,7 +234,7 @@ fn advance(
     Ok(moved || over)
 }
 
-fn begin(does: Does, stage: &mut Stage, now_ns: u64) -> Option<Activity> {
+fn begin(does: Does, stage: &mut Stage, now_ns: u64) -> anyhow::Result<Option<Activity>> {
     let seconds_on = |seconds: f64| now_ns + (seconds * 1e9) as u64;
     let order = match does {
         Does::Connect { group, rate, goes_on, at_once } => Order::Connect { group, rate, goes_on, at_once },
@@ -243,29 +243,31 @@ fn begin(does: Does, stage: &mut Stage, now_ns: u64) -> Option<Activity> {
         Does::Read { group, reads } => Order::Read { group, reads },
         Does::Churn { group, rate, seconds } => {
             stage.swarm.order(Order::Churn { group, rate });
-            return Some(Activity::Churning { group, until_ns: seconds_on(seconds) });
+            return Ok(Some(Activity::Churning { group, until_ns: seconds_on(seconds) }));
         }
         Does::Publish { by, seconds, count } => {
             let limit = Limit { time_ns: seconds.map(|seconds| (seconds * 1e9) as u64), count };
-            stage.begin(by, limit);
+            stage.begin(by, limit)?;
             let unlimited = seconds.is_none() && count.is_none();
-            return Some(Activity::Publishing { by, unlimited });
+            return Ok(Some(Activity::Publishing { by, unlimited }));
         }
         Does::Drain => {
             let before = stage.swarm.delivered();
-            return Some(Activity::Draining { counting: false, next_ns: 0, before, since_ns: now_ns });
+            return Ok(Some(Activity::Draining { counting: false, next_ns: 0, before, since_ns: now_ns }));
         }
-        Does::Wait { seconds } => return Some(Activity::Waiting { since_ns: now_ns, until_ns: seconds_on(seconds) }),
+        Does::Wait { seconds } => {
+            return Ok(Some(Activity::Waiting { since_ns: now_ns, until_ns: seconds_on(seconds) }));
+        }
         Does::Settle { mark, since, seconds } => {
             let until_ns = seconds_on(seconds);
             // The server first notices what has just happened.
             let next_ns = now_ns + 1_000_000_000;
-            return Some(Activity::Settling { mark, since, until_ns, next_ns, before: None });
+            return Ok(Some(Activity::Settling { mark, since, until_ns, next_ns, before: None }));
         }
-        Does::Together { .. } => return None,
+        Does::Together { .. } => return Ok(None),
     };
     stage.swarm.order(order);
-    Some(Activity::Swarming { before: 0, most: 0, since_ns: now_ns })
+    Ok(Some(Activity::Swarming { before: 0, most: 0, since_ns: now_ns }))
 }
 
 /// Enters what memory is, and what it has grown by since another mark.

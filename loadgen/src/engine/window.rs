@@ -144,14 +144,14 @@ impl Window {
         };
         times("head", "time to the response head", &timings.heads);
         times("answer", "time to the answer to a publish", &all.answers);
+        let live = || stage.live_times(&timings).filter(|(_, times)| !times.is_empty());
         let mut everyone = crate::swarm::new_histogram();
-        for group in &timings.deliveries {
+        for (_, group) in live() {
             everyone.add(group).expect("histograms of one shape");
         }
         times("latency", "latency", &everyone);
-        let receiving = timings.deliveries.iter().filter(|times| !times.is_empty()).count();
-        for (group, deliveries) in stage.groups.iter().zip(&timings.deliveries) {
-            if receiving > 1 {
+        if live().count() > 1 {
+            for (group, deliveries) in live() {
                 times(&format!("{}_latency", group.name), &format!("latency of {}", group.name), deliveries);
             }
         }

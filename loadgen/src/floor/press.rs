@@ -1,8 +1,9 @@
-//! The floor in the place of publishers: it has no publishes to take, so it is told what to send.
+//! The floor in the place of publishers: what a hub is sent as publishes, the floor is told to send, or to store for those
+//! who come for it.
 
 use std::time::Duration;
 
-use crate::floor::Floor;
+use super::{Floor, FloorKind};
 use crate::lanes::Lanes;
 use crate::press::{Limit, Pace, Published, Turn};
 use crate::swarm::Swarm;
@@ -67,6 +68,14 @@ impl FloorPress {
         let Some(mut run) = self.run.take() else {
             return Ok(Turn::Done);
         };
+        if floor.kind() == FloorKind::Serve {
+            let Some(count) = run.limit.count else {
+                anyhow::bail!("the floor stores a number of events: the step needs a `count`");
+            };
+            floor.store(count)?;
+            sent(floor, lanes);
+            return Ok(Turn::Done);
+        }
         let over = run.told_to_end || self.trouble.is_some() || run.limit.is_over(run.start_ns, now_ns, run.scheduled);
         let mut turn = Turn::Waited;
         match pace {
@@ -78,7 +87,7 @@ impl FloorPress {
                     floor.flood(Duration::from_nanos(time_ns))?;
                     run.flooding = true;
                 } else if over {
-                    floor.flood_end()?;
+                    floor.hear_count()?;
                     sent(floor, lanes);
                     return Ok(Turn::Done);
                 }
@@ -135,7 +144,7 @@ impl FloorPress {
 
 /// Brings the floor's only lane up to what it has sent.
 fn sent(floor: &Floor, lanes: &Lanes) {
-    let count = floor.ledger().count;
+    let count = floor.count();
     while lanes.accepted() < count {
         let number = lanes.next(0, 0);
         lanes.settle(number, true);

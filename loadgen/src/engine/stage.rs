@@ -101,6 +101,10 @@ impl Stage {
         server: Server,
         preset: Preset,
     ) -> anyhow::Result<Self> {
+        let mercure = matches!(preset, Preset::Cinnabar | Preset::Mercure1 | Preset::Mercure0);
+        if !mercure && FloorKind::replays(scenario) {
+            bail!("{name} can't be asked for everything stored (`from-earliest`): only Mercure hubs can");
+        }
         let plain = Plain {
             subscribe: options.subscribe_url.clone(),
             publish: options.publish_url.clone(),
@@ -161,6 +165,9 @@ impl Stage {
 
     /// The floor, of the kind the scenario needs. It is asked the same as a hub, byte for byte.
     pub(super) fn floor(scenario: &Scenario, options: &Options) -> anyhow::Result<Self> {
+        if let Some(why) = FloorKind::refusal(scenario) {
+            bail!("the floor has no place in this scenario: {why}");
+        }
         let threads = options.floor_threads.unwrap_or_else(cores);
         let connections: usize = scenario.groups.iter().map(|group| group.count).sum();
         if connections > threads * FLOOR_CONNECTIONS_PER_THREAD_MAX {
@@ -171,9 +178,6 @@ impl Stage {
         }
         let kind = FloorKind::of(scenario);
         let is_ordered = kind == FloorKind::Send || FloorKind::replays(scenario);
-        if is_ordered && scenario.publishers.len() > 1 {
-            bail!("the floor sends everything to everyone: it has no place in a scenario with several publishers");
-        }
         let size = scenario.publishers.first().and_then(|plan| plan.sizes.first()).copied().unwrap_or(SIZE_BYTES_MIN);
         let floor = Floor::start(kind, threads, size, options.verbose)?;
         let target = floor.server.target.clone();

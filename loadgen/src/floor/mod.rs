@@ -19,9 +19,10 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use socket2::{Domain, Socket, Type};
 
+use crate::group::Reads;
 use crate::options::cores;
 use crate::payload::SIZE_BYTES_MIN;
-use crate::scenario::Scenario;
+use crate::scenario::{Does, Scenario};
 use crate::server::Server;
 use crate::sys;
 
@@ -53,6 +54,29 @@ impl FloorKind {
     pub(crate) fn of(scenario: &Scenario) -> Self {
         let live = !scenario.groups.is_empty() && !scenario.publishers.is_empty();
         if live && !Self::replays(scenario) { Self::Send } else { Self::Serve }
+    }
+
+    /// Why a scenario asks for what no floor does; nothing if it doesn't.
+    pub(crate) fn refusal(scenario: &Scenario) -> Option<&'static str> {
+        let kind = Self::of(scenario);
+        let ordered = kind == Self::Send || Self::replays(scenario);
+        let all = [&scenario.setup, &scenario.round, &scenario.finish].into_iter().flatten();
+        let does = all.flat_map(|step| match &step.does {
+            Does::Together { tracks } => tracks.iter().flatten().map(|step| &step.does).collect(),
+            other => vec![other],
+        });
+        let does: Vec<&Does> = does.collect();
+        if ordered && scenario.publishers.len() > 1 {
+            return Some("it sends everything to everyone, and there are several publishers");
+        }
+        // It doesn't say when an event was sent to whom, so nobody knows what those who come meanwhile must get.
+        let turnover = |does: &&Does| matches!(does, Does::Churn { .. } | Does::Connect { goes_on: true, .. });
+        if ordered && does.iter().any(turnover) {
+            return Some("it keeps no account of who comes and goes meanwhile");
+        }
+        let pauses = does.iter().any(|does| matches!(does, Does::Read { reads: false, .. }));
+        let slow = scenario.groups.iter().any(|group| group.reads != Reads::AtOnce);
+        (ordered && (pauses || slow)).then_some("it waits for everybody, and some don't read at once")
     }
 
     /// Do subscribers come for what is stored?
@@ -240,5 +264,21 @@ mod tests {
         };
         assert_eq!(["broadcast", "steady", "saturate"].map(kind), [FloorKind::Send; 3]);
         assert_eq!(["connect", "publish", "replay"].map(kind), [FloorKind::Serve; 3]);
+    }
+
+    #[test]
+    fn what_no_floor_does_is_refused() {
+        let refusal = |name| {
+            let text = built_in(name).expect("built in");
+            FloorKind::refusal(&Scenario::parse(name, text, &[]).expect("makes sense"))
+        };
+        for name in ["broadcast", "steady", "saturate", "connect", "publish", "replay", "idle"] {
+            assert_eq!(refusal(name), None, "{name}");
+        }
+        for (name, word) in
+            [("topics", "publishers"), ("churn", "account"), ("soak", "account"), ("slow", "read"), ("pause", "read")]
+        {
+            assert!(refusal(name).is_some_and(|why| why.contains(word)), "{name}: {:?}", refusal(name));
+        }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn take_all(inbox: &mut Vec<u8>) -> Result<Vec<Answer>, String> {
 }
 
 /// The first complete answer and its length; nothing when more must come.
-fn first(inbox: &[u8]) -> Result<Option<(Answer, usize)>, String> {
+pub(crate) fn first(inbox: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     let Some(end) = memchr::memmem::find(inbox, b"\r\n\r\n") else {
         return Ok(None);
     };

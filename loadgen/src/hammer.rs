@@ -2,6 +2,7 @@
 //! this program. One thread that sleeps in epoll until an answer is there; requests are made by overwriting digits; answers
 //! are looked at for status and body alone, and no account is kept of numbers that nobody will receive.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 
+use crate::answer;
 use crate::dialect::Dialect;
 use crate::payload::{Number, Template};
 use crate::press::{Limit, Published, Turn};
@@ -235,8 +237,8 @@ impl Nail {
                 any = true;
                 match answer.status {
                     429 | 503 => blows.refused += 1,
-                    status if dialect.accepts(status, answer.body) => blows.answered += 1,
-                    status => bail!("a publish was answered {status}: {}", String::from_utf8_lossy(answer.body)),
+                    status if dialect.accepts(status, &answer.body) => blows.answered += 1,
+                    status => bail!("a publish was answered {status}: {}", String::from_utf8_lossy(&answer.body)),
                 }
                 let asked_ns = self.asked_ns.pop_front().context("an answer to nothing")?;
                 blows.answers.saturating_record(now_ns.saturating_sub(asked_ns) / 1000);
@@ -253,7 +255,7 @@ impl Nail {
 #[derive(Debug, PartialEq, Eq)]
 struct Answer<'a> {
     status: u16,
-    body: &'a [u8],
+    body: Cow<'a, [u8]>,
     /// Of head and body.
     length: usize,
 }
@@ -269,10 +271,14 @@ impl<'a> Answer<'a> {
             let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
             digits.fold(0_usize, |value, digit| value.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
         };
-        let at = memchr::memmem::find(head, name).context("an answer to a publish has no Content-Length")?;
+        let Some(at) = memchr::memmem::find(head, name) else {
+            // Written in another way, or chunked.
+            let answer = answer::first(bytes).map_err(anyhow::Error::msg)?;
+            return Ok(answer.map(|(answer, length)| Self { status: answer.status, body: answer.body.into(), length }));
+        };
         let length = head.len().saturating_add(number(&head[at + name.len()..]));
         let status = number(head.get(9..).unwrap_or_default()) as u16;
-        Ok(bytes.get(head.len()..length).map(|body| Self { status, body, length }))
+        Ok(bytes.get(head.len()..length).map(|body| Self { status, body: body.into(), length }))
     }
 }
 
@@ -283,11 +289,13 @@ mod tests {
     #[test]
     fn an_answer_is_complete_with_its_body() {
         let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nidHTTP/1.1 503";
-        let wanted = Answer { status: 200, body: b"id", length: 40 };
+        let wanted = Answer { status: 200, body: Cow::Borrowed(b"id"), length: 40 };
         assert_eq!(Answer::first(bytes).expect("an answer"), Some(wanted));
         assert_eq!(Answer::first(&bytes[..39]).expect("a beginning"), None);
         assert_eq!(Answer::first(&bytes[40..]).expect("a beginning"), None);
-        assert!(Answer::first(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        let chunked = b"HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        let wanted = Answer { status: 201, body: Cow::Borrowed(b"ok"), length: chunked.len() };
+        assert_eq!(Answer::first(chunked).expect("an answer"), Some(wanted));
         let endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n";
         assert_eq!(Answer::first(endless).expect("a beginning"), None);
     }

@@ -13,8 +13,20 @@ pub(crate) struct Answer {
     pub(crate) closes: bool,
 }
 
-/// Takes the first complete answer out of the bytes read so far; nothing when more must come.
-pub(crate) fn take(inbox: &mut Vec<u8>) -> Result<Option<Answer>, String> {
+/// Takes all complete answers out of the bytes read so far.
+pub(crate) fn take_all(inbox: &mut Vec<u8>) -> Result<Vec<Answer>, String> {
+    let mut answers = Vec::new();
+    let mut used = 0;
+    while let Some((answer, length)) = first(&inbox[used..])? {
+        answers.push(answer);
+        used += length;
+    }
+    inbox.drain(..used);
+    Ok(answers)
+}
+
+/// The first complete answer and its length; nothing when more must come.
+pub(crate) fn first(inbox: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     let Some(end) = memchr::memmem::find(inbox, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -47,8 +59,7 @@ pub(crate) fn take(inbox: &mut Vec<u8>) -> Result<Option<Answer>, String> {
     }) else {
         return Ok(None);
     };
-    inbox.drain(..after);
-    Ok(Some(answer))
+    Ok(Some((answer, after)))
 }
 
 /// Answers where the chunked body ends, once all of it is there.
@@ -77,9 +88,7 @@ mod tests {
             let mut answers = Vec::new();
             for part in stream.chunks(cut) {
                 inbox.extend_from_slice(part);
-                while let Some(answer) = take(&mut inbox).expect("valid") {
-                    answers.push(answer);
-                }
+                answers.extend(take_all(&mut inbox).expect("valid"));
             }
             let first = Answer { status: 200, body: b"id".to_vec(), retry_after: None, closes: false };
             let second = Answer { status: 503, body: b"busy".to_vec(), retry_after: Some(3), closes: true };
@@ -90,6 +99,6 @@ mod tests {
 
     #[test]
     fn what_isnt_http_is_an_error() {
-        assert!(take(&mut b"SSH-2.0\r\n\r\n".to_vec()).is_err());
+        assert!(take_all(&mut b"SSH-2.0\r\n\r\n".to_vec()).is_err());
     }
 }

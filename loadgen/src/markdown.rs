@@ -92,7 +92,7 @@ mod tests {
             "broadcast: 15000 subscribers, 3 x 30 events of 300 B, one at a time\n\n- 2 cores of AMD EPYC"
         ));
         assert!(text.contains("| hub: deliveries per second, median round | 142,771/s | 0.973 |\n"), "{text}");
-        assert!(text.contains("`cinnabar-loadgen broadcast --with-floor --hub target/release/cinnabar`"));
+        assert!(text.contains("`cinnabar-loadgen broadcast --targets hub,floor --hub target/release/cinnabar`"));
         assert!(text.contains("**Failed:**"));
     }
 

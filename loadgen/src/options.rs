@@ -1,22 +1,49 @@
-//! The options all scenarios share.
+//! The options of a run.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::dialect::Preset;
 use crate::output::Output;
-use crate::publisher::Post;
-use crate::server::Server;
-use crate::swarm::{Plan, Requests};
-use crate::sys;
+use crate::sources::Source;
 
-/// Which hub, and how to talk to it.
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TargetKind {
+    /// The hub of --hub or --spawn, or of --url where there is no other
+    Hub,
+    /// The server of --url beside another hub; --preset, tokens and --server-pid are its
+    Url,
+    /// A program that does nothing but send
+    Floor,
+    /// nginx with nchan, from Debian's packages
+    Nchan,
+}
+
+/// Which scenario, which servers, and how to talk to them.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Common {
+pub(crate) struct Options {
+    /// A built-in scenario (see `list`) or a TOML file
+    pub(crate) scenario: String,
+    /// Override a variable of the scenario
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Scenario")]
+    pub(crate) set: Vec<String>,
+    /// What to measure, round by round in turn; ratios are to the others of the same run
+    #[arg(
+        long,
+        value_enum,
+        value_name = "TARGETS",
+        value_delimiter = ',',
+        default_value = "hub",
+        help_heading = "Scenario"
+    )]
+    pub(crate) targets: Vec<TargetKind>,
+    /// Sending threads of the floor: as many as the hub has shards (as many as cores)
+    #[arg(long, value_name = "N", help_heading = "Scenario")]
+    pub(crate) floor_threads: Option<usize>,
     /// Start this cinnabar binary on a free loopback port with keys of its own; arguments after `--` are passed on
-    #[arg(long, value_name = "BINARY", conflicts_with_all = ["spawn", "url", "server_pid"], help_heading = "Hub")]
+    #[arg(long, value_name = "BINARY", conflicts_with = "spawn", help_heading = "Hub")]
     pub(crate) hub: Option<PathBuf>,
     /// Start the server with this command line, wait for its line `listening on http://…`, stop it by SIGTERM at the end
     #[arg(long, value_name = "COMMAND", help_heading = "Hub")]
@@ -27,27 +54,45 @@ pub(crate) struct Common {
     /// The process whose memory and CPU time are read
     #[arg(long, value_name = "PID", help_heading = "Hub")]
     pub(crate) server_pid: Option<u32>,
-    /// A token that may publish
-    #[arg(long, conflicts_with_all = ["hub", "publisher_jwt_key"], help_heading = "Hub")]
+    /// A token that may publish; Centrifugo's API key
+    #[arg(long, conflicts_with = "publisher_jwt_key", help_heading = "Hub")]
     pub(crate) token: Option<String>,
     /// Mint the publishing token from this HS256 secret instead
     #[arg(long, value_name = "SECRET", help_heading = "Hub")]
     pub(crate) publisher_jwt_key: Option<String>,
-    /// The issuer of a minted token
+    /// Mint subscribers' tokens, where a scenario wants them, from this HS256 secret
+    #[arg(long, value_name = "SECRET", help_heading = "Hub")]
+    pub(crate) subscriber_jwt_key: Option<String>,
+    /// The issuer of minted tokens
     #[arg(long, default_value = "https://loadgen.example", help_heading = "Hub")]
     pub(crate) issuer: String,
-    /// The audience of a minted token, if it isn't the hub's URL
+    /// The audience of minted tokens, if it isn't the hub's URL
     #[arg(long, help_heading = "Hub")]
     pub(crate) resource: Option<String>,
-    /// The topic of all events
-    #[arg(long, default_value = "https://loadgen.example/events", help_heading = "Hub")]
-    pub(crate) topic: String,
+    /// How the hub is spoken to
+    #[arg(long, value_enum, default_value_t, help_heading = "Wire")]
+    pub(crate) preset: Preset,
+    /// Path and query of a subscription (preset plain); {topic}, {topics}
+    #[arg(long, value_name = "TEMPLATE", default_value = "/{topic}", help_heading = "Wire")]
+    pub(crate) subscribe_url: String,
+    /// Path and query of a publish (preset plain)
+    #[arg(long, value_name = "TEMPLATE", default_value = "/{topic}", help_heading = "Wire")]
+    pub(crate) publish_url: String,
+    /// The body of a publish (preset plain); {topic}, {topic:raw}, and {data} or {data:form}
+    #[arg(long, value_name = "TEMPLATE", default_value = "{data}", help_heading = "Wire")]
+    pub(crate) publish_body: String,
+    /// The media type of that body
+    #[arg(long, value_name = "TYPE", default_value = "text/plain", help_heading = "Wire")]
+    pub(crate) publish_type: String,
     /// Client threads, each with its own descriptor table (as many as cores; more if the connections need them)
     #[arg(long, value_name = "N", help_heading = "Client")]
     pub(crate) client_threads: Option<usize>,
     /// Cores for the client threads, as in 0,1 (all)
     #[arg(long, value_name = "CORES", value_delimiter = ',', help_heading = "Client")]
     pub(crate) client_cpus: Vec<usize>,
+    /// Addresses or interfaces to connect from, in turn (on loopback 127.0.0.0/8)
+    #[arg(long, value_name = "SOURCES", value_delimiter = ',', help_heading = "Client")]
+    pub(crate) source: Vec<Source>,
     /// Microseconds between two looks of a client thread at its sockets
     #[arg(long, value_name = "US", default_value_t = 1000, help_heading = "Client")]
     pub(crate) poll_us: u64,
@@ -61,44 +106,21 @@ pub(crate) struct Common {
     pub(crate) hub_args: Vec<String>,
 }
 
+impl Options {
+    /// The options as they are meant for the hub or for the URL, where a run has both.
+    pub(crate) fn meant_for(&self, kind: TargetKind) -> Self {
+        let mut own = self.clone();
+        if kind == TargetKind::Url {
+            (own.hub, own.spawn) = (None, None);
+        } else if self.targets.contains(&TargetKind::Url) {
+            (own.url, own.server_pid, own.preset) = (None, None, Preset::default());
+            (own.token, own.publisher_jwt_key, own.subscriber_jwt_key) = (None, None, None);
+        }
+        own
+    }
+}
+
 /// The cores of this machine, or 1.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-impl Common {
-    /// Subscribers of the topic at a server.
-    pub(crate) fn plan(&self, server: &Server, connections: usize, publishers: usize) -> Plan {
-        Plan {
-            address: server.target.address,
-            requests: Requests::Same(server.target.subscribe_request(&self.topic, None)),
-            connections,
-            threads: self.client_threads.unwrap_or_else(cores),
-            cpus: self.client_cpus.clone(),
-            poll: Duration::from_micros(self.poll_us),
-            publishers,
-        }
-    }
-
-    /// Subscribers with a topic and a token of their own each, at a hub that this program started.
-    pub(crate) fn own_plan(&self, server: &Server, connections: usize) -> anyhow::Result<Plan> {
-        let issuer = server.issuer.as_ref().context("tokens can only be made for a hub started with --hub")?;
-        let now_s = sys::unix_seconds();
-        let requests = (0..connections).map(|place| {
-            let topic = format!("{}/{place}", self.topic);
-            let token = issuer.mint_for("subscribe", &topic, &format!("somebody {place}"), now_s);
-            server.target.subscribe_request(&topic, Some(&token))
-        });
-        Ok(Plan { requests: Requests::Own(requests.collect()), ..self.plan(server, connections, 1) })
-    }
-
-    /// Publishes to the topic at a server.
-    pub(crate) fn post(&self, server: &Server, sizes: &[usize]) -> Post {
-        Post {
-            target: server.target.clone(),
-            topic: self.topic.clone(),
-            token: server.token.clone(),
-            sizes: sizes.to_vec(),
-        }
-    }
 }

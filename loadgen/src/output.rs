@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use crate::options::Common;
+use crate::options::Options;
 use crate::record::Record;
 use crate::report::Report;
 use crate::surroundings::Surroundings;
@@ -61,16 +61,16 @@ pub(crate) fn is_quiet() -> bool {
 
 /// Runs a scenario and hands its result to everybody who was promised it. Answers whether every check held.
 pub(crate) fn measure(
-    common: &Common,
+    options: &Options,
     descriptors: (u64, u64),
     scenario: impl FnOnce() -> anyhow::Result<Report>,
 ) -> anyhow::Result<bool> {
-    let output = &common.output;
+    let output = &options.output;
     QUIET.store(output.quiet, Ordering::Release);
     if output.are_lines_asked_for() {
         live::begin();
     }
-    let around = Surroundings::look(descriptors, common.server_pid, common.hub.as_deref());
+    let around = Surroundings::look(descriptors, options.server_pid, options.hub.as_deref());
     let result = scenario().and_then(|report| {
         let (accounts, seconds) = around.opening.close();
         let record = report.into_record(around, accounts, seconds);

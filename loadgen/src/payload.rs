@@ -7,22 +7,31 @@
 
 use std::io::Write;
 
-/// How many publishers a run may have: a number is `sequence * PUBLISHERS_MAX + publisher`.
+/// How many publishing connections a server may have, and how many topics may be published to: a number is
+/// `(sequence * TOPICS_MAX + topic) * PUBLISHERS_MAX + publisher`.
 pub(crate) const PUBLISHERS_MAX: u64 = 64;
+/// See [`PUBLISHERS_MAX`]. Sixteen digits leave 2^27 sequence numbers to each topic of each connection.
+pub(crate) const TOPICS_MAX: u64 = 1 << 20;
 /// The shortest data that holds the three fields, in bytes.
 pub(crate) const SIZE_BYTES_MIN: usize = 64;
 const NUMBER_DIGITS: u8 = 16;
 const TIME_DIGITS: u8 = 20;
 const SIZE_DIGITS: u8 = 8;
 
-/// An event's number: who published it, and as which of that publisher's events, counted from 1.
+/// An event's number: who published it, to which topic, and as which event of that publisher to that topic, counted
+/// from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number(pub(crate) u64);
 
 impl Number {
-    /// The number of a publisher's event.
+    /// The number of a publisher's event to the first topic.
     pub(crate) fn new(publisher: usize, sequence: u64) -> Self {
-        Self(sequence * PUBLISHERS_MAX + publisher as u64)
+        Self::on(0, publisher, sequence)
+    }
+
+    /// The number of a publisher's event to a topic.
+    pub(crate) fn on(topic: usize, publisher: usize, sequence: u64) -> Self {
+        Self((sequence * TOPICS_MAX + topic as u64) * PUBLISHERS_MAX + publisher as u64)
     }
 
     /// The publisher's index.
@@ -30,15 +39,14 @@ impl Number {
         (self.0 % PUBLISHERS_MAX) as usize
     }
 
-    /// The publisher's count of its events, from 1.
-    pub(crate) fn sequence(self) -> u64 {
-        self.0 / PUBLISHERS_MAX
+    /// The topic's index.
+    pub(crate) fn topic(self) -> usize {
+        (self.0 / PUBLISHERS_MAX % TOPICS_MAX) as usize
     }
 
-    /// A well-spread hash, so that sums of them stand for sets of events.
-    pub(crate) fn mixed(self) -> u64 {
-        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
+    /// The publisher's count of its events to the topic, from 1.
+    pub(crate) fn sequence(self) -> u64 {
+        self.0 / PUBLISHERS_MAX / TOPICS_MAX
     }
 }
 
@@ -255,8 +263,9 @@ mod tests {
     }
 
     #[test]
-    fn a_number_keeps_its_two_parts() {
-        let number = Number::new(63, 12_345);
-        assert_eq!((number.publisher(), number.sequence()), (63, 12_345));
+    fn a_number_keeps_its_three_parts() {
+        let number = Number::on(1_048_575, 63, 12_345);
+        assert_eq!((number.topic(), number.publisher(), number.sequence()), (1_048_575, 63, 12_345));
+        assert!(Number::on(0, 0, 1 << 27).0 < 10_u64.pow(NUMBER_DIGITS.into()));
     }
 }

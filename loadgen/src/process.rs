@@ -85,15 +85,6 @@ impl Cpu {
             machine_s: self.machine_s - before.machine_s,
         }
     }
-
-    /// Both together.
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            server_s: self.server_s + other.server_s,
-            own_s: self.own_s + other.own_s,
-            machine_s: self.machine_s + other.machine_s,
-        }
-    }
 }
 
 /// CPU seconds of the machine, all cores together, since it started.
@@ -131,12 +122,11 @@ impl MachineTime {
     }
 }
 
-/// What the kernel holds: bytes per slab cache, TCP sockets and TCP's buffer pages.
+/// What the kernel holds: bytes per slab cache and TCP's buffer pages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kernel {
     /// Bytes of live objects per cache; empty when `/proc/slabinfo` isn't readable.
     pub(crate) slabs: Vec<(String, u64)>,
-    pub(crate) tcp_sockets: u64,
     pub(crate) tcp_buffer_bytes: u64,
 }
 
@@ -144,7 +134,7 @@ impl Kernel {
     /// Reads what is readable.
     pub(crate) fn now() -> Self {
         let slabs = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
-        Self { slabs: parse_slabs(&slabs), tcp_sockets: sockstat("inuse"), tcp_buffer_bytes: tcp_buffer_bytes() }
+        Self { slabs: parse_slabs(&slabs), tcp_buffer_bytes: tcp_buffer_bytes() }
     }
 
     /// Caches that grew by more than `bytes`, most first, and the sum over all caches.

@@ -2,7 +2,6 @@
 //! elsewhere, nothing with `--quiet`.
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -62,11 +61,6 @@ impl Progress {
         Self::shown(shown)
     }
 
-    /// Shows nothing: for what goes on beside something else.
-    pub(crate) fn quiet() -> Self {
-        Self::shown(Shown::Nowhere)
-    }
-
     fn shown(shown: Shown) -> Self {
         let now = sys::now_ns();
         Self {
@@ -88,9 +82,9 @@ impl Progress {
         self.advance = Advance::default();
     }
 
-    /// From now on samples are of this target, whose process is `server`. A target that was watched before is watched on:
+    /// From now on samples are of this target, whose processes are `server`. A target that was watched before is watched on:
     /// the time between belongs to none of its samples.
-    pub(crate) fn watch(&mut self, target: &str, server: Option<u32>) {
+    pub(crate) fn watch(&mut self, target: &str, server: &[u32]) {
         let known = self.samplers.iter().position(|sampler| sampler.target() == target);
         if let Some(known) = known {
             self.samplers[known].resume(server);
@@ -149,28 +143,6 @@ impl Progress {
         let left = time_left(done, total, elapsed_s).map(|left| format!(", {left} left")).unwrap_or_default();
         let state = format!("{} of {} {what}{left}", count(done), count(total));
         self.draw(Some(done as f64 / total.max(1) as f64), &state);
-    }
-
-    /// Waits while showing the time that is left. What is watched is sampled on, with the counts it had.
-    pub(crate) fn wait(&mut self, time: Duration, what: &str) {
-        let began = sys::now_ns();
-        let end = began + time.as_nanos() as u64;
-        loop {
-            let now = sys::now_ns();
-            let left = end.saturating_sub(now);
-            if left == 0 {
-                return;
-            }
-            if let Some(at) = self.watched {
-                let counts = self.samplers[at].last_counts();
-                self.sample(|| counts);
-            }
-            if self.is_due() {
-                let done = (now - began) as f64 / time.as_nanos() as f64;
-                self.draw(Some(done), &format!("{what}, {} left", seconds(left as f64 / 1e9)));
-            }
-            std::thread::sleep(Duration::from_nanos(left.min(50_000_000)));
-        }
     }
 
     fn is_due(&mut self) -> bool {
@@ -292,12 +264,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_is_sampled_while_somebody_waits() {
-        let mut progress = Progress::quiet();
-        progress.watch("hub", Some(std::process::id()));
+    fn what_is_watched_is_sampled_from_its_beginning() {
+        let mut progress = Progress::shown(Shown::Nowhere);
+        progress.watch("hub", &[std::process::id()]);
         progress.part("idle");
-        progress.sample_now(Counts { connections: 7, deliveries: 9, ..Counts::default() });
-        progress.wait(Duration::from_millis(600), "idle");
+        let counts = Counts { connections: 7, deliveries: 9, ..Counts::default() };
+        progress.sample_now(counts);
+        // Too soon for another.
+        progress.sample(|| unreachable!());
+        progress.watch("hub", &[std::process::id()]);
+        progress.sample_now(counts);
         let samples = progress.take_timeline().into_samples();
         let seen: Vec<_> = samples.iter().map(|sample| (sample.connections, sample.deliveries)).collect();
         assert_eq!(seen, [(0, 0), (7, 9), (7, 0)]);

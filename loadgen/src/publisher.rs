@@ -1,74 +1,103 @@
-//! Publishers: keep-alive connections that post numbered events, pipelined if asked, and keep account of what was
-//! accepted.
+//! Publishers: keep-alive connections that post numbered events, pipelined if asked, and tell the lanes what was sent and
+//! what was answered.
 //!
-//! A refused event (503) gives its number up and comes again under a new one after the `Retry-After`, with the time
+//! A refused event (429, 503) gives its number up and comes again under a new one after the `Retry-After`, with the time
 //! it was first meant for: with requests pipelined behind it, the old number would arrive out of order.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
 
 use crate::answer;
-use crate::ledger::Ledger;
+use crate::dialect::Dialect;
+use crate::lanes::Lanes;
 use crate::payload::{Number, Template};
+use crate::swarm::new_histogram;
 use crate::sys;
-use crate::target::{Target, percent_encoded};
 
-/// What is posted, and where.
+/// Publishes that may wait for their answer on one connection. A server that falls back further than that on an
+/// open-loop schedule has failed.
+const UNANSWERED_MAX: usize = 100_000;
+
+/// What a connection publishes.
 #[derive(Clone, Debug)]
 pub(crate) struct Post {
-    pub(crate) target: Target,
-    pub(crate) topic: String,
-    pub(crate) token: Option<String>,
+    /// Names and indices of the topics, used in turn.
+    pub(crate) topics: Vec<(String, u32)>,
     /// Data sizes in bytes, used in turn.
     pub(crate) sizes: Vec<usize>,
 }
 
+/// A connection without an answer for so long may have been closed.
+const IDLE_NS: u64 = 1_000_000_000;
+
 struct InFlight {
     number: Number,
     intended_ns: u64,
+    sent_ns: u64,
+    topic: usize,
 }
 
 /// One publishing connection.
 pub(crate) struct Publisher {
+    dialect: Arc<Dialect>,
+    lanes: Arc<Lanes>,
     post: Post,
     index: usize,
     stream: TcpStream,
-    templates: Vec<Template>,
-    sequence: u64,
+    /// For each topic and size, made when first used.
+    templates: Vec<Option<Template>>,
+    turn: usize,
     in_flight: VecDeque<InFlight>,
-    /// Intended times of refused events that wait for `pause_until_ns`.
-    refused: VecDeque<u64>,
+    /// Intended times and topics of refused events that wait for `pause_until_ns`.
+    refused: VecDeque<(u64, usize)>,
     pause_until_ns: u64,
     outbox: Vec<u8>,
     inbox: Vec<u8>,
     closing: bool,
-    /// What the server accepted.
-    pub(crate) accepted: Ledger,
-    /// Answers that said 503.
+    /// When the newest answer came.
+    answered_ns: u64,
+    /// Deliveries its accepted events must lead to.
+    pub(crate) expected: u64,
+    /// Events accepted.
+    pub(crate) accepted: u64,
+    /// Answers that said 429 or 503.
     pub(crate) refusals: u64,
+    /// From sending to the answer, in microseconds.
+    pub(crate) answers: Histogram<u64>,
+    /// From the intended time to sending: how late this program itself was, in microseconds.
+    pub(crate) late: Histogram<u64>,
 }
 
 impl Publisher {
-    /// Connects.
-    pub(crate) fn connect(post: &Post, index: usize) -> anyhow::Result<Self> {
-        let templates = post.sizes.iter().map(|&size| template(post, size)).collect();
+    /// Connects. `index` must be that of its bit in the lanes.
+    pub(crate) fn connect(dialect: Arc<Dialect>, lanes: Arc<Lanes>, post: Post, index: usize) -> anyhow::Result<Self> {
+        let stream = connect(&dialect)?;
+        let templates = (0..post.topics.len() * post.sizes.len()).map(|_| None).collect();
         Ok(Self {
-            post: post.clone(),
+            dialect,
+            lanes,
+            post,
             index,
-            stream: connect(&post.target)?,
+            stream,
             templates,
-            sequence: 0,
+            turn: 0,
             in_flight: VecDeque::new(),
             refused: VecDeque::new(),
             pause_until_ns: 0,
             outbox: Vec::new(),
             inbox: Vec::new(),
             closing: false,
-            accepted: Ledger::default(),
+            answered_ns: sys::now_ns(),
+            expected: 0,
+            accepted: 0,
             refusals: 0,
+            answers: new_histogram(),
+            late: new_histogram(),
         })
     }
 
@@ -82,24 +111,37 @@ impl Publisher {
         self.unanswered() < pipeline && now_ns >= self.pause_until_ns && !self.closing
     }
 
-    /// Prepares one event; [`Self::drive`] sends it.
-    pub(crate) fn publish(&mut self, intended_ns: u64) {
-        self.sequence += 1;
-        let number = Number::new(self.index, self.sequence);
-        let template = self.sequence as usize % self.templates.len();
-        self.outbox.extend_from_slice(self.templates[template].fill(number, intended_ns));
-        self.in_flight.push_back(InFlight { number, intended_ns });
+    /// Prepares one event; [`Self::drive`] sends it. Answers how many must get it.
+    pub(crate) fn publish(&mut self, intended_ns: u64, now_ns: u64) -> u64 {
+        let topic = self.turn % self.post.topics.len();
+        self.post_one(topic, intended_ns, now_ns)
+    }
+
+    fn post_one(&mut self, topic: usize, intended_ns: u64, now_ns: u64) -> u64 {
+        let size = self.turn % self.post.sizes.len();
+        self.turn += 1;
+        let (name, index) = &self.post.topics[topic];
+        let template = self.templates[topic * self.post.sizes.len() + size]
+            .get_or_insert_with(|| template(&self.dialect, name, self.post.sizes[size]));
+        let audience = self.lanes.audience(*index);
+        let number = self.lanes.next(*index, self.index);
+        self.outbox.extend_from_slice(template.fill(number, intended_ns));
+        self.in_flight.push_back(InFlight { number, intended_ns, sent_ns: now_ns, topic });
+        self.late.saturating_record(now_ns.saturating_sub(intended_ns) / 1000);
+        self.expected += audience;
+        audience
     }
 
     /// Sends and reads what the socket allows. Answers whether anything moved.
     pub(crate) fn drive(&mut self, now_ns: u64) -> anyhow::Result<bool> {
         if !self.closing && now_ns >= self.pause_until_ns {
-            while let Some(intended_ns) = self.refused.pop_front() {
-                self.publish(intended_ns);
+            while let Some((intended_ns, topic)) = self.refused.pop_front() {
+                self.post_one(topic, intended_ns, now_ns);
             }
         }
         let mut moved = false;
         if !self.outbox.is_empty() {
+            self.freshen(now_ns)?;
             match self.stream.write(&self.outbox) {
                 Ok(written) => {
                     self.outbox.drain(..written);
@@ -112,6 +154,9 @@ impl Publisher {
         if self.in_flight.is_empty() {
             return Ok(moved);
         }
+        if self.in_flight.len() > UNANSWERED_MAX {
+            bail!("the server is {UNANSWERED_MAX} publishes behind on one connection: the rate is too high for it");
+        }
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer) {
             Ok(0) => self.closing = true,
@@ -122,8 +167,8 @@ impl Publisher {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error).context("read the answer to a publish"),
         }
-        while let Some(answer) = answer::take(&mut self.inbox).map_err(anyhow::Error::msg)? {
-            self.settle(&answer, now_ns)?;
+        for answer in answer::take_all(&mut self.inbox).map_err(anyhow::Error::msg)? {
+            self.settle(&answer)?;
         }
         if self.closing {
             self.reconnect()?;
@@ -131,16 +176,34 @@ impl Publisher {
         Ok(moved)
     }
 
-    fn settle(&mut self, answer: &answer::Answer, now_ns: u64) -> anyhow::Result<()> {
-        let asked = self.in_flight.pop_front().context("an answer to nothing")?;
-        match answer.status {
-            200 => self.accepted.enter(asked.number),
-            503 => {
-                self.refusals += 1;
-                self.refused.push_back(asked.intended_ns);
-                self.pause_until_ns = now_ns + answer.retry_after.unwrap_or(1) * 1_000_000_000;
+    /// A server may have closed a connection that was idle for long: then nothing is lost by a new one.
+    fn freshen(&mut self, now_ns: u64) -> anyhow::Result<()> {
+        let unsent = self.in_flight.front().is_some_and(|first| first.sent_ns >= self.answered_ns + IDLE_NS);
+        if unsent && now_ns >= self.answered_ns + IDLE_NS {
+            self.answered_ns = now_ns;
+            if !matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                self.stream = connect(&self.dialect)?;
             }
-            status => bail!("a publish was answered {status}: {}", String::from_utf8_lossy(&answer.body)),
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, answer: &answer::Answer) -> anyhow::Result<()> {
+        let asked = self.in_flight.pop_front().context("an answer to nothing")?;
+        let now_ns = sys::now_ns();
+        self.answered_ns = now_ns;
+        self.answers.saturating_record(now_ns.saturating_sub(asked.sent_ns) / 1000);
+        let accepted = self.dialect.accepts(answer.status, &answer.body);
+        self.lanes.settle(asked.number, accepted);
+        if accepted {
+            self.accepted += 1;
+        } else if matches!(answer.status, 429 | 503) {
+            self.refusals += 1;
+            self.expected = self.expected.saturating_sub(self.lanes.audience(asked.number.topic() as u32));
+            self.refused.push_back((asked.intended_ns, asked.topic));
+            self.pause_until_ns = now_ns + answer.retry_after.unwrap_or(1) * 1_000_000_000;
+        } else {
+            bail!("a publish was answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
         }
         self.closing |= answer.closes;
         Ok(())
@@ -151,46 +214,26 @@ impl Publisher {
             bail!("the server closed a publishing connection with {} publishes unanswered", self.in_flight.len());
         }
         self.inbox.clear();
-        self.stream = connect(&self.post.target)?;
+        self.stream = connect(&self.dialect)?;
         self.closing = false;
-        Ok(())
-    }
-
-    /// Publishes one event now and waits for the answer. Answers when it was sent.
-    pub(crate) fn publish_one(&mut self) -> anyhow::Result<u64> {
-        let sent_ns = sys::now_ns();
-        self.publish(sent_ns);
-        self.drive(sent_ns)?;
-        Ok(sent_ns)
-    }
-
-    /// Waits for all answers.
-    pub(crate) fn settle_all(&mut self) -> anyhow::Result<()> {
-        while self.unanswered() > 0 {
-            if !self.drive(sys::now_ns())? {
-                std::thread::sleep(std::time::Duration::from_micros(200));
-            }
-        }
         Ok(())
     }
 }
 
-/// A connection that never waits.
-pub(crate) fn connect(target: &Target) -> anyhow::Result<TcpStream> {
+/// A connection to publish on.
+pub(crate) fn connect(dialect: &Dialect) -> anyhow::Result<TcpStream> {
+    let target = &dialect.target;
     let stream = TcpStream::connect(target.address).with_context(|| format!("connect to {}", target.authority))?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }
 
-/// The publish of an event of so many bytes of data.
-pub(crate) fn template(post: &Post, size: usize) -> Template {
-    let before = format!("topic={}&data=", percent_encoded(&post.topic));
-    // Each of the three equals signs takes two bytes more in a form.
-    let length = before.len() + size + 3 * 2;
-    let mut head = post.target.publish_head(post.token.as_deref(), length);
-    head.extend_from_slice(before.as_bytes());
-    Template::new(&head, size, b"", "+", "%3D")
+/// A publish to a topic with data of a size.
+pub(crate) fn template(dialect: &Dialect, topic: &str, size: usize) -> Template {
+    let publish = dialect.publish(topic);
+    let (before, after, space, equals) = publish.around(size);
+    Template::new(&before, size, after, space, equals)
 }
 
 #[cfg(test)]
@@ -199,9 +242,11 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::dialect::{Plain, Preset};
+    use crate::target::Target;
 
-    /// A hub that answers each publish in turn with these, and hands over the bodies.
-    fn fake_hub(answers: &'static [&'static str]) -> (Post, std::thread::JoinHandle<Vec<String>>) {
+    /// A hub that answers each publish in turn with these, and hands over the bodies; and a publisher to it.
+    fn fake_hub(answers: &'static [&'static str]) -> (Publisher, Arc<Lanes>, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let url = format!("http://{}/", listener.local_addr().expect("bound"));
         let hub = std::thread::spawn(move || {
@@ -234,27 +279,35 @@ mod tests {
             bodies
         });
         let target = Target::parse(&url).expect("parses");
-        (Post { target, topic: "urn:x".to_owned(), token: None, sizes: vec![64] }, hub)
+        let dialect =
+            Dialect { preset: Preset::Cinnabar, target, plain: Plain::default(), issuer: None, publish_token: None };
+        let lanes = Arc::new(Lanes::new([("urn:x".to_owned(), 0b1000)]));
+        let post = Post { topics: vec![("urn:x".to_owned(), 0)], sizes: vec![64] };
+        (Publisher::connect(Arc::new(dialect), Arc::clone(&lanes), post, 3).expect("connects"), lanes, hub)
+    }
+
+    fn settle_all(publisher: &mut Publisher) -> anyhow::Result<()> {
+        while publisher.unanswered() > 0 {
+            publisher.drive(sys::now_ns())?;
+        }
+        Ok(())
     }
 
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nid";
 
     #[test]
     fn a_refused_event_comes_again_under_a_new_number() {
-        let (post, hub) = fake_hub(&[OK, "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n", OK, OK]);
-        let mut publisher = Publisher::connect(&post, 3).expect("connects");
+        let (mut publisher, lanes, hub) =
+            fake_hub(&[OK, "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n", OK, OK]);
         for time in 1..=3 {
-            publisher.publish(time);
+            publisher.publish(time, time);
         }
-        publisher.settle_all().expect("answered");
-        let mut expected = Ledger::default();
-        for sequence in [1, 3, 4] {
-            expected.enter(Number::new(3, sequence));
-        }
-        assert_eq!((publisher.accepted, publisher.refusals), (expected, 1));
+        settle_all(&mut publisher).expect("answered");
+        assert_eq!((publisher.accepted, publisher.refusals), (3, 1));
+        assert_eq!((lanes.newest(0), lanes.refused(0)), (4, vec![2]));
         let bodies = hub.join().expect("ran");
         let event = |sequence, time| {
-            let number = Number::new(3, sequence).0;
+            let number = Number::on(0, 3, sequence).0;
             format!("topic=urn%3Ax&data=n%3D{number:016}+t%3D{time:020}+{}+e%3D00000064", "x".repeat(11))
         };
         assert_eq!(bodies, [event(1, 1), event(2, 2), event(3, 3), event(4, 2)]);
@@ -262,22 +315,35 @@ mod tests {
 
     #[test]
     fn a_connection_the_server_ends_is_opened_again() {
-        let (post, hub) = fake_hub(&["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", OK]);
-        let mut publisher = Publisher::connect(&post, 0).expect("connects");
+        let (mut publisher, _, hub) =
+            fake_hub(&["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", OK]);
         for _ in 0..2 {
-            publisher.publish_one().expect("sent");
-            publisher.settle_all().expect("answered");
+            publisher.publish(1, 1);
+            settle_all(&mut publisher).expect("answered");
         }
-        assert_eq!(publisher.accepted.count, 2);
+        assert_eq!(publisher.accepted, 2);
+        hub.join().expect("ran");
+    }
+
+    #[test]
+    fn a_connection_closed_while_idle_is_opened_again_before_it_is_used() {
+        let (mut publisher, _, hub) =
+            fake_hub(&["HTTP/1.1 200 OK\r\nX: closes without saying so\r\nContent-Length: 0\r\n\r\n", OK]);
+        publisher.publish(1, 1);
+        settle_all(&mut publisher).expect("answered");
+        // Long ago, as far as the publisher knows.
+        publisher.answered_ns = 0;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        publisher.publish(2, sys::now_ns());
+        settle_all(&mut publisher).expect("answered");
         hub.join().expect("ran");
     }
 
     #[test]
     fn any_other_answer_is_an_error() {
-        let (post, _hub) = fake_hub(&["HTTP/1.1 401 Unauthorized\r\nContent-Length: 3\r\n\r\nwhy"]);
-        let mut publisher = Publisher::connect(&post, 0).expect("connects");
-        publisher.publish_one().expect("sent");
-        let error = publisher.settle_all().expect_err("refused").to_string();
+        let (mut publisher, _, _hub) = fake_hub(&["HTTP/1.1 401 Unauthorized\r\nContent-Length: 3\r\n\r\nwhy"]);
+        publisher.publish(1, 1);
+        let error = settle_all(&mut publisher).expect_err("refused").to_string();
         assert_eq!(error, "a publish was answered 401: why");
     }
 }

@@ -50,11 +50,14 @@ impl Record {
         self.figures.iter().find(|figure| figure.key == key)
     }
 
-    /// What a figure is as a multiple of the floor's, if the run has the same of the floor.
+    /// What a rate or a time is as a multiple of the floor's, if the run has the same of the floor. Of counts, memory and
+    /// lengths of windows a ratio says nothing.
     pub(crate) fn of_the_floor(&self, figure: &Figure) -> Option<f64> {
-        let (target, rest) = figure.key.split_once('_')?;
-        let floor = self.figure(&format!("floor_{rest}"))?;
-        (target != "floor" && floor.value != 0.0 && floor.unit == figure.unit).then(|| figure.value / floor.value)
+        let (target, rest) = figure.key.split_once('.')?;
+        let floor = self.figure(&format!("floor.{rest}"))?;
+        let compares = matches!(figure.unit.as_str(), "/s" | "ms" | "us" | "ns");
+        (compares && target != "floor" && floor.value != 0.0 && floor.unit == figure.unit)
+            .then(|| figure.value / floor.value)
     }
 }
 

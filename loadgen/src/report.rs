@@ -7,9 +7,8 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use crate::accounts::Accounts;
-use crate::ledger::{Ledger, Receipt, Verdict};
+use crate::ledger::Verdict;
 use crate::live;
-use crate::process::Cpu;
 use crate::progress::Progress;
 pub(crate) use crate::quantity::number;
 use crate::quantity::{spoken, utc};
@@ -59,14 +58,10 @@ impl Report {
         }
     }
 
-    /// Latencies in microseconds: percentiles as figures, the whole curve for the report. Nothing of none.
+    /// The curve of latencies in microseconds, of all rounds together. Nothing of none.
     pub(crate) fn latency(&mut self, key: &str, label: &str, latency: &Histogram<u64>) {
         if latency.is_empty() {
             return;
-        }
-        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
-            let ms = latency.value_at_quantile(quantile) as f64 / 1e3;
-            self.figure(format!("{key}_{}_ms", name.replace('.', "_")), format!("{label} {name}"), ms, "ms");
         }
         self.latencies.push(Latency {
             key: key.to_owned(),
@@ -87,22 +82,6 @@ impl Report {
         self.timeline = timeline.into_samples();
     }
 
-    /// Server, own and machine CPU of a part of the run.
-    pub(crate) fn cpu(&mut self, key: &str, label: &str, cpu: Cpu, deliveries: u64) {
-        if cpu.server_s > 0.0 {
-            let per_delivery = cpu.server_s * 1e6 / deliveries.max(1) as f64;
-            self.figure(
-                format!("{key}_cpu_us_per_delivery"),
-                format!("{label}: server CPU per delivery"),
-                per_delivery,
-                "us",
-            );
-        }
-        self.figure(format!("{key}_cpu_server_s"), format!("{label}: CPU of the server"), cpu.server_s, "s");
-        self.figure(format!("{key}_cpu_client_s"), format!("{label}: CPU of this program"), cpu.own_s, "s");
-        self.figure(format!("{key}_cpu_machine_s"), format!("{label}: CPU of the whole machine"), cpu.machine_s, "s");
-    }
-
     /// A line of text for people.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
@@ -118,18 +97,12 @@ impl Report {
     }
 
     /// The check every scenario ends with.
-    pub(crate) fn check_delivery(&mut self, who: &str, receipts: &[Receipt], published: Ledger) {
-        let verdict = Verdict::judge(receipts, published);
+    pub(crate) fn check_delivery(&mut self, who: &str, verdict: &Verdict) {
         let what = format!("{who}: every event once, whole, in one order; nobody closed");
         self.check(what, verdict.is_good(), verdict.detail());
     }
 
-    /// A bar the figures are held against; missing it doesn't change the exit status.
-    pub(crate) fn goal(&mut self, what: impl Into<String>, met: bool) {
-        self.enter(Goal { goal: what.into(), met, value: None, bar: None, unit: String::new() });
-    }
-
-    /// The same for one number: whether it is met follows from it. A value that is no number misses every bar.
+    /// A bar a figure is held against; missing it doesn't change the exit status. A value that is no number misses every bar.
     pub(crate) fn goal_of(&mut self, what: impl Into<String>, value: f64, bar: Bar, unit: &str) {
         let (side, limit) = match bar {
             Bar::AtLeast(limit) => ("at least", limit),
@@ -138,10 +111,7 @@ impl Report {
         let goal = format!("{}: {side} {}", what.into(), spoken(limit, unit));
         let value = value.is_finite().then_some(value);
         let met = value.is_some_and(|value| bar.is_met_by(value));
-        self.enter(Goal { goal, met, value, bar: Some(bar), unit: unit.to_owned() });
-    }
-
-    fn enter(&mut self, goal: Goal) {
+        let goal = Goal { goal, met, value, bar: Some(bar), unit: unit.to_owned() };
         live::tell("goal", || &goal);
         self.goals.push(goal);
     }
@@ -218,7 +188,7 @@ mod tests {
     #[test]
     fn one_failed_check_fails_the_report() {
         let mut report = Report::new("x", "y");
-        report.goal("unreached", false);
+        report.goal_of("unreached", 1.0, Bar::AtLeast(2.0), "");
         assert!(report.is_good());
         report.check("a", true, "");
         report.check("b", false, "");
@@ -260,8 +230,6 @@ mod tests {
             [Some(500), Some(900), Some(990), Some(999)]
         );
         assert_eq!(kept.at(0.9999), None);
-        let keys: Vec<_> = report.figures.iter().map(|figure| figure.key.as_str()).collect();
-        assert_eq!(keys, ["latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "latency_p99_9_ms", "latency_max_ms"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Looks at a target again and again: what the scenario counted and what `/proc` says, as samples of the timeline.
 
 use crate::process::{self, MachineTime};
-use crate::sys;
 use crate::timeline::{Sample, Spread};
+use crate::{sys, usage};
 
 /// How often a target is looked at.
 const INTERVAL_NS: u64 = 500_000_000;
@@ -34,11 +34,11 @@ struct Clocks {
 }
 
 impl Clocks {
-    fn now(server: Option<u32>) -> Self {
+    fn now(server: &[u32]) -> Self {
         let both = |pid| process::cpu_seconds(pid).map(|(user, system)| user + system).ok();
         Self {
             at_ns: sys::now_ns(),
-            server_s: server.and_then(both),
+            server_s: server.iter().map(|pid| both(*pid)).reduce(|sum, one| Some(sum? + one?)).flatten(),
             own_s: both(std::process::id()).unwrap_or_default(),
             machine: MachineTime::now(),
         }
@@ -49,7 +49,7 @@ impl Clocks {
 #[derive(Debug)]
 pub(crate) struct Sampler {
     target: String,
-    server: Option<u32>,
+    server: Vec<u32>,
     clocks: Clocks,
     counts: Counts,
     memory: Option<u64>,
@@ -57,11 +57,11 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// Of a target, with its process if that is known. The first stretch begins now.
-    pub(crate) fn new(target: impl Into<String>, server: Option<u32>) -> Self {
+    /// Of a target, with its processes if they are known. The first stretch begins now.
+    pub(crate) fn new(target: impl Into<String>, server: &[u32]) -> Self {
         Self {
             target: target.into(),
-            server,
+            server: server.to_vec(),
             clocks: Clocks::now(server),
             counts: Counts::default(),
             memory: None,
@@ -74,17 +74,12 @@ impl Sampler {
         &self.target
     }
 
-    /// The counts of the last sample, without its latencies.
-    pub(crate) fn last_counts(&self) -> Counts {
-        Counts { latency: None, ..self.counts }
-    }
-
-    /// A stretch begins now: whatever happened since the last sample belongs to none. `server` may be another process.
-    pub(crate) fn resume(&mut self, server: Option<u32>) {
+    /// A stretch begins now: whatever happened since the last sample belongs to none. `server` may be other processes.
+    pub(crate) fn resume(&mut self, server: &[u32]) {
         if self.server != server {
             (self.memory, self.memory_due_ns) = (None, 0);
         }
-        self.server = server;
+        self.server = server.to_vec();
         self.clocks = Clocks::now(server);
     }
 
@@ -95,7 +90,7 @@ impl Sampler {
 
     /// Takes a sample. `began_ns` is the beginning of the run.
     pub(crate) fn take(&mut self, began_ns: u64, part: &str, counts: Counts) -> Sample {
-        let (before, now) = (self.clocks, Clocks::now(self.server));
+        let (before, now) = (self.clocks, Clocks::now(&self.server));
         let was = self.counts;
         self.clocks = now;
         self.counts = counts;
@@ -126,7 +121,7 @@ impl Sampler {
     fn memory(&mut self) -> Option<u64> {
         let began = sys::now_ns();
         if began >= self.memory_due_ns {
-            self.memory = self.server.and_then(|pid| process::private_bytes(pid).ok());
+            self.memory = usage::private_bytes(&self.server);
             let now = sys::now_ns();
             self.memory_due_ns = now + (now - began) * MEMORY_REST;
         }
@@ -145,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_sample_has_what_happened_since_the_last_one() {
-        let mut sampler = Sampler::new("hub", Some(std::process::id()));
+        let mut sampler = Sampler::new("hub", &[std::process::id()]);
         let began = sys::now_ns();
         let counts = Counts { connections: 5, deliveries: 100, publishes: 20, ..Counts::default() };
         sampler.take(began, "connect", counts);
@@ -158,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_target_that_counts_anew_has_no_endless_rate() {
-        let mut sampler = Sampler::new("hub", None);
+        let mut sampler = Sampler::new("hub", &[]);
         sampler.take(0, "", Counts { deliveries: 100, ..Counts::default() });
         let sample = sampler.take(0, "", Counts { deliveries: 7, ..Counts::default() });
         assert_eq!(sample.deliveries, 7);

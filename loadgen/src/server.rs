@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::options::Common;
-use crate::sys::{self, Signal};
+use crate::dialect::{Dialect, Preset};
+use crate::options::Options;
+use crate::sys;
 use crate::target::{HUB_PATH, Target};
 use crate::token::Issuer;
 
@@ -71,51 +72,75 @@ pub(crate) struct Server {
 impl Server {
     /// Starts or finds the server the options name. `extra` are arguments for a hub started by `--hub`, which those
     /// after `--` follow.
-    pub(crate) fn start(common: &Common, extra: &[&str]) -> anyhow::Result<Self> {
-        if let Some(binary) = &common.hub {
-            return Self::start_hub(common, binary, extra);
+    pub(crate) fn start(options: &Options, extra: &[String]) -> anyhow::Result<Self> {
+        if let Some(binary) = &options.hub {
+            return Self::start_hub(options, binary, extra);
         }
-        let mut server = if let Some(command) = &common.spawn {
+        let mut server = if let Some(command) = &options.spawn {
             let mut shell = Command::new("sh");
             shell.arg("-c").arg(format!("exec {command}")).stdin(Stdio::null());
-            Self::launch(shell, common.verbose)?
+            Self::launch(shell, options.verbose)?
         } else {
-            let url = common.url.as_deref().context("say which hub: --hub, --spawn or --url")?;
-            Self {
-                child: None,
-                pid: None,
-                target: Target::parse(url)?,
-                issuer: None,
-                token: None,
-                said: Arc::default(),
-                data: None,
-            }
+            let url = options.url.as_deref().context("say which server: --hub, --spawn or --url")?;
+            Self::found(Target::parse(url)?)
         };
-        if let Some(url) = &common.url {
+        if let Some(url) = &options.url {
             server.target = Target::parse(url)?;
         }
-        server.pid = common.server_pid.or(server.pid);
-        server.token = common.token.clone();
-        if let (None, Some(secret)) = (&server.token, &common.publisher_jwt_key) {
-            let audience = common.resource.clone().unwrap_or_else(|| server.target.url());
-            server.token = Some(mint(&common.issuer, secret, audience));
-        }
+        server.pid = options.server_pid.or(server.pid);
+        let audience = options.resource.clone().unwrap_or_else(|| server.target.url());
+        let issuer = |secret: &String| Issuer {
+            claims: Dialect::claims(options.preset),
+            name: options.issuer.clone(),
+            secret: secret.clone(),
+            audience: audience.clone(),
+            now_s: sys::unix_seconds(),
+        };
+        server.issuer = options.subscriber_jwt_key.as_ref().map(issuer);
+        let minted = options.publisher_jwt_key.as_ref().map(|secret| publish_token(&issuer(secret)));
+        server.token = options.token.clone().or(minted);
         Ok(server)
     }
 
-    fn start_hub(common: &Common, binary: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        // A free port; nobody else is likely to take it in the moment until the hub does.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// A server somebody else runs.
+    fn found(target: Target) -> Self {
+        Self { child: None, pid: None, target, issuer: None, token: None, said: Arc::default(), data: None }
+    }
+
+    fn start_hub(options: &Options, binary: &Path, extra: &[String]) -> anyhow::Result<Self> {
+        let port = free_port()?;
         let resource = format!("http://127.0.0.1:{port}{HUB_PATH}");
         let data = std::env::temp_dir().join(format!("cinnabar-loadgen-{}-{port}", std::process::id()));
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--resource", &resource]);
         command.args(["--issuer", ISSUER, "--publisher-jwt-key", SECRET, "--subscriber-jwt-key", SECRET]);
-        command.arg("--anonymous").arg("--data").arg(&data).args(extra).args(&common.hub_args).stdin(Stdio::null());
-        let mut server = Self::launch(command, common.verbose)?;
+        command.arg("--anonymous").arg("--data").arg(&data).args(extra).args(&options.hub_args).stdin(Stdio::null());
+        let mut server = Self::launch(command, options.verbose)?;
         server.data = Some(data);
-        server.token = Some(mint(ISSUER, SECRET, resource.clone()));
-        server.issuer = Some(Issuer { name: ISSUER.to_owned(), secret: SECRET.to_owned(), audience: resource });
+        let issuer = own_issuer(options.preset, resource);
+        server.token = Some(publish_token(&issuer));
+        server.issuer = Some(issuer);
+        Ok(server)
+    }
+
+    /// Starts a command that doesn't say where it listens, and waits until it does. Its folder goes with it.
+    pub(crate) fn launch_silent(mut command: Command, url: &str, folder: PathBuf) -> anyhow::Result<Self> {
+        sys::prepare_child(&mut command, u64::MAX);
+        let mut child = command.stderr(Stdio::piped()).spawn().with_context(|| format!("start {command:?}"))?;
+        let said = Arc::default();
+        let heard = child.stderr.take().map(|stderr| watch(stderr, Arc::clone(&said), false));
+        drop(heard);
+        let pid = child.id();
+        let mut server = Self::found(Target::parse(url)?);
+        (server.child, server.pid, server.said, server.data) = (Some(child), Some(pid), said, Some(folder));
+        let end = sys::now_ns() + START_TIMEOUT.as_nanos() as u64;
+        while std::net::TcpStream::connect(server.target.address).is_err() {
+            if server.ended().is_some() || sys::now_ns() > end {
+                let words = server.last_words();
+                bail!("the server didn't listen on {url} ({command:?}); it said:\n{words}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(server)
     }
 
@@ -127,15 +152,9 @@ impl Server {
         let said = Arc::default();
         let found = child.stderr.take().map(|stderr| watch(stderr, Arc::clone(&said), verbose));
         let url = found.and_then(|found| found.recv_timeout(START_TIMEOUT).ok());
-        let mut server = Self {
-            child: Some(child),
-            pid: Some(pid),
-            target: Target { address: ([127, 0, 0, 1], 0).into(), authority: String::new(), path: String::new() },
-            issuer: None,
-            token: None,
-            said,
-            data: None,
-        };
+        let nowhere = Target { address: ([127, 0, 0, 1], 0).into(), authority: String::new(), path: String::new() };
+        let mut server = Self::found(nowhere);
+        (server.child, server.pid, server.said) = (Some(child), Some(pid), said);
         let Some(url) = url else {
             let words = server.last_words();
             bail!("the server didn't say `listening on http://…` ({command:?}); it said:\n{words}");
@@ -147,6 +166,15 @@ impl Server {
     /// The process to watch, if known.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.pid
+    }
+
+    /// All its processes: the one to watch and those it has started.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let Some(pid) = self.pid else {
+            return Vec::new();
+        };
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        std::iter::once(pid).chain(children.split_whitespace().filter_map(|word| word.parse().ok())).collect()
     }
 
     /// The started process, for who wants to talk to it.
@@ -176,7 +204,7 @@ impl Server {
             return Ok(None);
         };
         if child.try_wait()?.is_none() {
-            sys::signal(child.id(), Signal::Terminate)?;
+            sys::terminate(child.id())?;
         }
         let end = sys::now_ns() + STOP_TIMEOUT.as_nanos() as u64;
         loop {
@@ -205,8 +233,25 @@ impl Drop for Server {
     }
 }
 
-fn mint(issuer: &str, secret: &str, audience: String) -> String {
-    Issuer { name: issuer.to_owned(), secret: secret.to_owned(), audience }.mint("publish", sys::unix_seconds())
+/// Who makes the tokens for a server this program starts.
+pub(crate) fn own_issuer(preset: Preset, audience: String) -> Issuer {
+    Issuer {
+        claims: Dialect::claims(preset),
+        name: ISSUER.to_owned(),
+        secret: SECRET.to_owned(),
+        audience,
+        now_s: sys::unix_seconds(),
+    }
+}
+
+/// A token that may publish to every topic.
+pub(crate) fn publish_token(issuer: &Issuer) -> String {
+    issuer.mint("publish", &["*".to_owned()], "loadgen")
+}
+
+/// A free port; nobody else is likely to take it in the moment until a server does.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Reads a server's standard error for as long as it lives; hands over the URL once it is said.

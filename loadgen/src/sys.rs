@@ -90,30 +90,14 @@ pub(crate) fn prepare_child(command: &mut Command, soft_limit: u64) {
     }
 }
 
-/// The signals sent to child processes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Signal {
-    /// Please end.
-    Terminate,
-    /// Freeze.
-    Stop,
-    /// Go on after a freeze.
-    Continue,
-}
-
-/// Sends a signal to one process.
-pub(crate) fn signal(pid: u32, signal: Signal) -> io::Result<()> {
-    let number = match signal {
-        Signal::Terminate => libc::SIGTERM,
-        Signal::Stop => libc::SIGSTOP,
-        Signal::Continue => libc::SIGCONT,
-    };
+/// Asks one process to end.
+pub(crate) fn terminate(pid: u32) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     if pid <= 0 {
         return Err(io::Error::other("zero and negative numbers name process groups"));
     }
     // SAFETY: no memory is passed.
-    checked(unsafe { libc::kill(pid, number) }).map(drop)
+    checked(unsafe { libc::kill(pid, libc::SIGTERM) }).map(drop)
 }
 
 /// Can this program make an io_uring? Containers often forbid it.
@@ -231,9 +215,8 @@ mod tests {
 
     #[test]
     fn signals_go_to_one_process_only() {
-        assert!(signal(0, Signal::Continue).is_err());
-        assert!(signal(u32::MAX, Signal::Continue).is_err());
-        assert!(signal(std::process::id(), Signal::Continue).is_ok());
+        assert!(terminate(0).is_err());
+        assert!(terminate(u32::MAX).is_err());
     }
 
     #[test]

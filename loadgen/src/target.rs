@@ -19,7 +19,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Takes `http://host:port/path`; without a path it is the hub's usual one.
+    /// Takes `http://host:port/path`; without a path it is a Mercure hub's usual one.
     pub(crate) fn parse(url: &str) -> anyhow::Result<Self> {
         let Some(rest) = url.strip_prefix("http://") else {
             bail!("{url} doesn't start with http:// (TLS isn't spoken here)");
@@ -42,29 +42,6 @@ impl Target {
     /// The whole URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}{}", self.authority, self.path)
-    }
-
-    /// The request that subscribes to a topic.
-    pub(crate) fn subscribe_request(&self, topic: &str, token: Option<&str>) -> Vec<u8> {
-        let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        format!(
-            "GET {}?match={} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n{authorization}\r\n",
-            self.path,
-            percent_encoded(topic),
-            self.authority
-        )
-        .into_bytes()
-    }
-
-    /// The head of a publish whose form body is `length` bytes.
-    pub(crate) fn publish_head(&self, token: Option<&str>, length: usize) -> Vec<u8> {
-        let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: application/x-www-form-urlencoded\r\n\
-             Content-Length: {length}\r\n\r\n",
-            self.path, self.authority
-        )
-        .into_bytes()
     }
 }
 

@@ -32,8 +32,9 @@ fn loadgen(arguments: &[&str]) -> Output {
 }
 
 fn small_floor(more: &[&str]) -> Output {
-    let small = ["floor", "--connections", "40", "--rounds", "2", "--events", "3", "--threads", "1"];
-    let output = loadgen(&[&small, more].concat());
+    let sizes = ["--set", "connections=40", "--set", "rounds=2", "--set", "events=3"];
+    let small = [&["broadcast", "--targets", "floor", "--floor-threads", "1"], &sizes[..]].concat();
+    let output = loadgen(&[&small[..], more].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
 }
@@ -62,8 +63,8 @@ fn machines_follow_a_run_line_by_line_and_the_lines_can_be_shown_again() {
     std::fs::write(&kept, lines).expect("kept");
     let shown = loadgen(&["report", kept.to_str().expect("a path"), "--markdown"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    assert!(shown.starts_with("floor: 40 subscribers, 2 x 3 events"), "{shown}");
-    assert!(shown.contains("| deliveries per second, median round |"), "{shown}");
+    assert!(shown.starts_with("broadcast: broadcasts to 40 subscribers, 3 one at a time"), "{shown}");
+    assert!(shown.contains("| floor: broadcast: deliveries per second |"), "{shown}");
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn runs_are_kept_shown_as_pages_and_compared() {
     small_floor(&["--json", runs_path]);
     assert_eq!(text(&runs).lines().count(), 2);
     let page = text(&page);
-    assert!(page.starts_with("<!doctype html>") && page.contains("<title>floor: 40 subscribers"));
+    assert!(page.starts_with("<!doctype html>") && page.contains("<title>broadcast: broadcasts to 40 subscribers"));
 
     let compared = loadgen(&["compare", runs_path, runs_path, "--run-a", "1", "--html", both_path]);
     let compared = String::from_utf8_lossy(&compared.stdout).into_owned();
@@ -102,7 +103,7 @@ fn what_can_not_be_shown_is_said_in_a_sentence() {
 
 #[test]
 fn a_run_that_can_not_be_made_ends_with_its_reason() {
-    let output = loadgen(&["broadcast", "--url", "http://127.0.0.1:1/", "--connections", "1", "--json", "-", "-q"]);
+    let output = loadgen(&["broadcast", "--url", "http://127.0.0.1:1/", "--set", "connections=1", "--json", "-", "-q"]);
     assert_eq!(output.status.code(), Some(2));
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     let end: Value = serde_json::from_str(lines.lines().last().unwrap_or_default()).expect("an object");

@@ -44,6 +44,9 @@ pub(super) fn of(sources: &[Source<'_>]) -> Vec<Chart> {
     charts
 }
 
+/// For lines of one colour.
+const STROKES: [Stroke; 3] = [Stroke::Solid, Stroke::Dashed, Stroke::Dotted];
+
 struct Room<'a> {
     sources: &'a [Source<'a>],
     targets: Vec<&'a str>,
@@ -59,7 +62,7 @@ impl<'a> Room<'a> {
         if self.is_alone() {
             return (target, Stroke::Solid);
         }
-        (source, [Stroke::Solid, Stroke::Dashed, Stroke::Dotted][target.min(2)])
+        (source, STROKES[target.min(2)])
     }
 
     fn label(&self, source: &Source<'_>, what: &str) -> String {
@@ -125,6 +128,14 @@ impl<'a> Room<'a> {
 
     fn percentiles(&self) -> Chart {
         let mut lines = Vec::new();
+        // What was timed, whoever the target is.
+        let kind = |label: &'a str| label.split_once(": ").map_or(label, |(_, kind)| kind);
+        let mut kinds: Vec<&str> = Vec::new();
+        for latency in self.sources.iter().flat_map(|source| &source.record.latencies) {
+            if !kinds.contains(&kind(&latency.label)) {
+                kinds.push(kind(&latency.label));
+            }
+        }
         for (place, source) in self.sources.iter().enumerate() {
             for (index, latency) in source.record.latencies.iter().enumerate() {
                 // The highest of all is where one value of that many lies.
@@ -132,7 +143,12 @@ impl<'a> Room<'a> {
                 let x = |quantile: f64| if quantile >= 1.0 { last } else { nines(quantile).min(last) };
                 let piece = latency.curve.iter().map(|&(at, us)| Point::at(x(at), us as f64 / 1e3)).collect();
                 let target = self.targets.iter().position(|target| latency.label.starts_with(target));
-                let (ink, stroke) = self.look(place, target.unwrap_or(index));
+                let target = target.unwrap_or(index);
+                // Where several things were timed, colours tell those apart, and strokes the targets.
+                let (ink, stroke) = match kinds.iter().position(|known| *known == kind(&latency.label)) {
+                    Some(at) if self.is_alone() && kinds.len() > 1 => (at, STROKES[target.min(2)]),
+                    _ => self.look(place, target),
+                };
                 lines.push(Line { label: self.label(source, &latency.label), ink, stroke, pieces: vec![piece] });
             }
         }

@@ -109,13 +109,15 @@ fn tiles(record: &Record, to: &mut String) {
     to.push_str("</ul>\n");
 }
 
-/// Is a figure worth to be shown large? What is the floor's, stands in a goal, or is one of many percentiles, isn't.
+/// Is a figure worth to be shown large? Rates, times and bytes for each are; what is the floor's, stands in a goal, or is one
+/// of many percentiles, isn't.
 fn is_telling(record: &Record, figure: &Figure) -> bool {
+    let telling = matches!(figure.unit.as_str(), "/s" | "ms" | "us") || figure.key.ends_with("_per_connection");
     let in_goal = record.goals.iter().any(|goal| goal.value == Some(figure.value));
     let percentile = record.latencies.iter().any(|latency| {
         figure.key.strip_prefix(&latency.key).is_some_and(|rest| rest.starts_with('_') && rest != "_p99_ms")
     });
-    !in_goal && !percentile && !figure.key.starts_with("floor_")
+    telling && !in_goal && !percentile && !figure.key.starts_with("floor.")
 }
 
 /// What a goal is of, without its bar.

@@ -1,31 +1,19 @@
-//! The bare server: what this machine's kernel allows a server that does nothing but accept, answer, or replay.
+//! The floor that serves. A POST is answered with one fixed answer as soon as the last byte of its body is there; a GET
+//! with the fixed head of an event stream, after which, if it says `Last-Event-ID`, come the frames it was told to store,
+//! as many bytes at a time as the socket takes. Nothing is looked at but where a request ends. Its threads sleep in epoll.
 //!
-//! A process of its own with as many threads as the hub has shards, pinned one to a core as those are, each with a
-//! listener on the shared port and an epoll descriptor it sleeps in. A POST is answered with one fixed answer as soon as
-//! the last byte of its body is there; a GET with the fixed head of an event stream, after which, if it asks with
-//! `last_event_id`, come the frames the server was told to store, as many bytes at a time as the socket takes. Nothing is
-//! looked at but where a request ends.
-//!
-//! Orders come as lines on standard input: `store COUNT` makes so many frames and answers `done COUNT`.
+//! An order: `store COUNT` makes so many frames and answers `done COUNT`.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context;
-use clap::Args;
 
-use crate::floor::{RESPONSE_HEAD, listen};
-use crate::ledger::Ledger;
-use crate::options::cores;
-use crate::payload::{Number, SIZE_BYTES_MIN, stream_chunk};
-use crate::server::Server;
+use super::{Port, RESPONSE_HEAD, not_mine, obey};
+use crate::payload::{Number, stream_chunk};
 use crate::sys::{self, Epoll, Ready};
 
-/// The name of the hidden subcommand that is the bare server's process.
-pub(crate) const BARE_COMMAND: &str = "bare-server";
 /// As long as a hub's answer to a publish: a status, an id.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n\
     Content-Length: 45\r\n\r\nurn:uuid:00000000-0000-8000-8000-000000000000";
@@ -37,91 +25,31 @@ const LISTENER: usize = usize::MAX;
 /// How long a thread sleeps at most.
 const SLEEP_MS: i32 = 1000;
 
-/// A bare server's process and the pipes to order it about.
-pub(crate) struct Bare {
-    /// The process and its address.
-    pub(crate) server: Server,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Bare {
-    /// Starts one with so many threads, whose stored frames hold so many bytes of data.
-    pub(crate) fn start(threads: usize, size: usize, verbose: bool) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(BARE_COMMAND).args(["--threads", &threads.to_string(), "--size", &size.to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut server = Server::launch(command, verbose)?;
-        let child = server.child_mut().context("the bare server runs")?;
-        let orders = child.stdin.take().context("a pipe to the bare server")?;
-        let answers = BufReader::new(child.stdout.take().context("a pipe from the bare server")?);
-        Ok(Self { server, orders, answers })
-    }
-
-    /// Has it store so many frames for those who ask with `last_event_id`. Answers what a reader must get.
-    pub(crate) fn store(&mut self, count: u64) -> anyhow::Result<Ledger> {
-        writeln!(self.orders, "store {count}").context("tell the bare server what to store")?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line).context("hear from the bare server")?;
-        let mut ledger = Ledger::default();
-        for sequence in 1..=count {
-            ledger.enter(Number::new(0, sequence));
-        }
-        Ok(ledger)
-    }
-}
-
-/// The bare server's process.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct BareServer {
-    #[arg(long)]
-    threads: usize,
-    #[arg(long)]
-    size: usize,
-}
-
 struct Shared {
-    port: AtomicU64,
-    meeting: Barrier,
+    port: Port,
     stored: RwLock<Arc<[u8]>>,
 }
 
-impl BareServer {
-    /// Runs until standard input ends.
-    pub(crate) fn run(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(self.threads > 0, "at least one thread");
-        anyhow::ensure!(self.size >= SIZE_BYTES_MIN, "events are at least {SIZE_BYTES_MIN} bytes");
-        let shared: &'static Shared = Box::leak(Box::new(Shared {
-            port: AtomicU64::new(0),
-            meeting: Barrier::new(self.threads + 1),
-            stored: RwLock::default(),
-        }));
-        for index in 0..self.threads {
-            std::thread::Builder::new().name(format!("bare-{index}")).spawn(move || {
-                if let Err(error) = Worker::start(shared, index).and_then(Worker::run) {
-                    eprintln!("bare server: {error:#}");
-                    std::process::exit(1);
-                }
-            })?;
-        }
-        // Once for the first listener, which finds the port, once for the others.
-        shared.meeting.wait();
-        shared.meeting.wait();
-        eprintln!("listening on http://127.0.0.1:{}/", shared.port.load(Ordering::Acquire));
-        for line in io::stdin().lock().lines() {
-            let line = line?;
-            let count = line.strip_prefix("store ").and_then(|count| count.parse().ok());
-            let count: u64 = count.context("an order is `store COUNT`")?;
-            let mut chunk = stream_chunk(self.size);
-            let mut frames = Vec::new();
-            for sequence in 1..=count {
-                frames.extend_from_slice(chunk.fill(Number::new(0, sequence), sys::now_ns()));
-            }
-            *shared.stored.write().unwrap_or_else(PoisonError::into_inner) = frames.into();
-            println!("done {count}");
-        }
-        Ok(())
+/// Runs until standard input ends.
+pub(super) fn run(threads: usize, size: usize) -> anyhow::Result<()> {
+    let shared: &'static Shared = Box::leak(Box::new(Shared { port: Port::new(threads), stored: RwLock::default() }));
+    for index in 0..threads {
+        Port::spawn(index, move || Server::start(shared, index)?.run())?;
     }
+    shared.port.announce();
+    obey(|what, count| {
+        if what != "store" {
+            return not_mine(what);
+        }
+        let mut chunk = stream_chunk(size);
+        let mut frames = Vec::new();
+        for sequence in 1..=count {
+            frames.extend_from_slice(chunk.fill(Number::new(0, sequence), sys::now_ns()));
+        }
+        *shared.stored.write().unwrap_or_else(PoisonError::into_inner) = frames.into();
+        println!("done {count}");
+        Ok(())
+    })
 }
 
 struct Connection {
@@ -132,8 +60,8 @@ struct Connection {
     replay: Option<(Arc<[u8]>, usize)>,
 }
 
-/// One thread.
-struct Worker {
+/// One serving thread.
+struct Server {
     shared: &'static Shared,
     listener: TcpListener,
     epoll: Epoll,
@@ -142,24 +70,11 @@ struct Worker {
     answers: Vec<u8>,
 }
 
-impl Worker {
+impl Server {
     fn start(shared: &'static Shared, index: usize) -> anyhow::Result<Self> {
-        sys::own_descriptor_table()?;
-        sys::pin_to(&[index % cores()])?;
-        let mut listener = None;
-        if index == 0 {
-            let first = listen(0)?;
-            shared.port.store(first.local_addr()?.port().into(), Ordering::Release);
-            listener = Some(first);
-        }
-        shared.meeting.wait();
-        let listener = match listener {
-            Some(listener) => listener,
-            None => listen(shared.port.load(Ordering::Acquire) as u16)?,
-        };
+        let listener = shared.port.settle(index)?;
         let epoll = Epoll::new()?;
         epoll.add(&listener, LISTENER)?;
-        shared.meeting.wait();
         let answers = ANSWER.repeat(ANSWERS_MAX);
         Ok(Self { shared, listener, epoll, connections: Vec::new(), free: Vec::new(), answers })
     }
@@ -248,7 +163,7 @@ impl Connection {
         while let Some(head) = memchr::memmem::find(input, b"\r\n\r\n") {
             let end = head + 4;
             if input.starts_with(b"GET ") {
-                let wanted = memchr::memmem::find(&input[..end], b"last_event_id=").is_some();
+                let wanted = memchr::memmem::find(&input[..end], b"\r\nLast-Event-ID: ").is_some();
                 input = &input[end..];
                 if !self.stream.write(RESPONSE_HEAD).is_ok_and(|written| written == RESPONSE_HEAD.len()) {
                     return false;

@@ -1,0 +1,75 @@
+//! Runs a scenario: every target gets its subscribers and publishers, rounds go over the targets in turn, and while one is
+//! measured the others rest.
+
+use crate::options::{Options, TargetKind};
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::scenario::Scenario;
+
+mod bars;
+mod findings;
+mod floor;
+mod stage;
+mod steps;
+mod window;
+
+use findings::Findings;
+pub(crate) use floor::{FLOOR, FLOOR_TITLE, run_floor};
+use stage::Stage;
+
+/// Runs a scenario against the targets the options name.
+pub(crate) fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Report> {
+    run_all(&scenario.name, &scenario.title, std::slice::from_ref(scenario), options)
+}
+
+/// Runs scenarios one after another into one report.
+fn run_all(name: &str, title: &str, scenarios: &[Scenario], options: &Options) -> anyhow::Result<Report> {
+    let mut report = Report::new(name, title);
+    let mut progress = Progress::new();
+    for scenario in scenarios {
+        play(scenario, options, &mut report, &mut progress)?;
+    }
+    report.timeline(&mut progress);
+    Ok(report)
+}
+
+fn play(scenario: &Scenario, options: &Options, report: &mut Report, progress: &mut Progress) -> anyhow::Result<()> {
+    let mut findings = Findings::default();
+    let mut stages: Vec<Stage> = Vec::new();
+    for kind in &options.targets {
+        let options = &options.meant_for(*kind);
+        match kind {
+            TargetKind::Url => stages.push(Stage::hub("url", scenario, options, &[])?),
+            TargetKind::Hub if scenario.targets.is_empty() => {
+                stages.push(Stage::hub("hub", scenario, options, &[])?);
+            }
+            TargetKind::Hub => {
+                for (name, arguments) in &scenario.targets {
+                    stages.push(Stage::hub(name, scenario, options, arguments)?);
+                }
+            }
+            TargetKind::Floor => stages.push(Stage::floor(scenario, options)?),
+            TargetKind::Nchan => stages.push(Stage::nchan(scenario, options)?),
+        }
+    }
+    for (part, rounds) in [(&scenario.setup, 1), (&scenario.round, scenario.rounds), (&scenario.finish, 1)] {
+        for round in 1..=rounds {
+            for stage in &mut stages {
+                let name = if rounds > 1 { format!("{}, round {round}", stage.name) } else { stage.name.clone() };
+                progress.part(name);
+                progress.watch(&stage.name, &stage.pids());
+                // With nobody in it the swarm would only disturb.
+                stage.swarm.rest(stage.groups.is_empty());
+                stage.run(part, &mut findings, progress)?;
+                stage.swarm.rest(true);
+            }
+        }
+    }
+    let names: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
+    findings.report(&names, report);
+    bars::judge(&scenario.bars, &names, &findings, report);
+    for stage in stages {
+        stage.finish(report);
+    }
+    Ok(())
+}

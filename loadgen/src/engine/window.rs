@@ -1,0 +1,214 @@
+//! A measured window: everything is read at its start, watched meanwhile, and read again at its end.
+
+use super::findings::Findings;
+use super::stage::Stage;
+use crate::kernel::KernelWatch;
+use crate::press::Published;
+use crate::process::{self, Cpu, Kernel};
+use crate::swarm::Counts;
+use crate::{sys, usage};
+
+/// How often memory is read during a window.
+const WATCH_NS: u64 = 250_000_000;
+
+/// What is read where memory stands still.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mark {
+    pub(super) private_bytes: Option<u64>,
+    pub(super) open: u64,
+    pub(super) kernel: Kernel,
+}
+
+/// A window that is open.
+pub(super) struct Window {
+    name: String,
+    start_ns: u64,
+    cpu: Cpu,
+    counts: Counts,
+    private_bytes: Option<u64>,
+    private_peak: Option<u64>,
+    tcp_peak: u64,
+    next_watch_ns: u64,
+    long_turns: u64,
+    kernel: Vec<KernelWatch>,
+    /// The publishers that published in it.
+    pub(super) active: Vec<usize>,
+    /// When the last of them had all its answers.
+    pub(super) published_ns: Option<u64>,
+}
+
+impl Window {
+    /// Opens one: what was timed before is forgotten.
+    pub(super) fn open(name: &str, stage: &mut Stage) -> Self {
+        stage.take_timings();
+        stage.take_published();
+        let private_bytes = stage.private_bytes();
+        Self {
+            name: name.to_owned(),
+            private_bytes,
+            private_peak: private_bytes,
+            tcp_peak: process::tcp_buffer_bytes(),
+            next_watch_ns: 0,
+            long_turns: stage.server_ref().long_turns().with_full_sockets,
+            kernel: vec![KernelWatch::default(); stage.groups.len()],
+            active: Vec::new(),
+            published_ns: None,
+            counts: stage.swarm.counts(),
+            cpu: usage::cpu(&stage.pids()),
+            start_ns: sys::now_ns(),
+        }
+    }
+
+    /// Looks at memory, not more often than makes sense.
+    pub(super) fn watch(&mut self, stage: &Stage) -> anyhow::Result<()> {
+        let now_ns = sys::now_ns();
+        if now_ns < self.next_watch_ns {
+            return Ok(());
+        }
+        self.next_watch_ns = now_ns + WATCH_NS;
+        self.private_peak = self.private_peak.max(stage.private_bytes());
+        self.tcp_peak = self.tcp_peak.max(process::tcp_buffer_bytes());
+        for (group, watch) in self.kernel.iter_mut().enumerate() {
+            if stage.groups[group].watch_kernel {
+                watch.look(stage.dialect.target.address, group)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes it and enters its figures.
+    pub(super) fn close(mut self, stage: &mut Stage, findings: &mut Findings) -> anyhow::Result<()> {
+        let end_ns = sys::now_ns();
+        let cpu = usage::cpu(&stage.pids()).since(self.cpu);
+        let counts = stage.swarm.counts();
+        self.next_watch_ns = 0;
+        self.watch(stage)?;
+        let seconds = (end_ns - self.start_ns) as f64 / 1e9;
+        let (target, name) = (stage.name.clone(), self.name.clone());
+        let mut enter = |figure: &str, label: &str, value: f64, unit| {
+            findings.enter(&target, format!("{name}.{figure}"), format!("{name}: {label}"), value, unit);
+        };
+        enter("seconds", "time", seconds, "s");
+
+        let opened = counts.opened - self.counts.opened;
+        if opened > 0 {
+            enter("connects", "response heads", opened as f64, "");
+            if self.active.is_empty() {
+                enter("connects_per_s", "response heads per second", opened as f64 / seconds, "/s");
+            }
+        }
+        let all_published = stage.take_published();
+        let published = |mut sum: Published, one| {
+            sum.add(one);
+            sum
+        };
+        let names: Vec<(String, u64)> = stage
+            .publisher_names
+            .iter()
+            .zip(&all_published)
+            .map(|(name, published)| (name.clone(), published.accepted))
+            .collect();
+        let all = all_published.into_iter().fold(Published::none(), published);
+        let delivered = counts.delivered - self.counts.delivered;
+        if delivered > 0 {
+            let flowing = if all.spans.is_empty() {
+                counts.last_ns.saturating_sub(self.start_ns) as f64 / 1e9
+            } else {
+                all.spans.iter().sum()
+            };
+            enter("deliveries", "deliveries", delivered as f64, "");
+            enter("deliveries_per_s", "deliveries per second", delivered as f64 / flowing, "/s");
+        }
+        if !all.spans.is_empty() {
+            let last = crate::report::median(&all.spans) * 1e3;
+            enter("last_delivery_ms", "last delivery of an event, median", last, "ms");
+        }
+        if all.accepted > 0 {
+            // Without the time it took until everybody had everything.
+            let seconds = (self.published_ns.unwrap_or(end_ns) - self.start_ns) as f64 / 1e9;
+            enter("events", "events accepted", all.accepted as f64, "");
+            enter("events_per_s", "events accepted per second", all.accepted as f64 / seconds, "/s");
+            if all.refusals > 0 {
+                enter("refusals", "publishes answered 429 or 503", all.refusals as f64, "");
+            }
+            if self.active.len() > 1 {
+                for (publisher, accepted) in names.iter().filter(|(_, accepted)| *accepted > 0) {
+                    let label = format!("events of {publisher} accepted per second");
+                    enter(&format!("{publisher}_events_per_s"), &label, *accepted as f64 / seconds, "/s");
+                }
+            }
+        }
+        let timings = stage.take_timings();
+        let mut times = |figure: &str, label: &str, times: &hdrhistogram::Histogram<u64>| {
+            findings.times(&target, &format!("{name}.{figure}"), &format!("{name}: {label}"), times);
+        };
+        times("head", "time to the response head", &timings.heads);
+        times("answer", "time to the answer to a publish", &all.answers);
+        let live = || stage.live_times(&timings).filter(|(_, times)| !times.is_empty());
+        let mut everyone = crate::swarm::new_histogram();
+        for (_, group) in live() {
+            everyone.add(group).expect("histograms of one shape");
+        }
+        times("latency", "latency", &everyone);
+        if live().count() > 1 {
+            for (group, deliveries) in live() {
+                times(&format!("{}_latency", group.name), &format!("latency of {}", group.name), deliveries);
+            }
+        }
+        let mut enter = |figure: &str, label: &str, value: f64, unit| {
+            findings.enter(&target, format!("{name}.{figure}"), format!("{name}: {label}"), value, unit);
+        };
+        if !all.late.is_empty() && all.late.max() >= 1000 {
+            let late = all.late.value_at_quantile(0.99) as f64 / 1e3;
+            enter("late_p99_ms", "this program behind its schedule, p99", late, "ms");
+        }
+        for (key, label, now, before) in [
+            ("refused_connects", "connections answered 429 or 503", counts.refused, self.counts.refused),
+            ("failed_connects", "connections that failed and were tried again", counts.failed, self.counts.failed),
+            ("closed", "streams the server ended", counts.closed, self.counts.closed),
+        ] {
+            if now > before {
+                enter(key, label, (now - before) as f64, "");
+            }
+        }
+
+        if cpu.server_s > 0.0 {
+            if delivered > 0 {
+                let each = cpu.server_s * 1e6 / delivered as f64;
+                enter("cpu_us_per_delivery", "server CPU per delivery", each, "us");
+            } else if all.accepted > 0 {
+                let each = cpu.server_s * 1e6 / all.accepted as f64;
+                enter("cpu_us_per_event", "server CPU per event", each, "us");
+                let each = cpu.machine_s * 1e6 / all.accepted as f64;
+                enter("cpu_machine_us_per_event", "CPU of the machine per event", each, "us");
+            } else if opened > 0 {
+                enter("cpu_us_per_connect", "server CPU per connection", cpu.server_s * 1e6 / opened as f64, "us");
+            }
+        }
+        enter("cpu_server_s", "CPU of the server", cpu.server_s, "s");
+        enter("cpu_server_percent", "CPU of the server, of one core", cpu.server_s * 100.0 / seconds, "%");
+        enter("cpu_client_s", "CPU of this program", cpu.own_s, "s");
+        enter("cpu_machine_s", "CPU of the whole machine", cpu.machine_s, "s");
+        let others = (cpu.machine_s - cpu.server_s - cpu.own_s).max(0.0);
+        enter("cpu_others_s", "CPU of neither: interrupts and other programs", others, "s");
+        if let (Some(before), Some(peak)) = (self.private_bytes, self.private_peak) {
+            enter("private_bytes", "server's private memory at the start", before as f64, "B");
+            enter("peak_private_bytes", "the most it was meanwhile", peak as f64, "B");
+            if let Some(now) = stage.private_bytes() {
+                enter("growth_bytes", "its growth", now as f64 - before as f64, "B");
+            }
+        }
+        enter("peak_tcp_bytes", "TCP buffers of the whole machine, most", self.tcp_peak as f64, "B");
+        if stage.tells_turns {
+            let full = stage.server_ref().long_turns().with_full_sockets - self.long_turns;
+            enter("long_turns_full", "turns over 2 ms of CPU that met a full socket", full as f64, "");
+        }
+        for (group, watch) in stage.groups.iter().zip(&self.kernel).filter(|(group, _)| group.watch_kernel) {
+            let (key, label) = (&group.name, format!("kernel memory at the server per connection of {}", group.name));
+            enter(&format!("{key}_kernel_bytes_max"), &format!("{label}, most"), watch.max as f64, "B");
+            enter(&format!("{key}_kernel_bytes_mean"), &format!("{label}, highest mean"), watch.mean, "B");
+            enter(&format!("{key}_open"), &format!("connections of {}", group.name), watch.sockets as f64, "");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! A group of subscribers who behave alike.
+
+use crate::dialect::TokenUse;
+use crate::lanes::Lanes;
+use crate::topic::TopicTemplate;
+
+/// How a subscriber reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Whatever is there.
+    #[default]
+    AtOnce,
+    /// So many bytes a second.
+    BytesPerSecond(u32),
+    /// Nothing after the response head.
+    Never,
+}
+
+/// What a subscriber does when the server ends its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WhenClosed {
+    /// That is a failed check.
+    #[default]
+    Fail,
+    /// It comes back, with its last id if it keeps one.
+    Return,
+    /// It stays away, and that is all right.
+    Allow,
+}
+
+/// Subscribers who behave alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) count: usize,
+    /// The topics of the `n`th.
+    pub(crate) topics: Vec<TopicTemplate>,
+    pub(crate) token: TokenUse,
+    pub(crate) reads: Reads,
+    /// Bytes; 0 for the system's.
+    pub(crate) receive_buffer: usize,
+    pub(crate) encoding: Option<String>,
+    /// It keeps the last id, to return with it.
+    pub(crate) keeps_id: bool,
+    /// It asks for everything the server still has.
+    pub(crate) earliest: bool,
+    pub(crate) when_closed: WhenClosed,
+    /// What the kernel holds for it at the server is watched.
+    pub(crate) watch_kernel: bool,
+}
+
+impl Group {
+    /// The topics of a member.
+    pub(crate) fn topics_of(&self, n: usize) -> Vec<String> {
+        self.topics.iter().map(|template| template.at(n as u64)).collect()
+    }
+
+    /// Those of a member's topics that somebody publishes to.
+    pub(crate) fn published_of(&self, n: usize, lanes: &Lanes) -> Vec<u32> {
+        let mut all: Vec<u32> = self.topics.iter().filter_map(|template| lanes.topic(&template.at(n as u64))).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Does it have to have everything that was sent?
+    pub(crate) fn must_have_all(&self) -> bool {
+        self.reads == Reads::AtOnce
+    }
+}

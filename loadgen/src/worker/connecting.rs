@@ -1,0 +1,98 @@
+//! Members connect, get a stream or are refused, and lose it.
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Worker;
+use crate::group::WhenClosed;
+use crate::subscriber::Refusal;
+use crate::swarm::lock;
+use crate::sys;
+
+/// A connection that fails or is refused without `Retry-After` is tried again after so long.
+const RETRY_NS: u64 = 1_000_000_000;
+
+impl Worker {
+    pub(super) fn connect_due(&mut self, now_ns: u64) -> anyhow::Result<()> {
+        while let Some(&Reverse((due_ns, at, goes_on))) = self.retries.peek()
+            && due_ns <= now_ns
+        {
+            self.retries.pop();
+            self.queue.push_front((at, goes_on));
+        }
+        while self.opening < self.at_once
+            && self.next_connect_ns <= now_ns
+            && let Some((at, goes_on)) = self.queue.pop_front()
+        {
+            self.next_connect_ns += self.connect_gap_ns;
+            self.connect(at as usize, goes_on)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn connect(&mut self, at: usize, goes_on: bool) -> anyhow::Result<()> {
+        let has_id = self.members[at].subscriber.last_id.as_ref().is_some_and(|last_id| last_id.get().is_some());
+        if !(goes_on && has_id) {
+            self.begin_anew(at);
+        }
+        let group_at = usize::from(self.members[at].group);
+        let group = &self.plan.groups[group_at];
+        let (to, place) = (self.plan.dialect.target.address, self.members[at].n as usize);
+        let stream = self.plan.sources.connect(to, group_at, place, group.receive_buffer)?;
+        self.epoll.add(&stream, at)?;
+        let member = &mut self.members[at];
+        member.asked = true;
+        member.subscriber.open(stream, sys::now_ns());
+        self.opening += 1;
+        Ok(())
+    }
+
+    pub(super) fn opened(&mut self, at: usize) {
+        self.opening -= 1;
+        self.failures = 0;
+        let group = &self.plan.groups[usize::from(self.members[at].group)];
+        if group.encoding.is_some() && !self.members[at].subscriber.is_coded() {
+            self.shared.uncoded.fetch_add(1, Ordering::AcqRel);
+        }
+        let first_time = self.members[at].subscriber.receipt.opens();
+        if first_time && !group.earliest {
+            let since: Vec<u32> = self.lanes_of(at).1.map(|lane| self.plan.lanes.sent(lane)).collect();
+            let spans = self.spans_of(at);
+            for (span, since) in self.spans[spans].iter_mut().zip(since) {
+                span.since = since;
+            }
+        }
+        self.attend(at, true);
+        self.shared.open.fetch_add(1, Ordering::AcqRel);
+        self.shared.opened.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn closed(&mut self, at: usize) {
+        self.gone(at);
+        let group = &self.plan.groups[usize::from(self.members[at].group)];
+        if !group.must_have_all() {
+            return;
+        }
+        self.shared.closed.fetch_add(1, Ordering::AcqRel);
+        match group.when_closed {
+            WhenClosed::Fail => self.members[at].subscriber.receipt.close(),
+            WhenClosed::Allow => {}
+            WhenClosed::Return => self.retries.push(Reverse((sys::now_ns() + RETRY_NS, at as u32, group.keeps_id))),
+        }
+    }
+
+    pub(super) fn refused(&mut self, at: usize, refusal: Refusal) {
+        self.opening -= 1;
+        let keeps_id = self.plan.groups[usize::from(self.members[at].group)].keeps_id;
+        let busy = matches!(refusal.status, Some(429 | 503));
+        if !busy && refusal.status.is_some() {
+            lock(&self.shared.trouble).get_or_insert(format!("a subscriber was refused: {}", refusal.text));
+            return;
+        }
+        let counter: &AtomicU64 = if busy { &self.shared.refused } else { &self.shared.failed };
+        counter.fetch_add(1, Ordering::AcqRel);
+        self.failures += u64::from(!busy);
+        let wait_ns = refusal.retry_after.map_or(RETRY_NS, |seconds| seconds * 1_000_000_000);
+        self.retries.push(Reverse((sys::now_ns() + wait_ns, at as u32, keeps_id)));
+    }
+}

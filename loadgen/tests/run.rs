@@ -1,0 +1,235 @@
+//! Stories of whole runs: the program against its own floor, against a stand-in hub with planted defects, and against the
+//! real hub and nchan where they are there.
+
+mod stand_in;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use stand_in::{Defect, StandIn};
+
+/// One round of broadcasts, then everybody returns with the last id while more come.
+const SMALL: &str = r#"title = "small"
+[variables]
+encoding = ""
+[[group]]
+name = "everyone"
+count = 40
+topics = ["urn:a"]
+keep-id = true
+[[group]]
+name = "own"
+count = 20
+topics = ["urn:t/{n % 5}", "urn:a"]
+token = "shared"
+[[group]]
+name = "victim"
+count = 1
+topics = ["urn:a", "urn:victim"]
+[[publisher]]
+name = "one"
+topics = ["urn:a"]
+sizes = [300]
+one-at-a-time = true
+[[publisher]]
+name = "some"
+topics = ["urn:a", "urn:t/{n % 5}"]
+sizes = [64, 3000]
+connections = 3
+rate = 200.0
+[steps]
+rounds = 2
+setup = [
+  { connect = { group = "everyone", measure = "come" } },
+  { connect = { group = "own" } },
+  { connect = { group = "victim" } },
+  { publish = { by = "one", count = 2 } },
+]
+round = [
+  { publish = { by = "one", count = 3, measure = "broadcast" } },
+  { together = { measure = "storm", tracks = [
+    [{ publish = { by = "some" } }],
+    [
+      { drop = { group = "everyone", share = 0.5 } },
+      { wait = { seconds = 0.1 } },
+      { return = { group = "everyone", rate = 1000.0 } },
+      { churn = { group = "own", rate = 100.0, seconds = 0.2 } },
+    ],
+  ] } },
+]
+finish = [{ leave = { group = "own" } }]
+[[goal]]
+figure = "broadcast.latency_p99_ms"
+at-most = 60000.0
+"#;
+
+fn loadgen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cinnabar-loadgen")).args(arguments).output().expect("runs")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn scenario(name: &str, text: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
+    std::fs::write(&file, text).expect("written");
+    file
+}
+
+/// The hub built last in the workspace's target folder, if one has been.
+fn hub() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_BIN_EXE_cinnabar-loadgen")).ancestors().nth(2).expect("target/profile/name");
+    let built = |profile| {
+        let hub = target.join(profile).join("cinnabar");
+        let when = std::fs::metadata(&hub).ok()?.modified().ok()?;
+        Some((when, hub))
+    };
+    let newest = ["debug", "e2e", "release"].into_iter().filter_map(built).max().map(|(_, hub)| hub);
+    if newest.is_none() {
+        eprintln!("not run: there is no hub in {}", target.display());
+    }
+    newest
+}
+
+fn held(output: &Output) {
+    assert_eq!(output.status.code(), Some(0), "{}", said(output));
+    assert!(said(output).contains("every event once, whole, in one order"), "{}", said(output));
+}
+
+#[test]
+fn the_floor_delivers_everything() {
+    let set = ["--set", "connections=100", "--set", "events=5", "--set", "rounds=2"];
+    let output = loadgen(&[&["broadcast", "--targets", "floor"], &set[..]].concat());
+    held(&output);
+    assert!(said(&output).contains("floor: broadcast: deliveries per second"), "{}", said(&output));
+    let set = ["--set", "connections=100", "--set", "seconds=1"];
+    held(&loadgen(&[&["saturate", "--targets", "floor"], &set[..]].concat()));
+    held(&loadgen(&[&["steady", "--targets", "floor", "--set", "rounds=1"], &set[..]].concat()));
+}
+
+#[test]
+fn the_floor_has_figures_of_its_own() {
+    let set = "connections=60 events=40 clients=3 publishers=2 pipeline=4 seconds=1 rounds=1 rest=0";
+    let set: Vec<&str> = set.split(' ').flat_map(|set| ["--set", set]).collect();
+    let output = loadgen(&[&["floor", "--quiet"], &set[..]].concat());
+    held(&output);
+    for figure in [
+        "floor: broadcast: deliveries per second",
+        "floor: connect: response heads per second",
+        "floor: single: events accepted per second",
+        "floor: pipelined: CPU of the machine per event",
+        "floor: replay: deliveries per second",
+    ] {
+        assert!(said(&output).contains(figure), "{figure}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_hub_is_held_against_the_floor_that_does_the_same() {
+    let Some(hub) = hub() else { return };
+    let hub = hub.to_str().expect("a path");
+    for (scenario, sizes, goals) in [
+        ("publish", &["seconds=1", "pipeline=4", "rounds=1"][..], 2),
+        ("connect", &["connections=60", "rounds=1", "rest=0"], 1),
+        ("replay", &["clients=3", "events=50", "rounds=1", "rest=0"], 1),
+    ] {
+        let set: Vec<&str> = sizes.iter().flat_map(|set| ["--set", set]).collect();
+        let output = loadgen(&[&[scenario, "--targets", "hub,floor", "--quiet", "--hub", hub], &set[..]].concat());
+        held(&output);
+        assert_eq!(said(&output).matches("  goal ").count(), goals, "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_sound_stand_in_passes_and_each_planted_defect_is_caught() {
+    let file = scenario("planted", SMALL);
+    let run = |defect| {
+        let hub = StandIn::start(defect);
+        loadgen(&["run", file.to_str().expect("a path"), "--url", &hub.url()])
+    };
+    held(&run(Defect::None));
+    for (defect, words) in [
+        (Defect::Loss, "with gaps"),
+        (Defect::LossAtReturn, "with gaps"),
+        (Defect::Repeat, "with repeats"),
+        (Defect::Disorder, "with repeats, disorder"),
+        (Defect::Foreign, "topics they didn't ask for"),
+        (Defect::Torn, "torn"),
+        (Defect::Close, "closed by the server"),
+    ] {
+        let output = run(defect);
+        assert_eq!(output.status.code(), Some(1), "{defect:?}: {}", said(&output));
+        assert!(said(&output).contains(words), "{defect:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn who_comes_back_by_itself_has_missed_nothing() {
+    let back = "topics = [\"urn:a\", \"urn:victim\"]\nkeep-id = true\nwhen-closed = \"return\"";
+    let file = scenario("back", &SMALL.replace("topics = [\"urn:a\", \"urn:victim\"]", back));
+    let hub = StandIn::start(Defect::Close);
+    let output = loadgen(&["run", file.to_str().expect("a path"), "--url", &hub.url()]);
+    held(&output);
+    assert!(said(&output).contains("storm: streams the server ended"), "{}", said(&output));
+}
+
+#[test]
+fn a_real_hub_delivers_everything() {
+    let Some(hub) = hub() else { return };
+    let hub = hub.to_str().expect("a path");
+    let file = scenario("real", SMALL);
+    let file = file.to_str().expect("a path");
+    held(&loadgen(&["run", file, "--hub", hub]));
+    held(&loadgen(&["run", file, "--hub", hub, "--preset", "mercure-0", "--", "--compat", "8"]));
+}
+
+#[test]
+fn a_hub_and_another_server_are_measured_in_turn() {
+    let Some(hub) = hub() else { return };
+    let file = scenario("beside", &SMALL.replace("rounds = 2", "rounds = 1"));
+    let other = StandIn::start(Defect::None);
+    let (file, hub) = (file.to_str().expect("a path"), hub.to_str().expect("a path"));
+    let output = loadgen(&["run", file, "--targets", "hub,url", "--hub", hub, "--url", &other.url()]);
+    held(&output);
+    assert!(said(&output).contains("hub / url: broadcast: deliveries per second"), "{}", said(&output));
+}
+
+#[test]
+fn nchan_delivers_everything_where_it_is_installed() {
+    let output = loadgen(&[
+        "topics",
+        "--targets",
+        "nchan",
+        "--set",
+        "connections=50",
+        "--set",
+        "topics=10",
+        "--set",
+        "seconds=1",
+        "--set",
+        "rate=100",
+        "--set",
+        "rounds=1",
+    ]);
+    if said(&output).contains("nchan isn't installed") {
+        assert_eq!(output.status.code(), Some(2));
+        return;
+    }
+    held(&output);
+}
+
+#[test]
+fn a_mistake_in_a_file_is_named_with_its_line() {
+    let file = scenario("mistake", &SMALL.replace("count = 40", "cuont = 40"));
+    let output = loadgen(&["run", file.to_str().expect("a path"), "--url", "http://127.0.0.1:9/"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("line 6") && said(&output).contains("cuont"), "{}", said(&output));
+}
+
+#[test]
+fn built_in_scenarios_are_listed_and_shown() {
+    assert!(said(&loadgen(&["list"])).contains("\nidle "));
+    assert!(said(&loadgen(&["show", "storm"])).contains("[[publisher]]"));
+    assert_eq!(loadgen(&["show", "none"]).status.code(), Some(2));
+}

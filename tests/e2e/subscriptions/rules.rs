@@ -91,9 +91,11 @@ fn the_payload_is_that_of_the_first_entry_that_covers_the_matcher() {
 #[test]
 fn every_answer_of_the_api_is_json_with_a_link_that_pages_may_read() {
     let hub = Hub::start(&["--anonymous", "--subscriptions", "--cors-origin", LISTED]);
+    let mut witness = hub.subscribe_as(&observer(), &[EVERYBODY]);
+    announced(&mut witness);
     let _stream = hub.subscribe(&[("match", "urn:a")]);
-    eventually("it is announced", || documents(&hub, SUBSCRIPTIONS).len() == 1);
-    let id = documents(&hub, SUBSCRIPTIONS)[0]["id"].as_str().unwrap().to_owned();
+    // It is listed a moment before that: what is said next mustn't come in between.
+    let id = announced(&mut witness)["id"].as_str().unwrap().to_owned();
     let last = hub.say("urn:b", "the last event");
     let link = format!(
         r#"</.well-known/mercure>; rel="mercure"; last-event-id="{last}"; type="mercure"; content-type="application/json""#

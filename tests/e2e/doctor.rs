@@ -93,6 +93,22 @@ fn a_hub_that_runs_is_judged_by_its_own_limits() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("is there such a process"), "{output:?}");
 }
 
+#[test]
+fn a_ceiling_of_memory_that_refuses_too_early_is_told_with_the_one_that_suffices() {
+    let asked = ["--connections", "10000", "--event-bytes", "300", "--history-max-bytes", "16MiB", "--memory-max"];
+    let (report, code) = judged(&[&asked[..], &["100MiB"]].concat());
+    let ceiling = finding(&report, "--memory-max");
+    assert_eq!(
+        (code, &ceiling["level"], &report["capacity"]["first"]),
+        (1, &"fail".into(), &"ceiling".into()),
+        "{report:#}"
+    );
+    let fix = ceiling["fixes"][0]["text"].as_str().expect("a fix");
+    let wanted = fix.strip_prefix("--memory-max ").expect("what to set");
+    let (report, _) = judged(&[&asked[..], &[wanted]].concat());
+    assert_eq!(level(&report, "--memory-max"), "ok", "{fix} suffices: {report:#}");
+}
+
 /// Looks at the way to a hub through this URL.
 fn way(url: &str, more: &[&str]) -> (Value, i32) {
     let (publisher, subscriber) = (publisher(), subscriber());

@@ -109,6 +109,16 @@ fn a_ceiling_of_memory_that_refuses_too_early_is_told_with_the_one_that_suffices
     assert_eq!(level(&report, "--memory-max"), "ok", "{fix} suffices: {report:#}");
 }
 
+#[test]
+fn a_limit_by_address_behind_a_proxy_nobody_named_breaks() {
+    let limited = ["--connections", "100", "--max-connections-per-address", "5"];
+    let (report, code) = judged(&limited);
+    assert_eq!((level(&report, "--max-connections-per-address"), code), ("fail", 1), "{report:#}");
+    let (report, code) = judged(&[&limited[..], &["--trusted-proxy", "127.0.0.0/8", "--proxy-protocol"]].concat());
+    assert_eq!((level(&report, "--max-connections-per-address"), code), ("ok", 0), "{report:#}");
+    assert_eq!(level(&report, "--proxy-protocol"), "note");
+}
+
 /// Looks at the way to a hub through this URL.
 fn way(url: &str, more: &[&str]) -> (Value, i32) {
     let (publisher, subscriber) = (publisher(), subscriber());

@@ -181,6 +181,28 @@ fn the_hub_s_own_ceiling_is_told_before_anybody_is_refused() {
 }
 
 #[test]
+fn clients_behind_a_proxy_nobody_named_are_one() {
+    let name = "--max-connections-per-address";
+    let local = Hub { behind_local_proxy: true, connections_per_address: Some(20), ..hub() };
+    let few = Load { connections: Some(1_000), ..ASKED };
+    let judge = |hub: &Hub, load| finding(&MadeUp::tuned_vm(), hub, load, name).level;
+    assert_eq!((judge(&local, few), judge(&local, OPEN)), (Level::Fail, Level::Warn));
+    assert_eq!(judge(&local, Load { connections: Some(20), ..ASKED }), Level::Note, "enough for all");
+    assert_eq!(judge(&Hub { trusts_proxies: true, ..local.clone() }, few), Level::Ok);
+    assert_eq!(judge(&Hub { behind_local_proxy: false, ..local.clone() }, few), Level::Note);
+    let unset = Hub { connections_per_address: None, ..local };
+    assert!(judged(&MadeUp::tuned_vm(), &unset, few).iter().all(|finding| finding.name != name));
+}
+
+#[test]
+fn proxies_that_have_to_say_whom_they_speak_for_are_a_note() {
+    let name = "--proxy-protocol";
+    let spoken = Hub { proxy_protocol: true, trusts_proxies: true, ..hub() };
+    assert_eq!(finding(&MadeUp::tuned_vm(), &spoken, ASKED, name).level, Level::Note);
+    assert!(judged(&MadeUp::tuned_vm(), &hub(), ASKED).iter().all(|finding| finding.name != name));
+}
+
+#[test]
 fn what_belongs_to_the_host_is_not_missing_in_a_container() {
     let found = finding(&MadeUp::container(), &epoll(), OPEN, "net.ipv4.tcp_mem");
     assert!(found.level == Level::Note && found.why.contains("host"), "{found:?}");

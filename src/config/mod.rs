@@ -21,6 +21,7 @@ mod key_set;
 mod layer;
 mod limits;
 mod load;
+pub(crate) mod memory;
 mod nearest;
 mod refusal;
 mod renew;

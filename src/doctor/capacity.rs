@@ -6,12 +6,9 @@
 use super::finding::count;
 use super::hub::Hub;
 use super::machine::Machine;
+use crate::config::memory::{self, KERNEL_BYTES, NEAR_PERCENT, STREAM_BYTES};
 use serde::Serialize;
 
-/// Kernel memory of an idle TCP connection that is accepted and watched: objects and the pages they fill.
-const KERNEL_BYTES: u64 = 4_200;
-/// The hub's memory for a subscriber whose topic and token others have too.
-const SHARED_BYTES: u64 = 200;
 /// The hub's memory for one with a topic and a token of its own, announced.
 const OWN_BYTES: u64 = 800;
 /// What the kernel holds for a frame that isn't acknowledged, beside its bytes.
@@ -30,9 +27,6 @@ const SYSTEM_BYTES: u64 = 350_000_000;
 const PAGE_FRAME_BYTES: u64 = 1_400;
 /// What TCP counts in.
 pub(super) const PAGE_BYTES: u64 = 4_096;
-/// Memory that is planned with, percent, of a machine and of a control group. The latter kills, so more is kept.
-const MACHINE_SHARE: u64 = 85;
-const GROUP_SHARE: u64 = 80;
 /// What a core is taken to be for when nobody says: an event for all of them takes it little more than a second.
 const CORE_CONNECTIONS: u64 = 150_000;
 /// No machine holds more, and no event is longer: products of these don't overflow.
@@ -60,6 +54,8 @@ pub enum Resource {
     Setting,
     /// Memory of the machine or the control group.
     Memory,
+    /// `--memory-max`, near which the hub refuses new subscribers.
+    Ceiling,
     /// The descriptor limit.
     Descriptors,
     /// Files open on the machine.
@@ -78,6 +74,7 @@ impl Resource {
         match self {
             Resource::Setting => "--max-connections",
             Resource::Memory => "memory",
+            Resource::Ceiling => "--memory-max",
             Resource::Descriptors => "descriptors",
             Resource::Files => "open files",
             Resource::Watches => "epoll watches",
@@ -123,7 +120,7 @@ impl Price {
         let payload = if machine.memory_limit().is_some() { pages * PAGE_BYTES } else { frame };
         Price {
             kernel: KERNEL_BYTES,
-            hub: if load.own { OWN_BYTES } else { SHARED_BYTES },
+            hub: if load.own { OWN_BYTES } else { STREAM_BYTES },
             in_flight: FLIGHT_BYTES * if frame <= PAGE_FRAME_BYTES { 1 } else { frame.div_ceil(PAGE_BYTES) + 1 }
                 + payload,
             stalled: STALLED_BYTES.div_ceil(STALLED_SHARE),
@@ -151,18 +148,20 @@ pub struct Memory {
     pub system: u64,
     /// For the hub, its history and its tail, when they are full.
     pub hub: u64,
+    /// The hub's own ceiling, as set or its share of what there is. It counts what is in `hub`, and each connection while
+    /// nothing is sent.
+    pub ceiling: Option<u64>,
 }
 
 impl Memory {
     fn new(machine: &Machine, hub: &Hub) -> Memory {
+        let ceiling = memory::ceiling_bytes(hub.memory_max, Some(machine.memory_to_share()));
         let hub = HUB_BYTES + hub.history_bytes + hub.tail_bytes;
-        match machine.memory_limit() {
-            Some(total) => Memory { total, limited: true, spare: total - total / 100 * GROUP_SHARE, system: 0, hub },
-            None => {
-                let total = machine.memory_bytes;
-                Memory { total, limited: false, spare: total - total / 100 * MACHINE_SHARE, system: SYSTEM_BYTES, hub }
-            }
-        }
+        let group = machine.memory_limit().into_iter().chain(machine.memory_high()).min();
+        let (total, system) = group.map_or((machine.memory_bytes, SYSTEM_BYTES), |limit| (limit, 0));
+        // Planned with the hub's share, though events on their way don't count towards its ceiling: there has to be room
+        // for them.
+        Memory { total, limited: group.is_some(), spare: total - memory::share(total), system, hub, ceiling }
     }
 
     /// What is left for connections.
@@ -206,6 +205,7 @@ impl Capacity {
         let by_memory = memory.left() / price.sum();
         let mut limits = Vec::new();
         let mut limit = |resource, connections: u64, says: String| limits.push(Limit { resource, connections, says });
+        let default_max = memory::connections_max(memory.ceiling.unwrap_or(memory::share(machine.memory_to_share())));
         let whose = if memory.limited { "a control group allows" } else { "there is" };
         limit(
             Resource::Memory,
@@ -217,6 +217,14 @@ impl Capacity {
                 count(price.sum())
             ),
         );
+        if let Some(ceiling) = memory.ceiling {
+            let says = format!(
+                "new subscribers are refused from {NEAR_PERCENT} % of {} MB on, {} MB of it for the hub itself",
+                ceiling / 1_000_000,
+                memory.hub / 1_000_000
+            );
+            limit(Resource::Ceiling, memory::connections(ceiling, memory.hub, price.hub), says);
+        }
         if !hub.uring {
             let descriptors = machine.descriptors_max();
             let left = descriptors.saturating_sub(hub.own_descriptors);
@@ -238,9 +246,14 @@ impl Capacity {
             );
         }
         if let [_, _, high] = machine.numbers("net.ipv4.tcp_mem")[..] {
-            let says =
+            let mut says =
                 format!("net.ipv4.tcp_mem ends at {} pages, {} for each event on its way", count(high), price.pages);
-            limit(Resource::TcpMemory, high / price.pages, says);
+            let mut pages = high;
+            if memory.ceiling.is_some() {
+                says += &format!("; new subscribers are refused from {NEAR_PERCENT} % on");
+                pages = memory::near(high);
+            }
+            limit(Resource::TcpMemory, pages / price.pages, says);
         }
         if machine.tracks_connections()
             && let Some(entries) = machine.number("net.netfilter.nf_conntrack_max")
@@ -249,9 +262,11 @@ impl Capacity {
                 format!("nf_conntrack_max {}, of which a third is kept for those that are closing", count(entries));
             limit(Resource::Conntrack, entries / 3 * 2, says);
         }
-        if let Some(max) = hub.max_connections {
-            limit(Resource::Setting, max, "the hub refuses further ones with 503".to_owned());
-        }
+        let (max, says) = match hub.max_connections {
+            Some(max) => (max, "the hub refuses further ones with 503"),
+            None => (default_max, "not set: as many as its ceiling of memory would hold without history"),
+        };
+        limit(Resource::Setting, max, says.to_owned());
         limits.sort_by_key(|limit| limit.connections);
         let asked = load.connections.or(hub.max_connections).map(|asked| asked.min(CONNECTIONS_MAX));
         let target = asked.unwrap_or(by_memory.min(machine.cores * CORE_CONNECTIONS));
@@ -294,8 +309,8 @@ mod tests {
     #[test]
     fn a_small_machine_as_it_comes_is_stopped_by_tcp_memory() {
         let capacity = capacity(&MadeUp::small_vm(), PLAIN);
-        assert_eq!((capacity.holds, capacity.first), (93_842, Resource::TcpMemory));
-        assert_eq!(capacity.allows(Resource::Memory), Some(464_863));
+        assert_eq!((capacity.holds, capacity.first), (84_420, Resource::TcpMemory));
+        assert_eq!(capacity.allows(Resource::Memory), Some(430_616));
         assert_eq!(capacity.allows(Resource::Descriptors), None, "parked sockets aren't descriptors");
         assert_eq!((capacity.target, capacity.asked), (300_000, false));
     }
@@ -304,7 +319,7 @@ mod tests {
     fn tuned_it_holds_what_the_guide_aims_at() {
         let capacity = capacity(&MadeUp::tuned_vm(), Load { connections: Some(300_000), ..PLAIN });
         assert!(capacity.fits());
-        assert_eq!((capacity.holds, capacity.first), (375_000, Resource::TcpMemory));
+        assert_eq!((capacity.holds, capacity.first), (337_500, Resource::TcpMemory));
         assert_eq!(
             capacity.price,
             Price { kernel: 4_200, hub: 200, in_flight: 1_340, stalled: 246, tracked: 0, pages: 1 }
@@ -341,6 +356,40 @@ mod tests {
             Capacity::new(&MadeUp::tuned_vm().machine(), &Hub { max_connections: Some(1000), ..hub() }, &PLAIN);
         assert_eq!((capacity.holds, capacity.first, capacity.target), (1000, Resource::Setting, 1000));
         assert!(capacity.asked && capacity.fits());
+    }
+
+    #[test]
+    fn the_hub_s_own_ceiling_stops_it_where_it_is_set_low() {
+        let with = |memory_max| {
+            Capacity::new(&MadeUp::tuned_vm().machine(), &Hub { memory_max: Some(memory_max), ..hub() }, &PLAIN)
+        };
+        let low = with(1 << 30);
+        // Nine tenths of it, without the hub's 336 MiB, by 4,200 B of the kernel's and 200 of the hub's.
+        let holds = ((1 << 30) / 100 * 90 - (336 << 20)) / 4_400;
+        assert_eq!((low.holds, low.first), (holds, Resource::Ceiling));
+        let none = with(0);
+        assert_eq!((none.memory.ceiling, none.allows(Resource::Ceiling)), (None, None));
+        assert_eq!(none.allows(Resource::TcpMemory), Some(375_000), "nor is anybody refused near that of TCP");
+    }
+
+    #[test]
+    fn the_hub_s_limit_on_connections_is_never_below_its_ceiling() {
+        for made in [MadeUp::small_vm(), MadeUp::container()] {
+            for own in [false, true] {
+                let capacity = capacity(&made, Load { own, ..PLAIN });
+                assert!(capacity.allows(Resource::Setting) > capacity.allows(Resource::Ceiling), "{capacity:?}");
+                assert!(capacity.allows(Resource::Ceiling) > capacity.allows(Resource::Memory), "{capacity:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_hub_would_be_slowed_down_is_where_its_memory_ends() {
+        let made = MadeUp::container().with("sys/fs/cgroup/memory.high", "805306368\n");
+        assert_eq!(capacity(&made, PLAIN).memory.total, 805_306_368);
+        let unit = MadeUp::small_vm().with("etc/systemd/system/cinnabar.service", "[Service]\nMemoryHigh=1G\n");
+        let memory = capacity(&unit, PLAIN).memory;
+        assert_eq!((memory.total, memory.ceiling), (1 << 30, Some(4_099_993_600 / 100 * 80)), "{memory:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::findings::findings;
 use super::made_up::{MadeUp, hub};
-use super::{Capacity, Level, Load, SYSCTLS, bytes, count, unit};
+use super::{Capacity, Level, Load, Resource, SYSCTLS, bytes, count, unit};
+use crate::config::setting::SETTINGS;
 use crate::doctor::Hub;
 
 const README: &str = include_str!("../../tuning/README.md");
@@ -37,11 +38,15 @@ fn worked_example() -> String {
     text += &once("hub with full history (256 MiB) and tail (64 MiB)", memory.hub);
     text += &once("the rest of the system", memory.system);
     text += &format!("| **sum** | | **{}** |\n", bytes(memory.sum(&price, target)));
-    text += &once("kept spare: 15 %", memory.spare);
+    text += &once("kept spare: 20 %", memory.spare);
     text += &once("memory of the machine", memory.total);
     text += "\n| what would run out | at |\n|---|---|\n";
     for limit in limits.iter().filter(|limit| limit.connections < 1 << 40) {
-        text += &format!("| {} | {} |\n", limit.resource.text(), count(limit.connections));
+        let text_of = match limit.resource {
+            Resource::Ceiling | Resource::Setting => format!("`{}`, not set", limit.resource.text()),
+            other => other.text().to_owned(),
+        };
+        text += &format!("| {text_of} | {} |\n", count(limit.connections));
     }
     let (cores, tenths) = (machine.cores as f64, broadcast_core_ms as f64 / 1000.0);
     text += &format!(
@@ -82,6 +87,18 @@ fn every_sysctl_the_doctor_reads_or_sets_is_explained() {
     for name in names {
         assert!(SYSCTLS.contains(&name.as_str()), "{name} is in the doctor's list");
         assert!(README.contains(&format!("`{name}`")), "tuning/README.md says nothing about {name}");
+    }
+}
+
+#[test]
+fn every_limit_that_can_be_set_is_named() {
+    let machine = ["max-connections", "max-accept-rate", "memory-max", "compression"];
+    let limits =
+        SETTINGS.iter().filter(|setting| setting.group == "Limits of a client" || machine.contains(&setting.name));
+    let names: Vec<_> = limits.map(|setting| setting.name).collect();
+    assert!(names.len() > machine.len());
+    for name in names {
+        assert!(README.contains(&format!("`--{name}`")), "tuning/README.md says nothing about --{name}");
     }
 }
 

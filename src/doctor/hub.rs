@@ -15,6 +15,8 @@ pub struct Hub {
     pub uring_demanded: bool,
     /// `--max-connections`.
     pub max_connections: Option<u64>,
+    /// `--memory-max`; 0 is no ceiling.
+    pub memory_max: Option<u64>,
     /// Bytes history may grow to.
     pub history_bytes: u64,
     /// Bytes of the tail.
@@ -27,6 +29,12 @@ pub struct Hub {
     pub port: u16,
     /// Whether it listens on loopback only: then a proxy on this machine makes all its connections.
     pub behind_local_proxy: bool,
+    /// `--max-connections-per-address`.
+    pub connections_per_address: Option<u64>,
+    /// Whether some proxy's word counts: `--trusted-proxy`.
+    pub trusts_proxies: bool,
+    /// `--proxy-protocol`.
+    pub proxy_protocol: bool,
 }
 
 impl Hub {
@@ -41,12 +49,16 @@ impl Hub {
             uring: config.io != IoChoice::Epoll && *io_uring == IoUring::Works,
             uring_demanded: config.io == IoChoice::Uring,
             max_connections: config.max_connections.map(|max| max as u64),
+            memory_max: config.memory_max.map(|max| max as u64),
             history_bytes: (max_bytes + announced) as u64,
             tail_bytes: config.tail_bytes as u64,
             heartbeat_ms: config.heartbeat.map_or(0, milliseconds),
             own_descriptors: own_descriptors as u64,
             port: config.listen.port(),
             behind_local_proxy: config.listen.ip().is_loopback(),
+            connections_per_address: config.client_limits.connections_per_address.map(u64::from),
+            trusts_proxies: !config.client_limits.trusted_proxies.is_empty(),
+            proxy_protocol: config.client_limits.proxy_protocol,
         }
     }
 }

@@ -156,6 +156,17 @@ impl Machine {
         self.groups.memory_max.into_iter().chain(unit).min().filter(|limit| *limit < self.memory_bytes)
     }
 
+    /// The limit of memory beyond which the hub is slowed down, where there is one below the machine's memory.
+    pub(super) fn memory_high(&self) -> Option<u64> {
+        let unit = self.unit.as_ref().and_then(|unit| unit.memory_high);
+        self.groups.memory_high.into_iter().chain(unit).min().filter(|limit| *limit < self.memory_bytes)
+    }
+
+    /// What the hub takes a share of unless it is told otherwise.
+    pub(super) fn memory_to_share(&self) -> u64 {
+        self.memory_limit().unwrap_or(self.memory_bytes)
+    }
+
     /// Whether connections are tracked: a table that is there and empty tracks nothing.
     pub(super) fn tracks_connections(&self) -> bool {
         self.number("net.netfilter.nf_conntrack_count").is_some_and(|count| count > 0)

@@ -124,11 +124,15 @@ pub(super) fn hub() -> Hub {
         uring: true,
         uring_demanded: false,
         max_connections: None,
+        memory_max: None,
         history_bytes: 256 << 20,
         tail_bytes: 64 << 20,
         heartbeat_ms: 25_000,
         own_descriptors: 96,
         port: 8080,
         behind_local_proxy: false,
+        connections_per_address: None,
+        trusts_proxies: false,
+        proxy_protocol: false,
     }
 }

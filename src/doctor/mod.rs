@@ -26,5 +26,5 @@ pub use finding::{Finding, Fix, Level, bytes, count};
 pub use findings::findings;
 pub use hub::Hub;
 pub use machine::{IoUring, Kernel, Machine, Root};
-pub use passage::{Arrival, Passage, Replay, Silence};
+pub use passage::{Arrival, Passage, Replay, Silence, StreamCoding};
 pub use sysctl::{SYSCTL_FILE, SYSCTLS};

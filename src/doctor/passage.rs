@@ -41,6 +41,18 @@ pub struct Silence {
     pub ended_ms: Option<u64>,
 }
 
+/// What a stream that may be compressed is compressed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamCoding {
+    /// Its name.
+    pub name: String,
+    /// Whether an event came through it.
+    pub came: bool,
+    /// Whether the event's text stood in it as it was published. The hub sends short events so; a proxy, which doesn't know
+    /// where they begin and end, compresses them.
+    pub stored: bool,
+}
+
 /// Everything a client saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Passage {
@@ -60,8 +72,8 @@ pub struct Passage {
     pub arrivals: Vec<Arrival>,
     /// What came back after a known id; `None` where events didn't come at all.
     pub replay: Option<Replay>,
-    /// The coding of a stream that may be compressed, and whether an event came through it.
-    pub coding: Option<(String, bool)>,
+    /// The coding of a stream that may be compressed.
+    pub coding: Option<StreamCoding>,
     /// The origin asked for, and the `Access-Control-Allow-Origin` values that came back.
     pub cors: Option<(String, Vec<String>)>,
     /// The silence.
@@ -225,10 +237,19 @@ impl Passage {
         const NAME: &str = "url: compression";
         match &self.coding {
             None => Finding::ok(NAME, "none"),
-            Some((coding, true)) => Finding::ok(NAME, format!("{coding}, events come through")),
-            Some((coding, false)) => {
-                let why = "the stream is compressed on the way and an event didn't come out of it";
-                fix(Finding::new(NAME, Level::Fail, coding.clone(), why), Trouble::Compresses, &self.seen)
+            Some(StreamCoding { name, stored: true, .. }) => {
+                Finding::ok(NAME, format!("{name} by the hub, events come through"))
+            }
+            Some(StreamCoding { name, came: true, .. }) => {
+                let why = "events come through, and it costs the proxy memory for each stream and time for each event of each: the hub \
+                           compresses an event once for all. What is compressed on the way may also wait there";
+                let found = format!("{name} by something on the way");
+                fix(Finding::new(NAME, Level::Warn, found, why), Trouble::Compresses, &self.seen)
+            }
+            Some(StreamCoding { name, .. }) => {
+                let why = "an event didn't come out of the compressed stream: something on the way compresses it and waits for more, or \
+                           keeps what the hub compressed";
+                fix(Finding::new(NAME, Level::Fail, name.clone(), why), Trouble::Compresses, &self.seen)
             }
         }
     }
@@ -392,9 +413,19 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_fine_while_events_come_through() {
-        assert_eq!(level(&Passage { coding: Some(("gzip".into(), true)), ..good() }, "url: compression"), Level::Ok);
-        assert_eq!(level(&Passage { coding: Some(("gzip".into(), false)), ..good() }, "url: compression"), Level::Fail);
+    fn compression_that_keeps_events_is_told() {
+        assert_eq!(compression(false, false).level, Level::Fail);
+    }
+
+    #[test]
+    fn the_hub_s_own_compression_is_told_from_a_proxy_s() {
+        let (hub, proxy) = (compression(true, true), compression(true, false));
+        assert!(hub.level == Level::Ok && hub.found == "gzip by the hub, events come through", "{hub:?}");
+        assert!(proxy.level == Level::Warn && proxy.fixes.len() == 3, "{proxy:?}");
+    }
+
+    fn compression(came: bool, stored: bool) -> Finding {
+        Passage { coding: Some(StreamCoding { name: "gzip".into(), came, stored }), ..good() }.compression()
     }
 
     #[test]

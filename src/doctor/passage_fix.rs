@@ -35,7 +35,9 @@ fn nginx(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::Buffers => "proxy_buffering off;   # and no proxy_ignore_headers X-Accel-Buffering",
         Trouble::CutsOff => "proxy_read_timeout 1h;",
-        Trouble::Compresses => "gzip off;   # in the hub's location; the hub compresses by itself",
+        Trouble::Compresses => {
+            "gzip off;   # in the hub's location, and no proxy_set_header Accept-Encoding: the hub compresses by itself"
+        }
         Trouble::Strips => "take out the proxy_hide_header and add_header lines that name it",
         Trouble::OldVersion => "listen 443 ssl http2;   # from 1.25.1 on: http2 on;",
         Trouble::ForgetsLastId => "proxy_set_header Last-Event-ID $http_last_event_id;",

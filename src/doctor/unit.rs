@@ -24,6 +24,8 @@ pub struct Unit {
     pub descriptors: u64,
     /// `MemoryMax=`.
     pub memory_max: Option<u64>,
+    /// `MemoryHigh=`.
+    pub memory_high: Option<u64>,
     /// `TasksMax=`, where it is a number.
     pub tasks_max: Option<u64>,
 }
@@ -31,7 +33,13 @@ pub struct Unit {
 /// Reads a unit, if there is one of this name.
 pub(super) fn read(root: &Root, name: &str, memory_bytes: u64) -> Option<Unit> {
     let text = FOLDERS.iter().find_map(|folder| root.read(&format!("{folder}/{name}.service")))?;
-    let mut unit = Unit { name: name.to_owned(), descriptors: DESCRIPTORS_DEFAULT, memory_max: None, tasks_max: None };
+    let mut unit = Unit {
+        name: name.to_owned(),
+        descriptors: DESCRIPTORS_DEFAULT,
+        memory_max: None,
+        memory_high: None,
+        tasks_max: None,
+    };
     unit.apply(&text, memory_bytes);
     let mut drop_ins: Vec<_> = FOLDERS
         .iter()
@@ -59,6 +67,7 @@ impl Unit {
             match key.trim() {
                 "LimitNOFILE" => self.descriptors = descriptors(value).unwrap_or(self.descriptors),
                 "MemoryMax" => self.memory_max = memory(value, memory_bytes),
+                "MemoryHigh" => self.memory_high = memory(value, memory_bytes),
                 "TasksMax" => self.tasks_max = value.parse().ok(),
                 _ => {}
             }
@@ -104,11 +113,17 @@ mod tests {
         assert_eq!((unit(&made).descriptors, unit(&made).memory_max), (524_288, None));
         let made = made.with(
             "etc/systemd/system/cinnabar.service.d/10.conf",
-            "[Service]\nLimitNOFILE=1024:65536\nMemoryMax=2G\nTasksMax=9",
+            "[Service]\nLimitNOFILE=1024:65536\nMemoryMax=2G\nMemoryHigh=1G\nTasksMax=9",
         );
         assert_eq!(
             unit(&made),
-            Unit { name: "cinnabar".into(), descriptors: 65_536, memory_max: Some(2 << 30), tasks_max: Some(9) }
+            Unit {
+                name: "cinnabar".into(),
+                descriptors: 65_536,
+                memory_max: Some(2 << 30),
+                memory_high: Some(1 << 30),
+                tasks_max: Some(9)
+            }
         );
         let made = made.with(
             "etc/systemd/system/cinnabar.service.d/20.conf",

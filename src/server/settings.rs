@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::data_folder::random_key;
-use crate::config::{Config, History};
+use crate::config::{Config, History, memory};
 use crate::history::Retention;
 use crate::http::head::HeadLimits;
 use crate::http::host_list::HostList;
@@ -21,9 +21,6 @@ use crate::server::memory::memory_bytes;
 
 /// Bytes of request bodies in memory on one shard, unless bodies may be so large that there would be no room for two.
 const BODIES_BYTES_MAX: usize = 32 << 20;
-
-/// What the hub takes of the machine's memory, or of its control group's, unless it is told otherwise.
-pub(super) const MEMORY_SHARE_PERCENT: u64 = 80;
 
 /// Everything a hub is started with.
 #[derive(Clone)]
@@ -120,7 +117,7 @@ impl Settings {
             body_timeout_ms: milliseconds(config.body_timeout),
             connections_max: config.max_connections,
             limits: LimitSettings::new(&config.client_limits),
-            memory_max: memory_max(config.memory_max),
+            memory_max: memory::ceiling_bytes(config.memory_max.map(|bytes| bytes as u64), memory_bytes()),
             retention: Retention {
                 events_max: max_events,
                 bytes_max: max_bytes,
@@ -128,15 +125,6 @@ impl Settings {
             },
             id_key: config.id_key.map_or_else(random_key, |key| key.0),
         }
-    }
-}
-
-/// The ceiling of memory that was set, or what the hub takes of what there is.
-fn memory_max(said: Option<usize>) -> Option<u64> {
-    match said {
-        Some(0) => None,
-        Some(bytes) => Some(bytes as u64),
-        None => memory_bytes().map(|bytes| bytes / 100 * MEMORY_SHARE_PERCENT),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::data_folder::random_key;
-use crate::config::{AdminListen, Config, IoChoice};
+use crate::config::{AdminListen, Config, IoChoice, memory};
 use crate::history::MemoryHistory;
 use crate::hub::Log;
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
@@ -30,7 +30,7 @@ use crate::server::recall;
 use crate::server::reload::Reloader;
 use crate::server::sender::Sender;
 use crate::server::sequencer::SequencerHandle;
-use crate::server::settings::{MEMORY_SHARE_PERCENT, Settings};
+use crate::server::settings::Settings;
 use crate::server::shard::{self, Driver, ShardParts};
 use crate::server::shared::Shared;
 use crate::server::tracer::Tracer;
@@ -38,8 +38,6 @@ use crate::server::{listen, sys};
 
 /// Entries of a shard's own event loop ring.
 const LOOP_RING_ENTRIES: u32 = 1024;
-/// Kernel and user memory a connection may take, as the default limit by memory assumes.
-const CONNECTION_BYTES: u64 = 5 * 1024;
 /// What all that subscribers ask for may take of the memory: one part of so many.
 const SELECTORS_SHARE: u64 = 10;
 /// Descriptors the hub needs for itself, without its shards.
@@ -430,8 +428,9 @@ pub(crate) struct Capacity {
 impl Capacity {
     /// The limit on connections: as configured, or what descriptors and memory allow.
     pub(crate) fn connections_max(self, settings: &Settings) -> usize {
-        let ceiling = settings.memory_max.or_else(|| memory_bytes().map(|bytes| bytes / 100 * MEMORY_SHARE_PERCENT));
-        let by_memory = ceiling.map_or(usize::MAX, |bytes| (bytes / CONNECTION_BYTES) as usize);
+        // A hub without a ceiling has a limit all the same.
+        let ceiling = settings.memory_max.or_else(|| memory_bytes().map(memory::share));
+        let by_memory = ceiling.map_or(usize::MAX, |bytes| memory::connections_max(bytes) as usize);
         let by_descriptors = match self.driver {
             Driver::Uring => usize::MAX,
             Driver::Epoll => free_descriptors(self.descriptors, settings.shards),

@@ -93,6 +93,32 @@ fn a_hub_that_runs_is_judged_by_its_own_limits() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("is there such a process"), "{output:?}");
 }
 
+#[test]
+fn a_ceiling_of_memory_that_refuses_too_early_is_told_with_the_one_that_suffices() {
+    let asked = ["--connections", "10000", "--event-bytes", "300", "--history-max-bytes", "16MiB", "--memory-max"];
+    let (report, code) = judged(&[&asked[..], &["100MiB"]].concat());
+    let ceiling = finding(&report, "--memory-max");
+    assert_eq!(
+        (code, &ceiling["level"], &report["capacity"]["first"]),
+        (1, &"fail".into(), &"ceiling".into()),
+        "{report:#}"
+    );
+    let fix = ceiling["fixes"][0]["text"].as_str().expect("a fix");
+    let wanted = fix.strip_prefix("--memory-max ").expect("what to set");
+    let (report, _) = judged(&[&asked[..], &[wanted]].concat());
+    assert_eq!(level(&report, "--memory-max"), "ok", "{fix} suffices: {report:#}");
+}
+
+#[test]
+fn a_limit_by_address_behind_a_proxy_nobody_named_breaks() {
+    let limited = ["--connections", "100", "--max-connections-per-address", "5"];
+    let (report, code) = judged(&limited);
+    assert_eq!((level(&report, "--max-connections-per-address"), code), ("fail", 1), "{report:#}");
+    let (report, code) = judged(&[&limited[..], &["--trusted-proxy", "127.0.0.0/8", "--proxy-protocol"]].concat());
+    assert_eq!((level(&report, "--max-connections-per-address"), code), ("ok", 0), "{report:#}");
+    assert_eq!(level(&report, "--proxy-protocol"), "note");
+}
+
 /// Looks at the way to a hub through this URL.
 fn way(url: &str, more: &[&str]) -> (Value, i32) {
     let (publisher, subscriber) = (publisher(), subscriber());
@@ -121,6 +147,11 @@ fn good_way(url: &str, more: &[&str]) -> Value {
     seen.0
 }
 
+/// The hub's own compression is none of a proxy's, whatever stands between.
+fn compressed_by_the_hub(report: &Value) {
+    assert_eq!(finding(report, "url: compression")["found"], "gzip by the hub, events come through");
+}
+
 /// A hub that lets anonymous subscribers in and has an idle stream say so often.
 fn open_hub() -> Hub {
     Hub::start(&["--anonymous", "--heartbeat", "1s", "--cors-origin", "https://app.example"])
@@ -133,6 +164,7 @@ fn straight_to_the_hub_the_way_is_good() {
     assert!(finding(&report, "url: Last-Event-ID")["found"].as_str().expect("text").starts_with("4 of 4"));
     assert!(!finding(&report, "url: idle")["found"].as_str().expect("text").contains(" 0 heartbeats"), "{report:#}");
     assert_eq!(level(&report, "url: CORS"), "ok");
+    compressed_by_the_hub(&report);
     let (report, code) = way(&hub.url(), &["--origin", "https://other.example"]);
     assert_eq!((level(&report, "url: CORS"), code), ("fail", 1), "{report:#}");
 }
@@ -218,6 +250,26 @@ fn an_nginx_that_ends_silent_streams_and_forgets_the_last_id_is_found_out() {
     assert!(finding(&report, "url: idle")["fixes"].to_string().contains("proxy_read_timeout"), "{report:#}");
 }
 
+#[test]
+fn an_nginx_that_compresses_by_itself_is_found_out() {
+    let (hub, folder, port) = (Hub::anonymous(), Folder::new(), free_port());
+    let config = format!(
+        "events {{ worker_connections 64; }}
+         http {{ access_log off; gzip on; gzip_types text/event-stream; server {{ listen 127.0.0.1:{port}; location / {{
+           proxy_pass http://{}; proxy_set_header Accept-Encoding \"\"; }} }} }}",
+        hub.address()
+    );
+    let _nginx = nginx(&config, port, &folder);
+    let (report, _) = way(&format!("http://127.0.0.1:{port}{HUB}"), &[]);
+    let compression = finding(&report, "url: compression");
+    assert_eq!(
+        (&compression["level"], &compression["found"]),
+        (&"warn".into(), &"gzip by something on the way".into()),
+        "{report:#}"
+    );
+    assert!(compression["fixes"].to_string().contains("gzip off"), "{report:#}");
+}
+
 /// A certificate nobody trusts, with its key: the paths of both, and of a file with the two.
 fn certificate(folder: &Folder) -> (String, String, String) {
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -271,7 +323,7 @@ fn the_guide_s_nginx_passes_streams_on_as_they_are() {
         ],
     );
     let _nginx = nginx(&config, port, &folder);
-    good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]);
+    compressed_by_the_hub(&good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]));
     arrives_by_http2(&hub, tls);
 }
 
@@ -292,7 +344,7 @@ fn the_guide_s_haproxy_passes_streams_on_as_they_are() {
     );
     let file = folder.write("haproxy.cfg", &config);
     let _haproxy = proxy("haproxy", &["-db", "-f", &file], port, &folder);
-    good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]);
+    compressed_by_the_hub(&good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]));
     arrives_by_http2(&hub, tls);
 }
 
@@ -305,5 +357,5 @@ fn the_guide_s_caddy_passes_streams_on_as_they_are() {
     );
     let file = folder.write("Caddyfile", &format!("{{\n\tadmin off\n}}\n{config}"));
     let _caddy = proxy("caddy", &["run", "--adapter", "caddyfile", "--config", &file], port, &folder);
-    good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]);
+    compressed_by_the_hub(&good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]));
 }

@@ -5,7 +5,7 @@ use super::super::hub_client::{agent, publish, refusal, unreachable};
 use super::super::outside::{Stopwatch, printable};
 use anyhow::Result;
 use cinnabar::config::data_folder::random_key;
-use cinnabar::doctor::{Arrival, Finding, Level, Passage, Replay, Silence};
+use cinnabar::doctor::{Arrival, Finding, Level, Passage, Replay, Silence, StreamCoding};
 use cinnabar::protocol::event_stream::{Decoder, Event};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -36,6 +36,11 @@ const NAMES: &[&str] = &["server", "via", "x-served-by"];
 pub(super) fn topic() -> String {
     let random: String = random_key()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("urn:cinnabar:doctor:{random}")
+}
+
+/// What is published.
+fn data(number: usize) -> String {
+    format!("cinnabar doctor {number}")
 }
 
 /// Goes the way and says what there is to say.
@@ -195,7 +200,7 @@ impl Traveller<'_> {
     /// Publishes one event and gives its id.
     fn publish(&mut self, number: usize) -> Result<String> {
         let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("topic", self.topic).append_pair("data", &format!("cinnabar doctor {number}"));
+        form.append_pair("topic", self.topic).append_pair("data", &data(number));
         publish(&self.agent, self.url, self.tokens.publisher.token()?.as_deref(), &form.finish())
     }
 
@@ -218,18 +223,20 @@ impl Traveller<'_> {
     }
 
     /// What a browser's stream is compressed with, and whether an event comes through that.
-    fn coding(&mut self) -> Result<Option<(String, bool)>> {
+    fn coding(&mut self) -> Result<Option<StreamCoding>> {
         let mut stream = self.subscribe(&[("accept-encoding", CODINGS)], None)?;
         stream.until(self.watch, PATIENCE_MS, Stream::answered);
-        let Some(coding) = stream.field("content-encoding").into_iter().find(|coding| coding != "identity") else {
+        let Some(name) = stream.field("content-encoding").into_iter().find(|coding| coding != "identity") else {
             return Ok(None);
         };
         // What a stream begins with, such as the head of its coding, isn't the event.
         stream.until(self.watch, APART_MS, |_| false);
         let before = stream.reads;
         self.publish(EVENTS)?;
-        let came = stream.until(self.watch, PATIENCE_MS, |stream| stream.reads > before);
-        Ok(Some((coding, came)))
+        // Nothing is decompressed here, and the id's line is spoilt by what stands before it; that of the data isn't.
+        let stored = |stream: &Stream| stream.events.iter().any(|(event, _)| event.data == data(EVENTS));
+        let stored = stream.until(self.watch, PATIENCE_MS, stored);
+        Ok(Some(StreamCoding { name, came: stored || stream.reads > before, stored }))
     }
 
     /// Leaves a stream alone, which it has been since `began_ms`, and watches it.

@@ -1,6 +1,7 @@
 //! Memory: of the machine, of control groups, of TCP, and how it is handed out.
 
 use super::{Case, round_up};
+use crate::config::memory::{self, NEAR_PERCENT, SHARE_PERCENT};
 use crate::doctor::capacity::{PAGE_BYTES, Resource};
 use crate::doctor::finding::{Finding, Level, bytes, count};
 
@@ -11,6 +12,7 @@ const TCP_SHARE: u64 = 40;
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Vec<Finding>) {
     findings.push(enough(case));
+    findings.push(ceiling(case));
     findings.extend(group(case));
     findings.push(tcp(case));
     findings.extend(huge_pages(case));
@@ -20,51 +22,103 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Vec<Finding>) {
 
 fn enough(case: &Case<'_>) -> Finding {
     const NAME: &str = "memory";
-    let (memory, price) = (&case.capacity.memory, &case.capacity.price);
+    let (limits, price) = (&case.capacity.memory, &case.capacity.price);
     let holds = case.capacity.allows(Resource::Memory).unwrap_or_default();
-    let found = format!("{}{}", bytes(memory.total), if memory.limited { " by a control group" } else { "" });
+    let found = format!("{}{}", bytes(limits.total), if limits.limited { " by a control group" } else { "" });
     if case.shortage(Resource::Memory) != Level::Ok {
-        let needed = memory.sum(price, case.target());
+        let needed = limits.sum(price, case.target());
         let why = format!(
             "{} connections take {} together; what is left holds {}",
             count(case.target()),
             bytes(needed),
             count(holds)
         );
-        let why = if memory.limited { format!("{why}. Beyond the limit the kernel kills the hub") } else { why };
+        let why = match (limits.limited, limits.ceiling) {
+            (true, Some(_)) => format!(
+                "{why}. From {NEAR_PERCENT} % of the limit on the hub refuses new subscribers, so that the kernel doesn't kill it"
+            ),
+            (true, None) => format!("{why}. Beyond the limit the kernel kills the hub"),
+            (false, _) => why,
+        };
         return Finding::new(NAME, Level::Fail, found, why)
-            .wanted(bytes(needed.saturating_add(memory.spare)))
+            .wanted(bytes(memory::whole(needed)))
             .fix("hub", format!("--max-connections {}", holds.max(1)))
             .fix("hub", "a smaller --history-max-bytes, if history is a large part of it");
     }
     if case.hub.max_connections.is_none() {
-        let why =
-            "without --max-connections the hub goes by a share of the memory, and knows nothing of what else stops it";
+        let why = format!(
+            "without --max-connections the hub lets {} in, or as many as its ceiling of memory has room for, and knows nothing of \
+             what else stops it",
+            count(case.capacity.allows(Resource::Setting).unwrap_or_default())
+        );
         let holds = case.capacity.holds.max(1);
         return Finding::new(NAME, Level::Note, found, why).fix("hub", format!("--max-connections {holds}"));
     }
     Finding::ok(NAME, found)
 }
 
+/// The hub's own ceiling, which it is to meet before the kernel does something worse.
+fn ceiling(case: &Case<'_>) -> Finding {
+    const NAME: &str = "--memory-max";
+    let (limits, price) = (&case.capacity.memory, &case.capacity.price);
+    let Some(ceiling) = limits.ceiling else {
+        let why = "the hub refuses nobody for want of memory: when there is none left the kernel kills it, and all clients come back at \
+                   once";
+        return Finding::new(NAME, Level::Warn, "0: none", why)
+            .wanted("a ceiling")
+            .fix("hub", format!("leave --memory-max out: then it is {SHARE_PERCENT} % of what there is"));
+    };
+    let found = bytes(ceiling);
+    let level = case.shortage(Resource::Ceiling);
+    if level != Level::Ok {
+        let why = format!(
+            "from {NEAR_PERCENT} % of it on new subscribers get 503, which is so with {} connections once history is full; those there \
+             are stay",
+            count(case.capacity.allows(Resource::Ceiling).unwrap_or_default())
+        );
+        let finding = Finding::new(NAME, level, found, why);
+        let needed = memory::ceiling_for(case.target(), limits.hub, price.hub);
+        // More than there is would only let the kernel come first.
+        return if case.shortage(Resource::Memory) == Level::Ok && needed <= limits.total {
+            finding.wanted(bytes(needed)).fix("hub", format!("--memory-max {}MiB", needed.div_ceil(1 << 20)))
+        } else {
+            finding.wanted(bytes(needed)).fix("hub", "a smaller --history-max-bytes and --tail-bytes, or more memory")
+        };
+    }
+    // Near a control group's limit the hub refuses too.
+    if ceiling > limits.total && limits.total > 0 && !limits.limited {
+        let why = "that is more than there is: the kernel kills the hub before it refuses anybody";
+        return Finding::new(NAME, Level::Warn, found, why)
+            .wanted(format!("{} or less", bytes(memory::share(limits.total))))
+            .fix("hub", format!("leave --memory-max out: then it is {SHARE_PERCENT} % of what there is"));
+    }
+    Finding::ok(NAME, found)
+}
+
 fn group(case: &Case<'_>) -> Option<Finding> {
     const NAME: &str = "memory.max";
-    let limit = case.machine.memory_limit()?;
-    let groups = &case.machine.groups;
-    if groups.memory_high.is_some_and(|high| high < limit) {
-        let why = "above memory.high the kernel slows the whole process down, every shard with it: the limit that matters is lower \
-                   than memory.max says";
+    let (limit, high) = (case.machine.memory_limit(), case.machine.memory_high());
+    if let Some(high) = high.filter(|high| limit.is_none_or(|limit| *high < limit)) {
+        let found = format!("memory.high {}", bytes(high));
+        let why = "above memory.high the kernel slows the whole process down, every shard with it: that is the limit that matters, and \
+                   new subscribers are refused near it";
         return Some(
-            Finding::new(NAME, Level::Warn, bytes(limit), why)
+            Finding::new(NAME, Level::Warn, found, why)
                 .fix("systemctl edit cinnabar.service", "[Service]\nMemoryHigh=infinity"),
         );
     }
+    let limit = limit?;
     let version = case.machine.kernel.version;
     if version < CHARGED_KERNEL && version != (0, 0) {
         let why = "before 6.12 the kernel charges only a part of a connection to its group: the machine can run out while the \
                    group looks fine, so the machine's memory has to suffice too";
         return Some(Finding::new(NAME, Level::Warn, bytes(limit), why).wanted("kernel 6.12 or later"));
     }
-    let why = "the memory of connections in the kernel counts too, and the answer to too much is SIGKILL";
+    let mut why =
+        "the memory of connections in the kernel counts too, and the answer to too much is SIGKILL".to_owned();
+    if case.capacity.memory.ceiling.is_some() {
+        why += &format!("; from {NEAR_PERCENT} % of it on the hub refuses new subscribers");
+    }
     Some(Finding::new(NAME, Level::Note, bytes(limit), why))
 }
 

@@ -1,5 +1,6 @@
 //! The judgement, knob by knob: each function looks at one subject and says everything about it.
 
+mod clients;
 mod descriptors;
 mod kernel;
 mod memory;
@@ -49,6 +50,7 @@ pub fn findings(machine: &Machine, hub: &Hub, capacity: &Capacity) -> Vec<Findin
     memory::judge(&case, &mut findings);
     network::judge(&case, &mut findings);
     tracking::judge(&case, &mut findings);
+    clients::judge(&case, &mut findings);
     findings
 }
 

@@ -137,7 +137,8 @@ fn memory_that_does_not_suffice_breaks() {
     let asked = Load { connections: Some(600_000), ..ASKED };
     let found = finding(&MadeUp::tuned_vm(), &hub(), asked, "memory");
     assert_eq!(found.level, Level::Fail);
-    assert!(found.fixes.iter().any(|fix| fix.text == "--max-connections 464863"), "{found:?}");
+    assert!(found.fixes.iter().any(|fix| fix.text == "--max-connections 430616"), "{found:?}");
+    assert_eq!(found.wanted, "5.37 GB", "four fifths of which are 4.29");
     assert_eq!(level(&MadeUp::tuned_vm(), "memory"), Level::Note, "nobody set a limit");
     let limited = Hub { max_connections: Some(300_000), ..hub() };
     assert_eq!(finding(&MadeUp::tuned_vm(), &limited, OPEN, "memory").level, Level::Ok);
@@ -147,13 +148,58 @@ fn memory_that_does_not_suffice_breaks() {
 fn a_container_s_limit_is_the_one_that_kills() {
     let asked = Load { connections: Some(100_000), ..ASKED };
     let found = finding(&MadeUp::container(), &epoll(), asked, "memory");
-    assert!(found.level == Level::Fail && found.why.contains("kills"), "{found:?}");
+    assert!(found.level == Level::Fail && found.why.contains("refuses new subscribers"), "{found:?}");
     assert_eq!(finding(&MadeUp::container(), &epoll(), OPEN, "memory.max").level, Level::Note);
     let old = MadeUp::container().with("proc/sys/kernel/osrelease", "6.1.0");
     assert_eq!(finding(&old, &epoll(), OPEN, "memory.max").level, Level::Warn);
     let high = MadeUp::container().with("sys/fs/cgroup/memory.high", "536870912\n");
     assert_eq!(finding(&high, &epoll(), OPEN, "memory.max").level, Level::Warn);
+    let unlimited = Hub { memory_max: Some(0), ..epoll() };
+    let found = finding(&MadeUp::container(), &unlimited, asked, "memory");
+    assert!(found.why.contains("kills"), "nothing comes before it: {found:?}");
     assert!(judged(&MadeUp::small_vm(), &hub(), OPEN).iter().all(|finding| finding.name != "memory.max"));
+}
+
+#[test]
+fn the_hub_s_own_ceiling_is_told_before_anybody_is_refused() {
+    let judge = |memory_max, load| {
+        finding(&MadeUp::tuned_vm(), &Hub { memory_max: Some(memory_max), ..hub() }, load, "--memory-max")
+    };
+    assert_eq!(level(&MadeUp::tuned_vm(), "--memory-max"), Level::Ok, "four fifths of the machine suffice");
+    let low = judge(1 << 30, ASKED);
+    assert!(low.level == Level::Fail && low.why.contains("503"), "{low:?}");
+    let [fix] = &low.fixes[..] else { panic!("{low:?}") };
+    let wanted = fix.text.strip_prefix("--memory-max ").and_then(|size| size.strip_suffix("MiB"));
+    let wanted: u64 = wanted.expect("what to set").parse().expect("MiB");
+    assert_eq!(judge(wanted << 20, ASKED).level, Level::Ok);
+    assert_eq!(judge((wanted - 1) << 20, ASKED).level, Level::Fail);
+    assert_eq!(judge(1 << 30, OPEN).level, Level::Warn, "nobody asked");
+    assert_eq!(judge(8 << 30, ASKED).level, Level::Warn, "the kernel would come first");
+    assert_eq!(judge(0, ASKED).level, Level::Warn);
+    let more = judge(1 << 30, Load { connections: Some(2_000_000), ..ASKED });
+    assert!(!more.fixes[0].text.contains("--memory-max"), "a ceiling beyond what there is helps nobody: {more:?}");
+}
+
+#[test]
+fn clients_behind_a_proxy_nobody_named_are_one() {
+    let name = "--max-connections-per-address";
+    let local = Hub { behind_local_proxy: true, connections_per_address: Some(20), ..hub() };
+    let few = Load { connections: Some(1_000), ..ASKED };
+    let judge = |hub: &Hub, load| finding(&MadeUp::tuned_vm(), hub, load, name).level;
+    assert_eq!((judge(&local, few), judge(&local, OPEN)), (Level::Fail, Level::Warn));
+    assert_eq!(judge(&local, Load { connections: Some(20), ..ASKED }), Level::Note, "enough for all");
+    assert_eq!(judge(&Hub { trusts_proxies: true, ..local.clone() }, few), Level::Ok);
+    assert_eq!(judge(&Hub { behind_local_proxy: false, ..local.clone() }, few), Level::Note);
+    let unset = Hub { connections_per_address: None, ..local };
+    assert!(judged(&MadeUp::tuned_vm(), &unset, few).iter().all(|finding| finding.name != name));
+}
+
+#[test]
+fn proxies_that_have_to_say_whom_they_speak_for_are_a_note() {
+    let name = "--proxy-protocol";
+    let spoken = Hub { proxy_protocol: true, trusts_proxies: true, ..hub() };
+    assert_eq!(finding(&MadeUp::tuned_vm(), &spoken, ASKED, name).level, Level::Note);
+    assert!(judged(&MadeUp::tuned_vm(), &hub(), ASKED).iter().all(|finding| finding.name != name));
 }
 
 #[test]

@@ -12,13 +12,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::machine::Machine;
 use crate::admin::{Memory, MemoryUse};
+use crate::config::memory::NEAR_PERCENT;
 
 /// How often memory is looked at. 25,000 connections a second, which is what a core accepts, take some 11 MB in that time.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// TCP's share is looked at every so many times: the kernel walks all sockets for it.
 const TCP_WATCHES: u64 = 10;
-/// From this much of a ceiling on, new subscribers are refused.
-const NEAR_PERCENT: u64 = 90;
 /// Below this much of every ceiling they are let in again.
 const CLEAR_PERCENT: u64 = 85;
 

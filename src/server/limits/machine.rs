@@ -5,9 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::admin::MemoryUse;
-
-/// Kernel memory of an idle connection, as measured: it counts towards the hub's although it isn't the process's.
-const KERNEL_BYTES_PER_CONNECTION: u64 = 4_200;
+use crate::config::memory::KERNEL_BYTES;
 
 /// Limits from here on are none: what the first version of groups has where nobody set one.
 const UNLIMITED_BYTES: u64 = 1 << 60;
@@ -43,7 +41,7 @@ impl Machine {
     pub(crate) fn process_bytes(&self, connections: u64) -> Option<u64> {
         let status = self.read("/proc/self/status")?;
         let resident = field(&status, "VmRSS:")?.strip_suffix("kB")?.trim().parse::<u64>().ok()?;
-        Some(resident * 1024 + connections * KERNEL_BYTES_PER_CONNECTION)
+        Some(resident * 1024 + connections * KERNEL_BYTES)
     }
 
     /// The control group that is nearest its limit, of those the process is in: what it uses apart from cached files, which

@@ -62,6 +62,10 @@ const READY_MAX: usize = 64;
 /// and what a request counts for besides its own: about half a millisecond's work.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 const PIPELINED_REQUEST_BYTES: usize = 512;
+/// Streams that have to have left, and three quarters of all, before memory is given back to the system.
+const CROWD_STREAMS_MIN: u32 = 1024;
+/// How long that waits for more to leave, ticks.
+const CROWD_TICKS: u64 = 20;
 /// Events a shard without streams leaves to its next tick.
 const UNDISPATCHED_MAX: u64 = 256;
 /// Messages taken per turn.
@@ -177,6 +181,9 @@ pub(crate) struct Context {
     driver: Driver,
     connections_max: Cell<usize>,
     ticks: Cell<u64>,
+    /// The most streams there were since memory was last given back, and since when there are far fewer.
+    crowd: Cell<u32>,
+    thinned: Cell<Option<u64>>,
     /// While stopping: when the streams are ended even if something is still owed to them.
     streams_end_ms: Cell<Option<u64>>,
     messages: Receiver<Message>,
@@ -550,6 +557,7 @@ impl Context {
         if self.index == 0 && self.ticks.get() / TRIM_TICKS > before / TRIM_TICKS {
             self.sequencer.trim();
         }
+        self.give_back_memory();
         self.guests.borrow_mut().sweep(now.mono_ms);
         if self.stopping() {
             self.guests.borrow_mut().dismiss_idle();
@@ -559,6 +567,23 @@ impl Context {
         self.finds.ask_again();
         self.reads.ask_again();
         self.wake_waiters();
+    }
+
+    /// When a crowd has left, so shall its memory, once. Not while it may come back at once.
+    fn give_back_memory(&self) {
+        let live = self.shard.borrow().live();
+        self.crowd.set(self.crowd.get().max(live));
+        let gone = self.crowd.get() - live;
+        if gone < CROWD_STREAMS_MIN || live > self.crowd.get() / 4 {
+            return self.thinned.set(None);
+        }
+        let since = self.thinned.get().unwrap_or(self.ticks.get());
+        self.thinned.set(Some(since));
+        if self.ticks.get() >= since + CROWD_TICKS {
+            sys::give_back_memory();
+            self.crowd.set(live);
+            self.thinned.set(None);
+        }
     }
 
     fn wake_waiters(&self) {
@@ -668,6 +693,8 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         driver,
         connections_max: Cell::new(parts.connections_max),
         ticks: Cell::new(0),
+        crowd: Cell::new(0),
+        thinned: Cell::new(None),
         streams_end_ms: Cell::new(None),
         messages,
         bell,

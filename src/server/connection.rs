@@ -29,6 +29,8 @@ use crate::server::sys;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 4 * 1024;
+/// Bytes read at once of one that sends requests without pause.
+const PIPELINED_READ_BYTES: usize = 16 * 1024;
 /// Bytes read at once of a body.
 const BODY_READ_BYTES: usize = 64 * 1024;
 /// Answers collected for pipelined requests before they are written.
@@ -315,6 +317,10 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
         head::Method::Query => body_bytes_max.min(QUERY_BODY_BYTES_MAX),
         _ => body_bytes_max,
     };
+    if head.method != head::Method::Post {
+        // What is asked after a publish on the same connection, sees it.
+        wire.settle().await;
+    }
     let decoder = BodyDecoder::new(head.body, body_bytes_max);
     let mut body = Body { context: context.clone(), decoder, expect_continue: head.expect_continue, wire };
     let answer = match turned_away {
@@ -411,13 +417,15 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Vec<u8>
         // What is answered so far goes out before we wait: one write for all pipelined requests.
         wire.flush().await?;
         let next = if wire.served && wire.input.unused().is_empty() { Phase::Idle } else { Phase::Head };
-        let bytes = if wire.plenty { BODY_READ_BYTES } else { READ_BYTES };
+        // Whoever is in the middle of a request and has sent much is likely to go on.
+        let more = wire.plenty && next == Phase::Head;
         if phase.replace(next) != Some(next) {
             wire.registered.enter(next);
-            if !wire.plenty {
+            if !more {
                 wire.shrink();
             }
         }
+        let bytes = if more { PIPELINED_READ_BYTES } else { READ_BYTES };
         if wire.read(bytes).await? == 0 {
             if wire.registered.timed_out() && !wire.input.unused().is_empty() {
                 let answer = problem(408, "Request Timeout", "the head of the request took too long to arrive", &[]);
@@ -512,12 +520,12 @@ impl Body<'_, '_> {
         let mut body = BodyBytes { bytes: Vec::new(), counted };
         self.decode(&mut body, account)?;
         if !self.decoder.is_done() {
-            self.wire.registered.enter(Phase::Body);
             if std::mem::take(&mut self.expect_continue) {
                 self.wire.settle().await;
                 self.wire.output.extend_from_slice(CONTINUE);
             }
             self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
+            self.wire.registered.enter(Phase::Body);
         }
         while !self.decoder.is_done() {
             match self.wire.read(BODY_READ_BYTES).await {
@@ -528,6 +536,11 @@ impl Body<'_, '_> {
         }
         self.wire.registered.enter(Phase::Answer);
         Ok(body)
+    }
+
+    /// Writes what is owed for earlier requests, before this one has to wait. False: the client is gone.
+    pub(crate) async fn answer_earlier(&mut self) -> bool {
+        self.wire.flush().await.is_ok()
     }
 
     fn decode(&mut self, body: &mut BodyBytes, account: Account) -> Result<(), BodyFailure> {

@@ -15,7 +15,8 @@ use crate::server::limits::Client;
 use crate::server::shard::Context;
 
 /// Reads the header, within the time that the first request's head has, and counts the connection towards the address it
-/// names. A proxy that speaks for itself stays the peer.
+/// names. Where it names nobody the proxy stays the peer, whose fields about its
+/// clients aren't believed on this connection.
 pub(super) async fn read(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<(), End> {
     let client = loop {
         match proxy_header::parse(wire.input.unused()) {
@@ -32,6 +33,9 @@ pub(super) async fn read(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<(
         }
     };
     let Some(address) = client else {
+        // Somebody the proxy has no address of: what the request says about that is the client's own word.
+        wire.peer.trusted = false;
+        wire.client = wire.peer;
         return Ok(());
     };
     let settings = context.settings();

@@ -26,8 +26,11 @@ use crate::server::inbox::{Inbox, Message, Ticket};
 const QUEUE_PUBLISHES_MAX: usize = 4096;
 /// Bytes of publishes that may wait for the sequencer.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Events of one commit at most.
+/// Events of one commit at most, and bytes after which there is no further one.
 const COMMIT_EVENTS_MAX: usize = 1024;
+const COMMIT_BYTES_MAX: usize = 1024 * 1024;
+/// Commits a shard does in a row.
+const SHARD_COMMITS_MAX: usize = 2;
 /// Calls for the sequencer's thread that may lie there: one of a kind is as good as many.
 const CALLS_MAX: usize = 16;
 
@@ -150,7 +153,7 @@ impl SequencerHandle {
     /// sequencer's thread. `shard` calls it and looks at its messages next: nobody has to wake it.
     pub(crate) fn commit(&self, shard: usize) {
         let desk = &*self.desk;
-        loop {
+        for _ in 0..SHARD_COMMITS_MAX {
             // Whoever has the pen looks into the queue once more after putting it down. Either that look finds what was
             // queued before this point, or the pen is free here.
             fence(Ordering::SeqCst);
@@ -163,11 +166,11 @@ impl SequencerHandle {
                 Err(TryLockError::Poisoned(_)) => unreachable!("nobody panics with the pen"),
             };
             if !pen.write(desk, Writer::Shard(shard)) {
-                drop(pen);
-                let _ = desk.calls.try_send(Call::Commit);
-                return;
+                break;
             }
         }
+        // It has streams to serve: what others go on queueing is for the thread.
+        let _ = desk.calls.try_send(Call::Commit);
     }
 
     /// Queues announcements, waiting for room; not for a shard to call.
@@ -175,7 +178,10 @@ impl SequencerHandle {
         let bytes = drafts.iter().map(Draft::cost_bytes).sum();
         self.desk.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let _ = self.desk.queue.send(Order::Announce(drafts, done));
-        let _ = self.desk.calls.send(Call::Commit);
+        if self.desk.calls.send(Call::Commit).is_err() {
+            // The thread has stopped; nobody else will.
+            self.desk.write_patiently();
+        }
     }
 
     /// Bytes of publishes that wait.
@@ -239,11 +245,13 @@ impl SequencerThread {
     pub(crate) fn run(self) {
         let desk = &*self.desk;
         for call in &self.called {
+            if let Call::Trim = call {
+                desk.pen().trim();
+            }
+            // Last: whoever found the pen taken meanwhile relies on a look into the queue.
             desk.write_patiently();
-            match call {
-                Call::Commit => {}
-                Call::Trim => desk.pen().trim(),
-                Call::Stop => return,
+            if let Call::Stop = call {
+                return;
             }
         }
     }
@@ -288,14 +296,14 @@ struct Pen {
 }
 
 impl Pen {
-    /// Commits what is queued. False: it can't go on without waiting.
+    /// Commits what is queued, a shard one commit's worth of it. False: it can't go on without waiting.
     fn write(&mut self, desk: &Desk, writer: Writer) -> bool {
         while self.deliver_rest(writer) {
             self.counters.at_ms.store(self.clock.now().mono_ms, Ordering::Relaxed);
-            match self.commit(desk, writer) {
-                Some(true) => {}
-                Some(false) => return true,
-                None => return false,
+            match (self.commit(desk, writer), writer) {
+                (Some(true), Writer::Patient) => {}
+                (Some(_), _) => return true,
+                (None, _) => return false,
             }
         }
         false
@@ -319,17 +327,17 @@ impl Pen {
                 answers[shard].push((ticket, event.clone()));
             }
             events.push(event);
-            events.len()
+            events.len() >= COMMIT_EVENTS_MAX || bytes >= COMMIT_BYTES_MAX
         };
         for order in desk.orders.try_iter() {
-            let placed = match order {
+            let full = match order {
                 Order::Append(append) => place(append),
                 Order::Announce(drafts, done) => {
                     announced.push(done);
-                    drafts.into_iter().map(|draft| place(Append { draft, asker: None })).last().unwrap_or(0)
+                    drafts.into_iter().map(|draft| place(Append { draft, asker: None })).last().unwrap_or(false)
                 }
             };
-            if placed >= COMMIT_EVENTS_MAX {
+            if full {
                 break;
             }
         }
@@ -353,6 +361,7 @@ impl Pen {
                 self.deliver(shard, Message::Published(answers), writer);
             }
         }
+        // They are in history, which is what is asked; a shard without room gets them later.
         for done in announced {
             let _ = done.send(());
         }
@@ -502,11 +511,13 @@ mod tests {
         assert!(sequencer.desk.orders.is_empty() && offsets.len() > 4000);
     }
 
-    /// Nobody but the publishing threads commits, so that a wake-up that got lost would leave something in the queue.
+    /// Nobody wakes a shard here but for what is in its messages, so that a wake-up that got lost would leave something in the
+    /// queue for good.
     #[test]
     fn nothing_is_left_in_the_queue_whoever_had_the_pen() {
         const EACH: u64 = 20_000;
-        let (sequencer, _thread, messages, _) = sequencer(4);
+        let (sequencer, thread, messages, _) = sequencer(4);
+        let thread = std::thread::spawn(|| thread.run());
         let counts: Vec<u64> = std::thread::scope(|scope| {
             let publishing = messages.iter().enumerate().map(|(shard, messages)| {
                 let sequencer = &sequencer;
@@ -517,6 +528,9 @@ mod tests {
                         while let Some(draft) = next.take() {
                             next = sequencer.append(draft, shard, Ticket(ticket)).err().map(|QueueFull(back)| back);
                             sequencer.commit(shard);
+                            if ticket % 64 == 0 {
+                                sequencer.trim();
+                            }
                         }
                         // Publishers wait for each answer: the queue is empty as often as can be.
                         while answered <= ticket {
@@ -542,5 +556,7 @@ mod tests {
             publishing.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(counts, [EACH; 4]);
+        sequencer.stop(Duration::from_secs(10));
+        thread.join().unwrap();
     }
 }

@@ -97,11 +97,11 @@ async fn queue<'c>(
     if let Err(error) = form::check(head) {
         return Some(Err(refusal(error.status(), &error.to_string())));
     }
-    let body = match form_body::read(body, Account::Publishes).await? {
-        Ok(body) => body,
+    let form = match form_body::read(body, Account::Publishes).await? {
+        Ok(form) => form,
         Err(response) => return Some(Err(response)),
     };
-    let update = match Update::from_form(&body.bytes, &mut context.topics.borrow_mut(), &settings.update) {
+    let update = match Update::from_form(&form.bytes, &mut context.topics.borrow_mut(), &settings.update) {
         Ok(update) => update,
         Err(error) => {
             return Some(Err(refusal(if error.is_too_large() { 413 } else { 400 }, &error.to_string())));
@@ -109,7 +109,7 @@ async fn queue<'c>(
     };
     trace.texts("mercure.topics", || update.topics.iter().map(|topic| topic.as_str().to_owned()).collect());
     trace.flag("mercure.private", update.private);
-    let BodyBytes { bytes, mut counted } = body;
+    let BodyBytes { bytes, mut counted } = form;
     drop(bytes);
     let ungranted = settings.compat.is_some_and(Compat::publishes_public_updates_ungranted) && !update.private;
     let denied = update.topics.iter().find(|topic| !access.grants.may_publish_to(topic, &settings.hub));
@@ -123,31 +123,33 @@ async fn queue<'c>(
     }
     let draft = Draft::new(update).received(context.clock.mono_us());
     counted.set(draft.cost_bytes());
-    Some(commit(context, draft, counted).await)
+    commit(context, draft, counted, body).await
 }
 
 /// Queues an update for the log; the reply comes when it is there. Its bytes are counted here until the sequencer counts
-/// them.
-async fn commit(
-    context: &Rc<Context>,
+/// them. `None`: the client is gone.
+async fn commit<'c>(
+    context: &'c Rc<Context>,
     mut draft: Draft,
     counted: Counted,
-) -> Result<(Reply<'_, Arc<Event>>, Way), ResponseHead> {
+    body: &mut Body<'_, '_>,
+) -> Option<Result<(Reply<'c, Arc<Event>>, Way), ResponseHead>> {
     let reply = context.published.expect();
     let waiting = Waiting::begin(context);
     let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
     let way = loop {
         if context.shared.commits_ended(context.now().mono_ms) {
             // The streams end, and with them history in memory: nobody would get it.
-            return Err(try_later(503, "the hub is stopping", 1));
+            return Some(Err(try_later(503, "the hub is stopping", 1)));
         }
         if context.shared.overloaded() {
-            if context.waiting.get() > WAITING_PUBLISHES_MAX || !context.room(deadline_ms).await {
-                return Err(try_later(
-                    503,
-                    "the hub can't keep up with what is published; it slows its publishers down",
-                    1,
-                ));
+            let may_wait = context.waiting.get() <= WAITING_PUBLISHES_MAX;
+            if may_wait && !body.answer_earlier().await {
+                return None;
+            }
+            if !may_wait || !context.room(deadline_ms).await {
+                let detail = "the hub can't keep up with what is published; it slows its publishers down";
+                return Some(Err(try_later(503, detail, 1)));
             }
             continue;
         }
@@ -156,12 +158,15 @@ async fn commit(
             Err(QueueFull(back)) => draft = back,
         }
         if context.waiting.get() > WAITING_PUBLISHES_MAX || context.now().mono_ms >= deadline_ms {
-            return Err(try_later(503, "too many updates are waiting to be stored", 1));
+            return Some(Err(try_later(503, "too many updates are waiting to be stored", 1)));
+        }
+        if !body.answer_earlier().await {
+            return None;
         }
         context.next_tick().await;
     };
     drop((waiting, counted));
-    Ok((reply, way))
+    Some(Ok((reply, way)))
 }
 
 /// A publish that may have to wait, counted.

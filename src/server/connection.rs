@@ -1,6 +1,7 @@
 //! One connection while it carries requests: a task that reads heads and bodies, answers, and either goes on, ends, or
 //! becomes an event stream, in which case the socket is parked and the task is gone.
 
+mod input;
 mod introduction;
 
 use std::cell::Cell;
@@ -26,6 +27,7 @@ use crate::server::limits::{Client, Hold};
 use crate::server::routes::{self, Answer};
 use crate::server::shard::{Context, Whose};
 use crate::server::sys;
+use input::Input;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 4 * 1024;
@@ -95,34 +97,6 @@ enum End {
 impl From<io::Error> for End {
     fn from(_: io::Error) -> End {
         End::Gone
-    }
-}
-
-/// Bytes that were read and not used yet.
-#[derive(Default)]
-struct Input {
-    bytes: Vec<u8>,
-    /// Those before are used: with many requests in the buffer the rest isn't moved for each.
-    used: usize,
-}
-
-impl Input {
-    fn unused(&self) -> &[u8] {
-        &self.bytes[self.used..]
-    }
-
-    fn take(&mut self, count: usize) {
-        self.used += count;
-        if self.used == self.bytes.len() {
-            self.bytes.clear();
-            self.used = 0;
-        }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.used);
-        self.used = 0;
-        self.bytes.extend_from_slice(bytes);
     }
 }
 

@@ -5,9 +5,11 @@
 //! requests have theirs.
 
 mod accept;
+mod crowd;
 mod messages;
 mod observe;
 mod orders;
+mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -24,7 +26,7 @@ use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
 use monoio::net::UnixStream;
 
 use crate::admin::Tally;
-use crate::hub::{CloseReason, Event, Found, Input, Now, Output, Registration, Shard, Sink, SlotId, TICK_MS, Times};
+use crate::hub::{CloseReason, Event, Found, Input, Now, Shard, SlotId, TICK_MS, Times};
 use crate::protocol::coding::Coding;
 use crate::protocol::known_topics::KnownTopics;
 use crate::protocol::matcher::Matcher;
@@ -36,8 +38,7 @@ use crate::server::compile::{Compiled, Job};
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Inbox, Message};
 use crate::server::key_sets::LiveKeys;
-use crate::server::limits::{Client, Hold};
-use crate::server::peers::{Peer, Peers};
+use crate::server::peers::Peers;
 use crate::server::presence::{FromShard, SubscriberIds};
 use crate::server::ration::Ration;
 use crate::server::recall::{Find, Questions, Read};
@@ -46,11 +47,13 @@ use crate::server::sender::Sender;
 use crate::server::sequencer::SequencerHandle;
 use crate::server::settings::Settings;
 use crate::server::shared::Shared;
-use crate::server::sys::{self, Drained, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
+use crate::server::sys::{self, Epoll, EventFd, Ready, Scratch, Ticker, Watch};
 use crate::server::tracer::Tracer;
 use crate::server::turns::Turns;
 use crate::server::turnstile::Turnstile;
 use accept::spare_descriptor;
+use crowd::Crowd;
+pub(crate) use streams::Whose;
 
 /// Fresh signature checks per turn: about a millisecond of the slowest kind.
 const SIGNATURE_CHECKS_MAX: usize = 8;
@@ -62,10 +65,6 @@ const READY_MAX: usize = 64;
 /// and what a request counts for besides its own: about half a millisecond's work.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 const PIPELINED_REQUEST_BYTES: usize = 512;
-/// Streams that have to have left, and three quarters of all, before memory is given back to the system.
-const CROWD_STREAMS_MIN: u32 = 1024;
-/// How long that waits for more to leave, ticks.
-const CROWD_TICKS: u64 = 20;
 /// Events a shard without streams leaves to its next tick.
 const UNDISPATCHED_MAX: u64 = 256;
 /// Messages taken per turn.
@@ -181,9 +180,8 @@ pub(crate) struct Context {
     driver: Driver,
     connections_max: Cell<usize>,
     ticks: Cell<u64>,
-    /// The most streams there were since memory was last given back, and since when there are far fewer.
-    crowd: Cell<u32>,
-    thinned: Cell<Option<u64>>,
+    /// Whether a crowd has left, whose memory is to be given back.
+    crowd: RefCell<Crowd>,
     /// While stopping: when the streams are ended even if something is still owed to them.
     streams_end_ms: Cell<Option<u64>>,
     messages: Receiver<Message>,
@@ -202,13 +200,6 @@ pub(crate) struct Context {
     orders: RefCell<orders::Orders>,
     #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "nobody traces"))]
     pub(crate) tracer: Tracer,
-}
-
-/// Whose stream it will be, and where it is counted. What is still held when this is dropped isn't counted any more.
-pub(crate) struct Whose {
-    pub(crate) client: Client,
-    pub(crate) by_address: Option<Hold>,
-    pub(crate) by_subject: Option<Hold>,
 }
 
 impl Context {
@@ -340,49 +331,6 @@ impl Context {
         self.shard.borrow().has_room(matchers)
     }
 
-    /// Turns a connection into an event stream: its socket is parked in the slab and its task may end.
-    pub(crate) fn park(
-        &self,
-        fd: OwnedFd,
-        whose: Whose,
-        unread: usize,
-        make: impl FnOnce(Sink, u32) -> Registration,
-    ) -> io::Result<()> {
-        self.bell.set_urgent(true);
-        // What was acknowledged before must be behind this stream in the log: all that lies in the inbox, whose length is
-        // bounded, and not only as much as one turn takes.
-        self.take_in_messages(self.messages.len(), self.now());
-        let mut shard = self.shard.borrow_mut();
-        let id = shard.reserve();
-        let parked = self.sender.borrow_mut().park(&self.epoll.borrow(), fd, id);
-        let now = self.now();
-        match parked {
-            Ok(socket) => {
-                let Whose { client, by_address, by_subject } = whose;
-                let address = self.peers.borrow_mut().intern(Peer {
-                    address: client.address,
-                    by_address: by_address.and_then(Hold::keep),
-                    by_subject: by_subject.and_then(Hold::keep),
-                });
-                shard.handle(Input::Register(id, Box::new(make(Sink::Socket(socket), address))), now);
-                if unread > 0 {
-                    shard.handle(Input::Received(id, unread as u32), now);
-                }
-                self.tell_coded_streams(&shard);
-                drop(shard);
-                self.carry_out();
-                // The loop may be waiting for readiness, which a new stream causes none of.
-                self.rouse();
-                Ok(())
-            }
-            Err(error) => {
-                shard.handle(Input::Abandon(id), now);
-                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                Err(error)
-            }
-        }
-    }
-
     /// Commits what is queued for the log, as far as that needs no waiting, and takes in what came of it: for a task that is
     /// about to wait for just that. The streams are the loop's.
     pub(crate) fn commit_queued(&self) {
@@ -488,61 +436,6 @@ impl Context {
         busy || self.signature_checks.is_waited_at() || self.censuses.is_waited_at()
     }
 
-    /// Tells the compressor for whom it works.
-    fn tell_coded_streams(&self, shard: &Shard) {
-        let streams = shard.coded_streams();
-        if self.coded_streams.replace(streams) != streams {
-            self.shared.coded_streams.put(self.index, streams);
-        }
-    }
-
-    /// Does what the shard wants done: all shutdowns at once, then what is to be closed, which may be the same sockets.
-    fn carry_out(&self) {
-        let (mut shutdowns, mut closes) = (Vec::new(), Vec::new());
-        while let Some(output) = self.shard.borrow_mut().output() {
-            match output {
-                Output::Read { id, after, from_earliest, filter } => {
-                    self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
-                }
-                Output::Revoked(revocation, closed) => self.orders.borrow_mut().revoked(&revocation, closed),
-                Output::Surveyed(survey, findings) => self.surveyed(&survey, findings),
-                Output::Shutdown(sink) => shutdowns.push(sink),
-                Output::Close { sink, address } => closes.push((sink, address)),
-            }
-        }
-        let mut sender = self.sender.borrow_mut();
-        for &sink in &shutdowns {
-            sender.drain(sink, &mut self.scratch.borrow_mut());
-        }
-        sender.shutdown(&shutdowns);
-        for (sink, address) in closes {
-            sender.close(sink);
-            let peer = self.peers.borrow_mut().release(address);
-            self.shared.limits.give_back(peer);
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    fn socket_ready(&self, id: SlotId, event: Ready, now: Now) {
-        let mut shard = self.shard.borrow_mut();
-        if event.gone() {
-            shard.handle(Input::Gone(id), now);
-            return;
-        }
-        if event.readable()
-            && let Some(sink) = shard.sink(id)
-        {
-            match self.sender.borrow_mut().drain(sink, &mut self.scratch.borrow_mut()) {
-                Drained::Bytes(0) => {}
-                Drained::Bytes(bytes) => shard.handle(Input::Received(id, bytes), now),
-                Drained::End => shard.handle(Input::Gone(id), now),
-            }
-        }
-        if event.writable() {
-            shard.handle(Input::Writable(id), now);
-        }
-    }
-
     fn tick(&self, now: Now) {
         let fired = self.ticker.fired();
         if fired == 0 {
@@ -557,7 +450,9 @@ impl Context {
         if self.index == 0 && self.ticks.get() / TRIM_TICKS > before / TRIM_TICKS {
             self.sequencer.trim();
         }
-        self.give_back_memory();
+        if self.crowd.borrow_mut().has_left(self.shard.borrow().live(), self.ticks.get()) {
+            sys::give_back_memory();
+        }
         self.guests.borrow_mut().sweep(now.mono_ms);
         if self.stopping() {
             self.guests.borrow_mut().dismiss_idle();
@@ -567,23 +462,6 @@ impl Context {
         self.finds.ask_again();
         self.reads.ask_again();
         self.wake_waiters();
-    }
-
-    /// When a crowd has left, so shall its memory, once. Not while it may come back at once.
-    fn give_back_memory(&self) {
-        let live = self.shard.borrow().live();
-        self.crowd.set(self.crowd.get().max(live));
-        let gone = self.crowd.get() - live;
-        if gone < CROWD_STREAMS_MIN || live > self.crowd.get() / 4 {
-            return self.thinned.set(None);
-        }
-        let since = self.thinned.get().unwrap_or(self.ticks.get());
-        self.thinned.set(Some(since));
-        if self.ticks.get() >= since + CROWD_TICKS {
-            sys::give_back_memory();
-            self.crowd.set(live);
-            self.thinned.set(None);
-        }
     }
 
     fn wake_waiters(&self) {
@@ -693,8 +571,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         driver,
         connections_max: Cell::new(parts.connections_max),
         ticks: Cell::new(0),
-        crowd: Cell::new(0),
-        thinned: Cell::new(None),
+        crowd: RefCell::default(),
         streams_end_ms: Cell::new(None),
         messages,
         bell,

@@ -112,6 +112,7 @@ impl Server {
         let resource = format!("http://127.0.0.1:{port}{HUB_PATH}");
         let data = std::env::temp_dir().join(format!("cinnabar-loadgen-{}-{port}", std::process::id()));
         let mut command = Command::new(binary);
+        without_settings(&mut command);
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--resource", &resource]);
         command.args(["--issuer", ISSUER, "--publisher-jwt-key", SECRET, "--subscriber-jwt-key", SECRET]);
         command.arg("--anonymous").arg("--data").arg(&data).args(extra).args(&options.hub_args).stdin(Stdio::null());
@@ -276,6 +277,17 @@ fn listening_url(line: &str) -> Option<&str> {
     let rest = &line[line.find("listening on ")?..];
     let url = &rest[rest.find("http://")?..];
     Some(url.split(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == ',').next().unwrap_or(url))
+}
+
+/// A hub this program starts is set up by its arguments alone, whatever the environment has for another.
+fn without_settings(command: &mut Command) {
+    let settings = std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CINNABAR_") || name.starts_with("MERCURE_")
+    });
+    for name in settings {
+        command.env_remove(name);
+    }
 }
 
 #[cfg(test)]

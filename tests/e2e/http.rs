@@ -136,6 +136,20 @@ fn pipelined_publishes_are_answered_in_order_also_where_one_is_refused() {
     client.expect_closed();
 }
 
+/// Seen: what was asked for on the same connection was looked up before the publish in front of it was in the log.
+#[test]
+fn what_is_asked_behind_a_publish_sees_it() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    let body = form(&[("topic", "urn:a"), ("data", "first"), ("id", "mine")]);
+    let first = format!("{}Content-Length: {}\r\n\r\n{body}", publish_head(), body.len());
+    let ask = "GET /.well-known/mercure?match=urn:a HTTP/1.1\r\nHost: h\r\nLast-Event-ID: mine\r\n\r\n";
+    client.send(format!("{first}{}{ask}", publish("", "second")).as_bytes());
+    assert_eq!(client.response("POST").text(), "mine");
+    assert_eq!(client.response("POST").status, 200);
+    assert_eq!(client.stream().expect("a stream").data(), "second");
+}
+
 /// Large events are compressed on their way to the log when somebody reads them so; small ones aren't, and must not come first.
 #[test]
 fn pipelined_publishes_keep_their_order_whatever_their_size() {

@@ -97,6 +97,12 @@ fn the_proxy_protocol_is_required_of_trusted_proxies_and_refused_from_others() {
     client.send(forged.as_bytes());
     let _carl = client.stream().expect("another client");
     assert_eq!(addresses(&hub), ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    // Seen: a client whose address the proxy did not give could name one itself.
+    let hidden = format!("PROXY UNKNOWN\r\n{}X-Forwarded-For: 6.6.6.6\r\n\r\n", GET);
+    let mut client = Client::connect_from("127.0.0.9", hub.address());
+    client.send(hidden.as_bytes());
+    let _hidden = client.stream().expect("nobody in particular");
+    assert!(!addresses(&hub).contains(&"6.6.6.6".to_owned()), "{:?}", addresses(&hub));
     for own in [&b"PROXY UNKNOWN\r\n"[..], &version_2(0, [0; 4])] {
         assert!(introduced(&hub, "127.0.0.9", own).is_ok(), "the proxy itself");
     }

@@ -46,6 +46,9 @@ pub(crate) struct Group {
     /// It asks for everything the server still has.
     pub(crate) earliest: bool,
     pub(crate) when_closed: WhenClosed,
+    /// Its threads hold nobody else, wake for every event and go before the others: what its latencies say is the
+    /// server's doing and not this program's.
+    pub(crate) prompt: bool,
     /// What the kernel holds for it at the server is watched.
     pub(crate) watch_kernel: bool,
 }

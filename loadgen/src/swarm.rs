@@ -40,11 +40,24 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Threads for these subscribers.
-    fn workers(&self) -> usize {
-        let connections: usize = self.groups.iter().map(|group| group.count).sum();
-        self.threads.max(connections.div_ceil(CONNECTIONS_PER_THREAD_MAX)).min(connections).max(1)
-    }
+
+/// A thread's part of the subscribers: every `count`th from `index` on, of the prompt groups or of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) index: usize,
+    pub(crate) count: usize,
+    pub(crate) prompt: bool,
+}
+
+/// What each thread is to hold.
+fn shares_of(groups: &[Group], threads: usize) -> Vec<Share> {
+    let connections =
+        |prompt| -> usize { groups.iter().filter(|group| group.prompt == prompt).map(|group| group.count).sum() };
+    let (many, few) = (connections(false), connections(true));
+    let count = threads.max(many.div_ceil(CONNECTIONS_PER_THREAD_MAX)).min(many).max(1);
+    let prompt_count = few.div_ceil(CONNECTIONS_PER_THREAD_MAX);
+    let shares = |count, prompt| (0..count).map(move |index| Share { index, count, prompt });
+    shares(count, false).chain(shares(prompt_count, true)).collect()
 }
 
 /// What client threads are told. Groups are named by their place; rates are per second and for all threads together.
@@ -153,8 +166,7 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// Starts the threads. Nobody connects yet.
     pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
-        let count = plan.workers();
-        let threads = (0..count).map(|index| spawn(plan, index, count)).collect::<anyhow::Result<_>>()?;
+        let threads = shares_of(&plan.groups, plan.threads).into_iter().map(|share| spawn(plan, share)).collect::<anyhow::Result<_>>()?;
         Ok(Self { threads, groups: plan.groups.len(), issued: 0 })
     }
 
@@ -258,7 +270,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn spawn(plan: &Plan, index: usize, count: usize) -> anyhow::Result<Thread> {
+fn spawn(plan: &Plan, share: Share) -> anyhow::Result<Thread> {
     let number = || AtomicU64::new(0);
     let shared = Arc::new(Shared {
         open: number(),
@@ -280,8 +292,9 @@ fn spawn(plan: &Plan, index: usize, count: usize) -> anyhow::Result<Thread> {
     let (orders, inbox) = mpsc::channel();
     let plan = plan.clone();
     let own = Arc::clone(&shared);
-    let handle = std::thread::Builder::new().name(format!("client-{index}")).spawn(move || {
-        let worker = Worker::new(plan, index, count, Arc::clone(&own), inbox);
+    let kind = if share.prompt { "prompt" } else { "client" };
+    let handle = std::thread::Builder::new().name(format!("{kind}-{}", share.index)).spawn(move || {
+        let worker = Worker::new(plan, share, Arc::clone(&own), inbox);
         match worker.and_then(Worker::run) {
             Ok(verdict) => verdict,
             Err(error) => {
@@ -291,4 +304,43 @@ fn spawn(plan: &Plan, index: usize, count: usize) -> anyhow::Result<Thread> {
         }
     })?;
     Ok(Thread { shared, orders, handle })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    fn shares(scenario: &str, threads: usize) -> Vec<Share> {
+        let groups = Scenario::parse("x", scenario, &[]).expect("makes sense").groups;
+        shares_of(&groups, threads)
+    }
+
+    #[test]
+    fn prompt_groups_have_threads_of_their_own() {
+        let scenario = r#"title = "t"
+[[group]]
+name = "crowd"
+count = 40000
+topics = ["urn:x"]
+[[group]]
+name = "few"
+count = 3
+topics = ["urn:y"]
+prompt = true
+[steps]
+setup = [{ connect = { group = "crowd" } }]
+round = [{ wait = { seconds = 1 } }]
+"#;
+        let [crowd, few] = [(3, false), (1, true)]
+            .map(|(count, prompt)| (0..count).map(move |index| Share { index, count, prompt }).collect::<Vec<_>>());
+        assert_eq!(shares(scenario, 2), [crowd, few].concat());
+        let alone = scenario.replace("prompt = true", "");
+        assert!(shares(&alone, 2).iter().all(|share| !share.prompt));
+    }
+
+    #[test]
+    fn nobody_to_hold_is_one_thread() {
+        assert_eq!(shares_of(&[], 2), [Share { index: 0, count: 1, prompt: false }]);
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::findings::Findings;
 use super::stage::Stage;
 use super::window::{Mark, Window};
-use crate::press::{Limit, Turn};
+use crate::press::{Limit, Pace, Turn};
 use crate::process::{self, Kernel};
 use crate::progress::Progress;
 use crate::report::number;
@@ -77,6 +77,11 @@ pub(super) fn run(
     if rests {
         stage.swarm.rest(true);
     }
+    // Nor should they delay what is to be published at its time.
+    let on_schedule = keeps_schedule(&step.does, stage);
+    if on_schedule {
+        sys::go_first(true);
+    }
     loop {
         let mut moved = false;
         for track in &mut tracks {
@@ -110,6 +115,9 @@ pub(super) fn run(
             std::thread::sleep(tracks.iter().map(nap).min().unwrap_or(NAP));
         }
     }
+    if on_schedule {
+        sys::go_first(false);
+    }
     if rests {
         stage.swarm.rest(false);
     }
@@ -117,6 +125,15 @@ pub(super) fn run(
     match window {
         Some(window) => window.close(stage, findings),
         None => Ok(()),
+    }
+}
+
+/// Is something published at a rate in it?
+fn keeps_schedule(does: &Does, stage: &Stage) -> bool {
+    match does {
+        Does::Publish { by, .. } => matches!(stage.paces[*by], Pace::Rate(_)),
+        Does::Together { tracks } => tracks.iter().flatten().any(|step| keeps_schedule(&step.does, stage)),
+        _ => false,
     }
 }
 

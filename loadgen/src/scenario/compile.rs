@@ -114,6 +114,9 @@ fn group(part: &GroupPart, names: &Names) -> Result<Group, ScenarioError> {
             return Err(names.error(&part.name, "reads", "write \"at-once\", \"never\" or bytes per second"));
         }
     };
+    if part.prompt && reads != Reads::AtOnce {
+        return Err(names.error(&part.name, "prompt", "who reads slowly or never can't be prompt"));
+    }
     if let Some(encoding) = &part.encoding
         && !CODINGS.contains(&encoding.as_str())
     {
@@ -130,6 +133,7 @@ fn group(part: &GroupPart, names: &Names) -> Result<Group, ScenarioError> {
         keeps_id: part.keep_id,
         earliest: part.from_earliest,
         when_closed: part.when_closed,
+        prompt: part.prompt,
         watch_kernel: part.watch_kernel,
     })
 }

@@ -63,6 +63,8 @@ pub(super) struct GroupPart {
     #[serde(default)]
     pub(super) when_closed: WhenClosed,
     #[serde(default)]
+    pub(super) prompt: bool,
+    #[serde(default)]
     pub(super) watch_kernel: bool,
 }
 

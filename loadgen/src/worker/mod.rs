@@ -1,5 +1,5 @@
-//! One client thread: its share of every group, on one epoll descriptor that it polls and never sleeps in, with one read
-//! buffer for all. The descriptor table is its own.
+//! One client thread: its share of every group, on one epoll descriptor, with one read buffer for all. The descriptor
+//! table is its own. It polls and never sleeps in epoll, unless its groups are to be prompt.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -13,7 +13,7 @@ use crate::group::{Group, Reads};
 use crate::ledger::{Ending, Receipt, Span, Verdict};
 use crate::payload::Found;
 use crate::subscriber::{Subscriber, Visit};
-use crate::swarm::{Order, Plan, Shared, lock};
+use crate::swarm::{Order, Plan, Share, Shared, lock};
 use crate::sys::{self, Epoll, Ready};
 
 mod accounts;
@@ -26,6 +26,8 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const READY_MAX: usize = 1024;
 /// How often a swarm looks that has been told to rest.
 pub(crate) const REST: Duration = Duration::from_millis(20);
+/// How long a prompt thread sleeps when nothing comes.
+const PROMPT_SLEEP_MS: i32 = 2;
 /// Slow readers read so often.
 const SIP_NS: u64 = 100_000_000;
 /// Tries in a row that may fail before an answer, over all connections of a thread.
@@ -51,7 +53,7 @@ pub(crate) struct Worker {
     plan: Plan,
     shared: Arc<Shared>,
     orders: Receiver<Order>,
-    workers: usize,
+    share: Share,
     epoll: Epoll,
     members: Vec<Member>,
     /// Where each group's members begin, and the end.
@@ -76,19 +78,22 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// The `index`th of so many. Must be called on its thread.
+    /// Must be called on its thread.
     pub(crate) fn new(
         plan: Plan,
-        index: usize,
-        workers: usize,
+        share: Share,
         shared: Arc<Shared>,
         orders: Receiver<Order>,
     ) -> anyhow::Result<Self> {
         sys::own_descriptor_table()?;
         sys::pin_to(&plan.cpus)?;
+        if share.prompt {
+            sys::go_first(true);
+        }
         let (mut members, mut topics, mut spans, mut starts) = (Vec::new(), Vec::new(), 0, vec![0]);
         for (at, group) in plan.groups.iter().enumerate() {
-            for n in (index..group.count).step_by(workers) {
+            let count = if group.prompt == share.prompt { group.count } else { 0 };
+            for n in (share.index..count).step_by(share.count) {
                 let (spans_at, topics_at) = (spans as u32, topics.len() as u32);
                 for topic in group.published_of(n, &plan.lanes) {
                     topics.push(topic);
@@ -107,7 +112,7 @@ impl Worker {
         Ok(Self {
             shared,
             orders,
-            workers,
+            share,
             epoll: Epoll::new()?,
             members,
             starts,
@@ -150,14 +155,14 @@ impl Worker {
             if taken > 0 {
                 self.shared.taken.fetch_add(taken, Ordering::AcqRel);
             }
-            let ready = self.epoll.poll(&mut room)?;
+            let ready = self.epoll.wait(&mut room, if self.share.prompt { PROMPT_SLEEP_MS } else { 0 })?;
             let full = ready.len() == READY_MAX;
             self.sweep(ready, &mut buffer)?;
             if now_ns >= self.next_sip_ns {
                 self.next_sip_ns = now_ns + SIP_NS;
                 self.sip(&mut buffer)?;
             }
-            if !full {
+            if !full && !self.share.prompt {
                 let resting = self.shared.resting.load(Ordering::Acquire);
                 std::thread::sleep(if resting { REST } else { self.plan.poll });
             }
@@ -188,9 +193,9 @@ impl Worker {
     fn take(&mut self, order: Order, now_ns: u64, buffer: &mut [u8]) {
         match order {
             Order::Connect { group, rate, goes_on, at_once } => {
-                self.connect_gap_ns = rate.map_or(0, |rate| (1e9 * self.workers as f64 / rate) as u64);
+                self.connect_gap_ns = rate.map_or(0, |rate| (1e9 * self.share.count as f64 / rate) as u64);
                 self.next_connect_ns = now_ns;
-                self.at_once = (at_once / self.workers).max(1);
+                self.at_once = (at_once / self.share.count).max(1);
                 for at in self.of_group(group) {
                     if self.members[at].subscriber.is_away() {
                         self.queue.push_back((at as u32, goes_on));
@@ -213,7 +218,7 @@ impl Worker {
                 }
             }
             Order::Churn { group, rate } => {
-                let gap_ns = if rate > 0.0 { (1e9 * self.workers as f64 / rate) as u64 } else { 0 };
+                let gap_ns = if rate > 0.0 { (1e9 * self.share.count as f64 / rate) as u64 } else { 0 };
                 let cursor = self.of_group(group).start;
                 self.churn = (gap_ns > 0).then_some(Churn { group, gap_ns, next_ns: now_ns + gap_ns, cursor });
             }

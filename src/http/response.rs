@@ -98,7 +98,20 @@ impl ResponseHead {
     /// `head_only` (the answer to HEAD) leaves out the body, not its length. `keep_alive` is whether this side
     /// keeps the connection open. `date` is an IMF-fixdate.
     pub fn encode(&self, version: Version, keep_alive: bool, head_only: bool, date: &str, out: &mut Vec<u8>) {
-        out.reserve(256 + self.body.len());
+        self.encode_with(&self.body, version, keep_alive, head_only, date, out);
+    }
+
+    /// [`encode`](Self::encode) with another body than its own: of an answer that is given many times.
+    pub fn encode_with(
+        &self,
+        body: &[u8],
+        version: Version,
+        keep_alive: bool,
+        head_only: bool,
+        date: &str,
+        out: &mut Vec<u8>,
+    ) {
+        out.reserve(256 + self.values.len() + body.len());
         self.encode_start(version, date, out);
         match (version, keep_alive) {
             (Version::Http11, true) => {}
@@ -108,11 +121,11 @@ impl ResponseHead {
         // RFC 9110 §8.6: a 204 has no length; a 304 would have to give the one of the 200.
         let has_body = !matches!(self.status, 204 | 304);
         if has_body {
-            push_field("Content-Length", self.body.len().to_string().as_bytes(), out);
+            push_field("Content-Length", body.len().to_string().as_bytes(), out);
         }
         out.extend_from_slice(b"\r\n");
         if has_body && !head_only {
-            out.extend_from_slice(&self.body);
+            out.extend_from_slice(body);
         }
     }
 

@@ -1,6 +1,7 @@
 //! One connection while it carries requests: a task that reads heads and bodies, answers, and either goes on, ends, or
 //! becomes an event stream, in which case the socket is parked and the task is gone.
 
+mod familiar;
 mod input;
 mod introduction;
 
@@ -27,6 +28,7 @@ use crate::server::limits::{Client, Hold};
 use crate::server::routes::{self, Answer};
 use crate::server::shard::{Context, Whose};
 use crate::server::sys;
+use familiar::{Again, Familiar};
 use input::Input;
 
 /// Bytes read at once.
@@ -102,7 +104,7 @@ impl From<io::Error> for End {
 
 /// A publish on its way to the log, whose answer comes before all later ones.
 struct Unanswered<'c> {
-    publishing: Box<routes::Publishing<'c>>,
+    publishing: routes::Publishing<'c>,
     version: Version,
     keep_alive: bool,
 }
@@ -121,6 +123,8 @@ pub(crate) struct Wire<'c> {
     /// Counts the connection towards its client's address: for as long as it lasts, or for one request of a proxy's.
     held: Option<Hold>,
     input: Input,
+    /// The head of the publish before.
+    familiar: Option<Box<Familiar>>,
     output: Vec<u8>,
     spare: Vec<u8>,
     /// The last read filled its buffer: there is more where that came from.
@@ -182,8 +186,9 @@ impl<'c> Wire<'c> {
             self.context.commit_queued();
         }
         while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
-            let response = publishing.finish(self.context).await;
-            response.encode(version, keep_alive, false, &self.context.date(), &mut self.output);
+            let (judged, event) = publishing.finish(self.context).await;
+            let (id, date) = (event.id().as_bytes(), self.context.date());
+            judged.response().encode_with(id, version, keep_alive, false, &date, &mut self.output);
         }
     }
 
@@ -238,6 +243,7 @@ pub(crate) async fn serve(
         client: peer,
         held,
         input: Input::default(),
+        familiar: None,
         output: Vec::new(),
         spare: Vec::new(),
         plenty: false,
@@ -268,13 +274,32 @@ pub(crate) async fn serve(
     }
 }
 
+/// What an answer needs to know of its request.
+#[derive(Clone, Copy)]
+struct Asked {
+    version: Version,
+    keep_alive: bool,
+    head_only: bool,
+}
+
 /// One request and its answer. Some(answer): the connection becomes a stream.
 async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<Option<Box<routes::Stream>>, End> {
-    let raw = read_head(context, wire).await?;
-    if !std::mem::take(&mut wire.fresh) && !context.takes_pipelined(raw.len()) {
+    let next = read_head(context, wire).await?;
+    let head_bytes = match next {
+        Next::Head(bytes) => bytes,
+        Next::Again(again) => again.head_bytes,
+    };
+    if !std::mem::take(&mut wire.fresh) && !context.takes_pipelined(head_bytes) {
         // It was in the buffer already: only so much of pipelined requests per turn, or buffers of them are one long turn.
         context.next_turn().await;
     }
+    if let Next::Again(again) = next
+        && let Some(familiar) = wire.familiar.take().filter(|familiar| familiar.judged.holds(context))
+    {
+        return publish_again(context, wire, familiar, again).await;
+    }
+    let raw = wire.input.unused()[..head_bytes].to_vec();
+    wire.input.take(head_bytes);
     let head = match head::parse(&raw, &context.settings().head) {
         Ok(HeadStatus::Complete(head)) => head,
         Ok(HeadStatus::Partial) => return Err(End::Gone),
@@ -302,12 +327,48 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
         Some(response) => routes::turned_away(context, &head, response),
     };
     let whole = body.skip();
+    if let Answer::Published(publishing) = &answer
+        && !wire.peer.trusted
+    {
+        // Of a proxy's requests each may be another client's.
+        wire.familiar = Familiar::new(&head, &raw, publishing.judged.clone()).map(Box::new);
+    }
+    let (version, head_only) = (head.version, head.method == head::Method::Head);
+    respond(context, wire, Asked { version, keep_alive: head.keep_alive && whole, head_only }, answer).await
+}
+
+/// A publish whose head was judged before, and its answer.
+async fn publish_again<'c>(
+    context: &'c Rc<Context>,
+    wire: &mut Wire<'c>,
+    familiar: Box<Familiar>,
+    again: Again,
+) -> Result<Option<Box<routes::Stream>>, End> {
+    wire.input.take(again.head_bytes);
+    wire.registered.enter(Phase::Answer);
+    let decoder = again.body(context.settings().body_bytes_max);
+    let mut body = Body { context: context.clone(), decoder, expect_continue: false, wire };
+    let answered = routes::answer_again(context, familiar.judged.clone(), familiar.raw(), &mut body).await;
+    let answer = answered.ok_or(End::Gone)?;
+    let asked = Asked { version: familiar.version, keep_alive: body.skip(), head_only: false };
+    wire.familiar = Some(familiar);
+    respond(context, wire, asked, answer).await
+}
+
+/// Writes an answer, or begins to.
+async fn respond<'c>(
+    context: &'c Rc<Context>,
+    wire: &mut Wire<'c>,
+    asked: Asked,
+    answer: Answer<'c>,
+) -> Result<Option<Box<routes::Stream>>, End> {
+    let Asked { version, keep_alive, head_only } = asked;
+    let keep_alive = keep_alive && !context.stopping();
     match answer {
         Answer::Stream(stream) => Ok(Some(stream)),
         Answer::Published(publishing) => {
-            let keep_alive = head.keep_alive && whole && !context.stopping();
             let overtakable = publishing.may_be_overtaken();
-            wire.unanswered.push_back(Unanswered { publishing, version: head.version, keep_alive });
+            wire.unanswered.push_back(Unanswered { publishing, version, keep_alive });
             if !keep_alive {
                 wire.settle().await;
                 return Err(End::Close);
@@ -318,9 +379,7 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
             Ok(None)
         }
         Answer::Response(response) => {
-            let keep_alive = head.keep_alive && whole && !context.stopping();
-            let head_only = head.method == head::Method::Head;
-            wire.answer(&response, head.version, keep_alive, head_only).await;
+            wire.answer(&response, version, keep_alive, head_only).await;
             if wire.output.len() > OUTPUT_BYTES_MAX {
                 wire.flush().await?;
             }
@@ -328,12 +387,12 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
         }
         Answer::Listing(response, mut listing) => {
             wire.settle().await;
-            response.encode_stream(head.version, &context.date(), &mut wire.output);
-            if head.method == head::Method::Head {
+            response.encode_stream(version, &context.date(), &mut wire.output);
+            if head_only {
                 // How long the body would be, nobody knows before it is written.
                 return Err(End::Close);
             }
-            let chunked = head.version == Version::Http11;
+            let chunked = version == Version::Http11;
             wire.registered.enter(Phase::Listing);
             // Cut off when the hub stops: the client sees that it isn't whole.
             while let Some(piece) = listing.next(context).await.map_err(|_| End::Gone)? {
@@ -373,19 +432,29 @@ fn whose_request(context: &Context, wire: &mut Wire<'_>, head: &head::Head<'_>) 
     Ok(())
 }
 
-/// Reads until a head can be judged; leaves what follows it in the input.
-async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Vec<u8>, End> {
+/// What stands first in the input.
+#[derive(Clone, Copy)]
+enum Next {
+    /// So many bytes that can be judged as a head.
+    Head(usize),
+    /// The same head as before.
+    Again(Again),
+}
+
+/// Reads until a head can be judged, and leaves it in the input.
+async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Next, End> {
     let mut scanned = 0;
     // The first head has its time from the accept on, whatever came before it.
     let mut phase = (!wire.served).then_some(Phase::Head);
     loop {
         let input = wire.input.unused();
+        if let Some(again) = wire.familiar.as_ref().and_then(|familiar| familiar.again(input)) {
+            return Ok(Next::Again(again));
+        }
         let end = head::head_end(input, scanned);
         let full = input.len() >= context.settings().head.head_bytes_max;
         if let Some(end) = end.or(full.then_some(input.len())) {
-            let head = input[..end].to_vec();
-            wire.input.take(end);
-            return Ok(head);
+            return Ok(Next::Head(end));
         }
         scanned = input.len();
         // What is answered so far goes out before we wait: one write for all pipelined requests.

@@ -176,7 +176,7 @@ pub(crate) struct Context {
     pub(crate) accepted: Cell<u64>,
     turned_away: Ration,
     random: Cell<u64>,
-    date: RefCell<(u64, String)>,
+    date: RefCell<(u64, Rc<str>)>,
     driver: Driver,
     connections_max: Cell<usize>,
     ticks: Cell<u64>,
@@ -198,7 +198,6 @@ pub(crate) struct Context {
     /// The way to those who answer administrators.
     pub(crate) admin: AdminBridge,
     orders: RefCell<orders::Orders>,
-    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "nobody traces"))]
     pub(crate) tracer: Tracer,
 }
 
@@ -222,11 +221,11 @@ impl Context {
     }
 
     /// The `Date` field's value, made anew once a second.
-    pub(crate) fn date(&self) -> String {
+    pub(crate) fn date(&self) -> Rc<str> {
         let seconds = self.now().wall_ms / 1000;
         let mut date = self.date.borrow_mut();
         if date.0 != seconds {
-            *date = (seconds, crate::http::date::http_date(seconds));
+            *date = (seconds, crate::http::date::http_date(seconds).into());
         }
         date.1.clone()
     }
@@ -567,7 +566,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         accepted: Cell::new(0),
         turned_away: Ration::default(),
         random: Cell::new(parts.random),
-        date: RefCell::new((0, String::new())),
+        date: RefCell::new((0, "".into())),
         driver,
         connections_max: Cell::new(parts.connections_max),
         ticks: Cell::new(0),

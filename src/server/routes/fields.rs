@@ -2,6 +2,7 @@
 
 use crate::http::cors::{cors_fields, preflight_fields};
 use crate::http::head::{Head, Method};
+use crate::http::problem::point_to_metadata;
 use crate::http::response::ResponseHead;
 use crate::server::settings::Settings;
 
@@ -31,6 +32,14 @@ pub(super) fn hub_fields(settings: &Settings, head: &Head<'_>, out: &mut Respons
     }
     if head.method != Method::Options {
         cors_fields(&settings.cors, head.get_str("origin"), out);
+    }
+}
+
+/// Adds all that belongs on an answer of the hub's own resource that isn't a stream: [`hub_fields`] and the way to the metadata.
+pub(super) fn complete(settings: &Settings, head: &Head<'_>, out: &mut ResponseHead) {
+    hub_fields(settings, head, out);
+    if let Some(metadata) = &settings.discovery.metadata {
+        point_to_metadata(out, &metadata.url);
     }
 }
 

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use crate::http::authority;
 use crate::http::cors::cors_fields;
-use crate::http::head::{Head, Method};
+use crate::http::head::{self, Head, HeadStatus, Method};
 use crate::http::problem::point_to_metadata;
 use crate::http::response::ResponseHead;
 use crate::server::connection::Body;
@@ -21,9 +21,9 @@ use crate::server::discovery::Metadata;
 use crate::server::settings::Settings;
 use crate::server::shard::Context;
 use crate::server::tracer::Trace;
-use fields::{HUB_METHODS, READ_METHODS, hub_fields, options};
-pub(crate) use publish::Publishing;
-use publish::publish;
+use fields::{HUB_METHODS, READ_METHODS, complete, hub_fields, options};
+use publish::{publish, publish_again};
+pub(crate) use publish::{Judged, Publishing};
 use refusal::{not_allowed, refusal};
 pub(crate) use subscribe::Stream;
 use subscribe::subscribe;
@@ -42,7 +42,7 @@ pub(crate) enum Answer<'c> {
     /// A whole response.
     Response(ResponseHead),
     /// An update is on its way to the log; the response comes when it is there.
-    Published(Box<Publishing<'c>>),
+    Published(Publishing<'c>),
     /// The connection becomes an event stream.
     Stream(Box<Stream>),
     /// Ready bytes, after which the connection closes.
@@ -95,27 +95,37 @@ pub(crate) async fn answer<'c>(
             trace.end(context, status(&answered));
             answered
         }
-        Method::Post => publish(context, head, body).await?.map(|publishing| Answer::Published(Box::new(publishing))),
+        Method::Post => publish(context, head, body).await?.map(Answer::Published),
         Method::Options => Ok(Answer::Response(options(&settings, head, HUB_METHODS))),
         Method::Other => Err(not_allowed(HUB_METHODS)),
     };
     count(context, head.method, &answered);
-    let complete = |response: &mut ResponseHead| {
-        hub_fields(&settings, head, response);
-        if let Some(metadata) = &settings.discovery.metadata {
-            point_to_metadata(response, &metadata.url);
-        }
-    };
     Some(match answered {
         Ok(Answer::Response(mut response)) | Err(mut response) => {
-            complete(&mut response);
+            complete(&settings, head, &mut response);
             Answer::Response(response)
         }
-        Ok(Answer::Published(mut publishing)) => {
-            complete(&mut publishing.response);
-            Answer::Published(publishing)
-        }
         Ok(other) => other,
+    })
+}
+
+/// Answers a publish whose head says the same as `raw`, which came to this before. `None`: the client is gone.
+pub(crate) async fn answer_again<'c>(
+    context: &'c Rc<Context>,
+    judged: Rc<Judged>,
+    raw: &[u8],
+    body: &mut Body<'_, '_>,
+) -> Option<Answer<'c>> {
+    Some(match publish_again(context, judged, body).await? {
+        Ok(publishing) => Answer::Published(publishing),
+        Err(mut response) => {
+            context.tally.borrow_mut().publish(response.status());
+            let settings = context.settings();
+            if let Ok(HeadStatus::Complete(head)) = head::parse(raw, &settings.head) {
+                complete(&settings, &head, &mut response);
+            }
+            Answer::Response(response)
+        }
     })
 }
 

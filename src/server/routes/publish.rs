@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::access::{access, check_origin};
+use super::fields::complete;
 use super::form_body;
 use super::refusal::{insufficient, refusal, token_needed, try_later};
 use crate::http::form;
@@ -11,11 +12,13 @@ use crate::http::head::Head;
 use crate::http::response::ResponseHead;
 use crate::hub::{Draft, Event};
 use crate::protocol::compat::Compat;
-use crate::protocol::token::Role;
+use crate::protocol::token::{Access, Role};
 use crate::protocol::update::Update;
+use crate::server::clock;
 use crate::server::connection::{Account, Body, BodyBytes, Counted};
 use crate::server::replies::Reply;
 use crate::server::sequencer::{QueueFull, Way};
+use crate::server::settings::Settings;
 use crate::server::shard::Context;
 use crate::server::tracer::Trace;
 
@@ -24,12 +27,39 @@ const PUBLISH_WAIT_MAX_MS: u64 = 2_000;
 /// Publishes of one shard that may wait.
 const WAITING_PUBLISHES_MAX: usize = 1024;
 
+/// What the head of a publish comes to: who publishes, and how that is answered. It holds for every head that says the same,
+/// until the rules change that it was come to by.
+pub(crate) struct Judged {
+    access: Arc<Access>,
+    /// The answer, but for the id.
+    response: ResponseHead,
+    settings: Rc<Settings>,
+    /// Of the keys.
+    generation: u64,
+}
+
+impl Judged {
+    /// Whether another request with such a head would come to the same now.
+    pub(crate) fn holds(&self, context: &Context) -> bool {
+        Rc::ptr_eq(&self.settings, &context.settings())
+            && self.generation == context.keys.borrow().generation()
+            && self.access.valid_at(clock::wall_ms())
+            && !context.denies(&self.access)
+            // Each request has its own place in a trace, which its head names.
+            && !context.tracer.is_on()
+    }
+
+    /// The answer, but for the id.
+    pub(crate) fn response(&self) -> &ResponseHead {
+        &self.response
+    }
+}
+
 /// An update on its way to the log.
 pub(crate) struct Publishing<'c> {
     reply: Reply<'c, Arc<Event>>,
     way: Way,
-    /// The answer, but for the id.
-    pub(super) response: ResponseHead,
+    pub(crate) judged: Rc<Judged>,
     trace: Trace,
 }
 
@@ -39,14 +69,15 @@ impl Publishing<'_> {
         self.way == Way::Round
     }
 
-    /// Waits until it is in the log. Answers what to say then.
-    pub(crate) async fn finish(self, context: &Context) -> ResponseHead {
-        let Publishing { reply, response, mut trace, .. } = self;
+    /// Waits until it is in the log. Its id is the body of the answer.
+    pub(crate) async fn finish(self, context: &Context) -> (Rc<Judged>, Arc<Event>) {
+        let Publishing { reply, judged, mut trace, .. } = self;
         let event = reply.await;
+        let status = judged.response.status();
         trace.text("mercure.update.id", || event.id().to_owned());
-        trace.end(context, response.status());
-        context.tally.borrow_mut().publish(response.status());
-        response.body(event.id())
+        trace.end(context, status);
+        context.tally.borrow_mut().publish(status);
+        (judged, event)
     }
 }
 
@@ -57,14 +88,21 @@ pub(super) async fn publish<'c>(
     body: &mut Body<'_, '_>,
 ) -> Option<Result<Publishing<'c>, ResponseHead>> {
     let mut trace = Trace::begin(context, "mercure.publish", head);
-    let queued = queue(context, head, body, &mut trace).await?;
-    Some(match queued {
-        Ok((reply, way)) => {
-            let response = ResponseHead::new(200)
-                .field("Content-Type", "text/plain; charset=utf-8")
-                .field("Cache-Control", "no-store");
-            Ok(Publishing { reply, way, response, trace })
+    let queued = match judge(context, head).await {
+        Ok(judged) => {
+            // Before the body: what isn't taken costs as little as it can.
+            let checked = context.take_publish(&judged.access).and_then(|()| {
+                form::check(head).map_err(|error| refusal(error.status(), &error.to_string()))
+            });
+            match checked {
+                Ok(()) => queue(context, &judged, body, &mut trace).await?.map(|(reply, way)| (judged, reply, way)),
+                Err(response) => Err(response),
+            }
         }
+        Err(response) => Err(response),
+    };
+    Some(match queued {
+        Ok((judged, reply, way)) => Ok(Publishing { reply, way, judged, trace }),
         Err(response) => {
             trace.end(context, response.status());
             Err(response)
@@ -72,31 +110,44 @@ pub(super) async fn publish<'c>(
     })
 }
 
-/// From the request to the sequencer's queue.
+/// POST with a head that was judged before, and taken for a form. `None`: the client is gone.
+pub(super) async fn publish_again<'c>(
+    context: &'c Rc<Context>,
+    judged: Rc<Judged>,
+    body: &mut Body<'_, '_>,
+) -> Option<Result<Publishing<'c>, ResponseHead>> {
+    context.tally.borrow_mut().verdict_hits += 1;
+    let mut trace = Trace::none();
+    if let Err(response) = context.take_publish(&judged.access) {
+        return Some(Err(response));
+    }
+    let queued = queue(context, &judged, body, &mut trace).await?;
+    Some(queued.map(|(reply, way)| Publishing { reply, way, judged, trace }))
+}
+
+/// Who publishes, and how that is answered.
+async fn judge(context: &Context, head: &Head<'_>) -> Result<Rc<Judged>, ResponseHead> {
+    let (settings, generation) = (context.settings(), context.keys.borrow().generation());
+    let (access, by_cookie) = access(context, head, Role::Publisher).await?;
+    let access = access.ok_or_else(|| token_needed("an access token is needed to publish"))?;
+    if by_cookie {
+        check_origin(context, head)?;
+    }
+    let mut response = ResponseHead::new(200)
+        .field("Content-Type", "text/plain; charset=utf-8")
+        .field("Cache-Control", "no-store");
+    complete(&settings, head, &mut response);
+    Ok(Rc::new(Judged { access, response, settings, generation }))
+}
+
+/// From the body to the sequencer's queue.
 async fn queue<'c>(
     context: &'c Rc<Context>,
-    head: &Head<'_>,
+    judged: &Judged,
     body: &mut Body<'_, '_>,
     trace: &mut Trace,
 ) -> Option<Result<(Reply<'c, Arc<Event>>, Way), ResponseHead>> {
-    let settings = context.settings();
-    let access = match access(context, head, Role::Publisher).await {
-        Ok((Some(access), by_cookie)) => {
-            if by_cookie && let Err(response) = check_origin(context, head) {
-                return Some(Err(response));
-            }
-            access
-        }
-        Ok((None, _)) => return Some(Err(token_needed("an access token is needed to publish"))),
-        Err(response) => return Some(Err(response)),
-    };
-    // Before the body: what isn't taken costs as little as it can.
-    if let Err(response) = context.take_publish(&access) {
-        return Some(Err(response));
-    }
-    if let Err(error) = form::check(head) {
-        return Some(Err(refusal(error.status(), &error.to_string())));
-    }
+    let Judged { access, settings, .. } = judged;
     let form = match form_body::read(body, Account::Publishes).await? {
         Ok(form) => form,
         Err(response) => return Some(Err(response)),

@@ -13,7 +13,19 @@ pub(crate) struct Tracer(pub(super) Option<Sender<Span>>);
 /// A request under way; `None`: nobody wants to know.
 pub(crate) struct Trace(Option<(Span, u64)>);
 
+impl Tracer {
+    /// Whether requests are traced.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Trace {
+    /// Of a request that nobody wants to know about.
+    pub(crate) fn none() -> Trace {
+        Trace(None)
+    }
+
     /// A request begins. It belongs to the trace its field `traceparent` names, and isn't kept if that says so.
     pub(crate) fn begin(context: &Context, name: &'static str, head: &Head<'_>) -> Trace {
         if context.tracer.0.is_none() {

@@ -1,0 +1,143 @@
+//! A head that a publisher sends again and again: whatever it says but the length of the body is the same as before, and so
+//! is what it comes to. It is recognised by comparing bytes, neither parsed nor judged anew.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use crate::http::body::BodyDecoder;
+use crate::http::head::{BodyFraming, Head, Version};
+use crate::server::routes::Judged;
+
+/// Bytes of a head that is kept: a token of a few grants and what a client adds.
+const HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Digits of a body's length.
+const LENGTH_DIGITS_MAX: usize = 9;
+
+/// The head of a publish that was taken, and what it came to.
+pub(super) struct Familiar {
+    raw: Box<[u8]>,
+    /// Where the length of the body is: digits.
+    length: Range<usize>,
+    pub(super) version: Version,
+    pub(super) judged: Rc<Judged>,
+}
+
+/// What is known of a head before it is parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Again {
+    pub(super) head_bytes: usize,
+    body_bytes: u64,
+}
+
+impl Again {
+    pub(super) fn body(self, body_bytes_max: usize) -> BodyDecoder {
+        BodyDecoder::new(BodyFraming::Length(self.body_bytes), body_bytes_max)
+    }
+}
+
+impl Familiar {
+    /// Keeps a head on a connection that goes on, if it is an ordinary one.
+    pub(super) fn new(head: &Head<'_>, raw: &[u8], judged: Rc<Judged>) -> Option<Familiar> {
+        let digits = head.get("content-length")?;
+        let ordinary = head.keep_alive && !head.expect_continue && matches!(head.body, BodyFraming::Length(_));
+        if !ordinary || raw.len() > HEAD_BYTES_MAX || length_at(digits, 0)?.0 != digits.len() {
+            return None;
+        }
+        let start = (digits.as_ptr() as usize).checked_sub(raw.as_ptr() as usize)?;
+        Some(Familiar { raw: raw.into(), length: start..start + digits.len(), version: head.version, judged })
+    }
+
+    /// The head itself.
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// Whether this begins with such a head.
+    pub(super) fn again(&self, input: &[u8]) -> Option<Again> {
+        again(&self.raw, &self.length, input)
+    }
+}
+
+fn again(raw: &[u8], length: &Range<usize>, input: &[u8]) -> Option<Again> {
+    if !input.starts_with(&raw[..length.start]) {
+        return None;
+    }
+    let (digits, body_bytes) = length_at(input, length.start)?;
+    let rest = &raw[length.end..];
+    input[length.start + digits..].starts_with(rest).then(|| Again {
+        head_bytes: length.start + digits + rest.len(),
+        body_bytes,
+    })
+}
+
+/// The number at this place, and how many digits it has: written as everybody writes it.
+fn length_at(bytes: &[u8], at: usize) -> Option<(usize, u64)> {
+    let digits = bytes[at..].iter().take(LENGTH_DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || digits > LENGTH_DIGITS_MAX || bytes[at] == b'0' && digits > 1 {
+        return None;
+    }
+    let number = bytes[at..at + digits].iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    Some((digits, number))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::head::{HeadLimits, HeadStatus, parse};
+
+    const HEAD: &str = "POST /hub HTTP/1.1\r\nHost: a\r\nContent-Length: 25\r\nX: y\r\n\r\n";
+
+    fn recognised(input: &str) -> Option<Again> {
+        let start = HEAD.find("25").expect("is there");
+        again(HEAD.as_bytes(), &(start..start + 2), input.as_bytes())
+    }
+
+    #[test]
+    fn a_head_is_the_same_whatever_the_length_of_its_body() {
+        for length in ["25", "7", "0", "123456789"] {
+            let head = HEAD.replace("25", length);
+            let again = recognised(&format!("{head}data=x"));
+            assert_eq!(again, Some(Again { head_bytes: head.len(), body_bytes: length.parse().expect("a number") }));
+        }
+    }
+
+    #[test]
+    fn whatever_else_differs_makes_it_another_head() {
+        for (from, to) in [
+            ("POST", "post"),
+            ("/hub", "/hub?"),
+            ("Host: a", "Host: b"),
+            ("25", ""),
+            ("25", "025"),
+            ("25", "+25"),
+            ("25", "1234567890"),
+            ("25\r\n", "25 \r\n"),
+            ("25\r\n", "25\n"),
+            ("X: y", "X: z"),
+            ("X: y\r\n", ""),
+            ("\r\n\r\n", "\r\nZ: z\r\n\r\n"),
+            ("\r\n\r\n", "\r\n\r"),
+        ] {
+            assert_eq!(recognised(&HEAD.replacen(from, to, 1)), None, "{from:?} {to:?}");
+        }
+        assert_eq!(recognised(""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_recognised_is_what_the_parser_reads(at in 0..HEAD.len(), byte: u8, insert: bool) {
+            let mut input = HEAD.as_bytes().to_vec();
+            if insert { input.insert(at, byte) } else { input[at] = byte }
+            let start = HEAD.find("25").expect("is there");
+            if let Some(again) = again(HEAD.as_bytes(), &(start..start + 2), &input) {
+                let Ok(HeadStatus::Complete(head)) = parse(&input, &HeadLimits::default()) else {
+                    return Err(TestCaseError::fail("the parser refuses it"));
+                };
+                prop_assert_eq!(head.len, again.head_bytes);
+                prop_assert_eq!(head.body, BodyFraming::Length(again.body_bytes));
+            }
+        }
+    }
+}

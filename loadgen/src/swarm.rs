@@ -39,8 +39,6 @@ pub(crate) struct Plan {
     pub(crate) poll: Duration,
 }
 
-impl Plan {
-
 /// A thread's part of the subscribers: every `count`th from `index` on, of the prompt groups or of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
@@ -166,7 +164,10 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// Starts the threads. Nobody connects yet.
     pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
-        let threads = shares_of(&plan.groups, plan.threads).into_iter().map(|share| spawn(plan, share)).collect::<anyhow::Result<_>>()?;
+        let threads = shares_of(&plan.groups, plan.threads)
+            .into_iter()
+            .map(|share| spawn(plan, share))
+            .collect::<anyhow::Result<_>>()?;
         Ok(Self { threads, groups: plan.groups.len(), issued: 0 })
     }
 

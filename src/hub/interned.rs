@@ -43,7 +43,7 @@ impl Interned {
         }
     }
 
-    #[cfg(test)]
+    /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.table.is_empty()
     }

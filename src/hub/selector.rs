@@ -208,7 +208,8 @@ impl Selectors {
             {
                 return false;
             }
-            for kind in [MatchType::Exact, MatchType::Topic] {
+            let kinds = if self.interned.is_empty() { &[][..] } else { &[MatchType::Exact, MatchType::Topic] };
+            for &kind in kinds {
                 let equal = self.interned.find(kind, text, &self.slots);
                 // A template of that text has been tried, as a template.
                 let equal = equal.filter(|&selector| self.get(selector).pattern().is_none());

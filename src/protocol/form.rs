@@ -31,32 +31,48 @@ fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
         return Cow::Borrowed(encoded);
     };
     let mut decoded = Vec::with_capacity(encoded.len());
-    let (mut plain, mut rest) = encoded.split_at(first);
-    loop {
-        decoded.extend_from_slice(plain);
-        let Some((&byte, after)) = rest.split_first() else {
-            return Cow::Owned(decoded);
-        };
+    let (plain, mut rest) = encoded.split_at(first);
+    decoded.extend_from_slice(plain);
+    while let Some((&byte, after)) = rest.split_first() {
         rest = after;
-        match (byte, escaped(after)) {
+        match (byte, after) {
             (b'+', _) => decoded.push(b' '),
-            (_, Some(byte)) => {
+            (b'%', &[high, low, ref after @ ..]) if let Some(byte) = escaped(high, low) => {
                 decoded.push(byte);
-                rest = &after[2..];
+                rest = after;
             }
-            (_, None) => decoded.push(b'%'),
+            (b'%', _) => decoded.push(b'%'),
+            _ => {
+                let length = memchr::memchr2(b'+', b'%', after).unwrap_or(after.len());
+                decoded.push(byte);
+                decoded.extend_from_slice(&after[..length]);
+                rest = &after[length..];
+            }
         }
-        (plain, rest) = rest.split_at(memchr::memchr2(b'+', b'%', rest).unwrap_or(rest.len()));
+    }
+    Cow::Owned(decoded)
+}
+
+/// The byte that two hexadecimal digits stand for.
+fn escaped(high: u8, low: u8) -> Option<u8> {
+    match (HEX[usize::from(high)], HEX[usize::from(low)]) {
+        (NO_DIGIT, _) | (_, NO_DIGIT) => None,
+        (high, low) => Some(high << 4 | low),
     }
 }
 
-fn escaped(after_percent: &[u8]) -> Option<u8> {
-    let [high, low, ..] = after_percent else {
-        return None;
-    };
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
-}
+const NO_DIGIT: u8 = 0xFF;
+/// What each byte is worth as a hexadecimal digit.
+const HEX: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::hub::Now;
-use crate::server::sys;
+use crate::server::sys::{self, CoarseClock};
 
 /// Monotonic time since the hub started, and Unix time.
 #[derive(Clone, Copy, Debug)]
@@ -15,14 +15,23 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Clock {
-        Clock { start: Instant::now(), start_coarse_ms: sys::coarse_ms().0 }
+        Clock { start: Instant::now(), start_coarse_ms: sys::coarse_ms(CoarseClock::Monotonic) }
     }
 
     /// As of the last tick of the kernel's timer, some milliseconds ago at most: asked for several times per request, and
     /// what hangs on it counts in seconds.
     pub(crate) fn now(&self) -> Now {
-        let (mono_ms, wall_ms) = sys::coarse_ms();
-        Now { mono_ms: mono_ms - self.start_coarse_ms, wall_ms }
+        Now { mono_ms: self.mono_ms(), wall_ms: self.wall_ms() }
+    }
+
+    /// The one half of [`Self::now`].
+    pub(crate) fn mono_ms(&self) -> u64 {
+        sys::coarse_ms(CoarseClock::Monotonic) - self.start_coarse_ms
+    }
+
+    /// The other half.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        sys::coarse_ms(CoarseClock::Wall)
     }
 
     /// Microseconds since the hub started; never 0, which stands for a time nobody looked at.

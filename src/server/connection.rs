@@ -65,12 +65,17 @@ pub(crate) fn refuse(mut stream: &std::net::TcpStream, answer: &ResponseHead, da
 struct Registered {
     context: Rc<Context>,
     guest: u64,
+    /// What was entered last, and when.
+    entered: Cell<Option<(Phase, u64)>>,
     parked: Cell<bool>,
 }
 
 impl Registered {
     fn enter(&self, phase: Phase) {
-        self.context.guests.borrow_mut().enter(self.guest, phase, self.context.now().mono_ms);
+        let now_ms = self.context.clock.mono_ms();
+        if self.entered.replace(Some((phase, now_ms))) != Some((phase, now_ms)) {
+            self.context.guests.borrow_mut().enter(self.guest, phase, now_ms);
+        }
     }
 
     fn timed_out(&self) -> bool {
@@ -187,8 +192,7 @@ impl<'c> Wire<'c> {
         }
         while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
             let (judged, event) = publishing.finish(self.context).await;
-            let (id, date) = (event.id().as_bytes(), self.context.date());
-            judged.response().encode_with(id, version, keep_alive, false, &date, &mut self.output);
+            judged.answer(event.id(), version, keep_alive, &self.context.date(), &mut self.output);
         }
     }
 
@@ -230,7 +234,7 @@ pub(crate) async fn serve(
     held: Option<Hold>,
     guest: u64,
 ) {
-    let registered = Registered { context: context.clone(), guest, parked: Cell::new(false) };
+    let registered = Registered { context: context.clone(), guest, entered: Cell::new(None), parked: Cell::new(false) };
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
@@ -576,8 +580,10 @@ impl Body<'_, '_> {
                 Ok(0) | Err(_) => return Err(BodyFailure::Gone),
                 Ok(_) => self.decode(&mut body, account)?,
             }
+            if self.decoder.is_done() {
+                self.wire.registered.enter(Phase::Answer);
+            }
         }
-        self.wire.registered.enter(Phase::Answer);
         Ok(body)
     }
 

@@ -222,7 +222,7 @@ impl Context {
 
     /// The `Date` field's value, made anew once a second.
     pub(crate) fn date(&self) -> Rc<str> {
-        let seconds = self.now().wall_ms / 1000;
+        let seconds = self.clock.wall_ms() / 1000;
         let mut date = self.date.borrow_mut();
         if date.0 != seconds {
             *date = (seconds, crate::http::date::http_date(seconds).into());

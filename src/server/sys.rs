@@ -233,14 +233,22 @@ pub(crate) fn thread_cpu_us() -> u64 {
 }
 
 /// Milliseconds of monotonic and of Unix time as of the kernel's last timer tick, up to 4 ms ago: a tenth of the price.
-pub(crate) fn coarse_ms() -> (u64, u64) {
-    let read = |clock| {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` lives through the call. Every Linux has these clocks; failure would leave 0.
-        unsafe { libc::clock_gettime(clock, &raw mut time) };
-        time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
+pub(crate) fn coarse_ms(clock: CoarseClock) -> u64 {
+    let clock = match clock {
+        CoarseClock::Monotonic => libc::CLOCK_MONOTONIC_COARSE,
+        CoarseClock::Wall => libc::CLOCK_REALTIME_COARSE,
     };
-    (read(libc::CLOCK_MONOTONIC_COARSE), read(libc::CLOCK_REALTIME_COARSE))
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives through the call. Every Linux has these clocks; failure would leave 0.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// Which time [`coarse_ms`] tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CoarseClock {
+    Monotonic,
+    Wall,
 }
 
 /// Bytes of a page of memory, which the kernel counts in.

@@ -79,12 +79,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Must be called on its thread.
-    pub(crate) fn new(
-        plan: Plan,
-        share: Share,
-        shared: Arc<Shared>,
-        orders: Receiver<Order>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(plan: Plan, share: Share, shared: Arc<Shared>, orders: Receiver<Order>) -> anyhow::Result<Self> {
         sys::own_descriptor_table()?;
         sys::pin_to(&plan.cpus)?;
         if share.prompt {

@@ -64,10 +64,9 @@ fn again(raw: &[u8], length: &Range<usize>, input: &[u8]) -> Option<Again> {
     }
     let (digits, body_bytes) = length_at(input, length.start)?;
     let rest = &raw[length.end..];
-    input[length.start + digits..].starts_with(rest).then(|| Again {
-        head_bytes: length.start + digits + rest.len(),
-        body_bytes,
-    })
+    input[length.start + digits..]
+        .starts_with(rest)
+        .then(|| Again { head_bytes: length.start + digits + rest.len(), body_bytes })
 }
 
 /// The number at this place, and how many digits it has: written as everybody writes it.

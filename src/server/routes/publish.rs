@@ -1,5 +1,6 @@
 //! Publishing: from a form to its place in the log.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,13 +9,12 @@ use super::fields::complete;
 use super::form_body;
 use super::refusal::{insufficient, refusal, token_needed, try_later};
 use crate::http::form;
-use crate::http::head::Head;
+use crate::http::head::{Head, Version};
 use crate::http::response::ResponseHead;
 use crate::hub::{Draft, Event};
 use crate::protocol::compat::Compat;
 use crate::protocol::token::{Access, Role};
 use crate::protocol::update::Update;
-use crate::server::clock;
 use crate::server::connection::{Account, Body, BodyBytes, Counted};
 use crate::server::replies::Reply;
 use crate::server::sequencer::{QueueFull, Way};
@@ -33,6 +33,8 @@ pub(crate) struct Judged {
     access: Arc<Access>,
     /// The answer, but for the id.
     response: ResponseHead,
+    /// Its head, as it was encoded last.
+    encoded: RefCell<Option<Encoded>>,
     settings: Rc<Settings>,
     /// Of the keys.
     generation: u64,
@@ -43,16 +45,38 @@ impl Judged {
     pub(crate) fn holds(&self, context: &Context) -> bool {
         Rc::ptr_eq(&self.settings, &context.settings())
             && self.generation == context.keys.borrow().generation()
-            && self.access.valid_at(clock::wall_ms())
+            && self.access.valid_at(context.clock.wall_ms())
             && !context.denies(&self.access)
             // Each request has its own place in a trace, which its head names.
             && !context.tracer.is_on()
     }
 
-    /// The answer, but for the id.
-    pub(crate) fn response(&self) -> &ResponseHead {
-        &self.response
+    /// Adds the answer to a publish, whose id is its body.
+    pub(crate) fn answer(&self, id: &str, version: Version, keep_alive: bool, date: &Rc<str>, out: &mut Vec<u8>) {
+        let mut encoded = self.encoded.borrow_mut();
+        let same = |kept: &&Encoded| {
+            Rc::ptr_eq(&kept.date, date) && kept.version == version && kept.id_bytes == id.len() && keep_alive
+        };
+        if let Some(kept) = encoded.as_ref().filter(same) {
+            out.extend_from_slice(&kept.head);
+            out.extend_from_slice(id.as_bytes());
+            return;
+        }
+        let start = out.len();
+        self.response.encode_with(id.as_bytes(), version, keep_alive, false, date, out);
+        if keep_alive {
+            let head = out[start..out.len() - id.len()].into();
+            *encoded = Some(Encoded { date: Rc::clone(date), version, id_bytes: id.len(), head });
+        }
     }
+}
+
+/// The head of an answer that keeps the connection, for an id of so many bytes. Good until the date changes.
+struct Encoded {
+    date: Rc<str>,
+    version: Version,
+    id_bytes: usize,
+    head: Box<[u8]>,
 }
 
 /// An update on its way to the log.
@@ -91,9 +115,9 @@ pub(super) async fn publish<'c>(
     let queued = match judge(context, head).await {
         Ok(judged) => {
             // Before the body: what isn't taken costs as little as it can.
-            let checked = context.take_publish(&judged.access).and_then(|()| {
-                form::check(head).map_err(|error| refusal(error.status(), &error.to_string()))
-            });
+            let checked = context
+                .take_publish(&judged.access)
+                .and_then(|()| form::check(head).map_err(|error| refusal(error.status(), &error.to_string())));
             match checked {
                 Ok(()) => queue(context, &judged, body, &mut trace).await?.map(|(reply, way)| (judged, reply, way)),
                 Err(response) => Err(response),
@@ -133,11 +157,10 @@ async fn judge(context: &Context, head: &Head<'_>) -> Result<Rc<Judged>, Respons
     if by_cookie {
         check_origin(context, head)?;
     }
-    let mut response = ResponseHead::new(200)
-        .field("Content-Type", "text/plain; charset=utf-8")
-        .field("Cache-Control", "no-store");
+    let mut response =
+        ResponseHead::new(200).field("Content-Type", "text/plain; charset=utf-8").field("Cache-Control", "no-store");
     complete(&settings, head, &mut response);
-    Ok(Rc::new(Judged { access, response, settings, generation }))
+    Ok(Rc::new(Judged { access, response, encoded: RefCell::new(None), settings, generation }))
 }
 
 /// From the body to the sequencer's queue.
@@ -187,9 +210,10 @@ async fn commit<'c>(
 ) -> Option<Result<(Reply<'c, Arc<Event>>, Way), ResponseHead>> {
     let reply = context.published.expect();
     let waiting = Waiting::begin(context);
-    let deadline_ms = context.now().mono_ms + PUBLISH_WAIT_MAX_MS;
+    let begun_ms = context.clock.mono_ms();
+    let (mut now_ms, deadline_ms) = (begun_ms, begun_ms + PUBLISH_WAIT_MAX_MS);
     let way = loop {
-        if context.shared.commits_ended(context.now().mono_ms) {
+        if context.shared.commits_ended(now_ms) {
             // The streams end, and with them history in memory: nobody would get it.
             return Some(Err(try_later(503, "the hub is stopping", 1)));
         }
@@ -198,7 +222,9 @@ async fn commit<'c>(
             if may_wait && !body.answer_earlier().await {
                 return None;
             }
-            if !may_wait || !context.room(deadline_ms).await {
+            let room = may_wait && context.room(deadline_ms).await;
+            now_ms = context.clock.mono_ms();
+            if !room {
                 let detail = "the hub can't keep up with what is published; it slows its publishers down";
                 return Some(Err(try_later(503, detail, 1)));
             }
@@ -208,13 +234,14 @@ async fn commit<'c>(
             Ok(way) => break way,
             Err(QueueFull(back)) => draft = back,
         }
-        if context.waiting.get() > WAITING_PUBLISHES_MAX || context.now().mono_ms >= deadline_ms {
+        if context.waiting.get() > WAITING_PUBLISHES_MAX || now_ms >= deadline_ms {
             return Some(Err(try_later(503, "too many updates are waiting to be stored", 1)));
         }
         if !body.answer_earlier().await {
             return None;
         }
         context.next_tick().await;
+        now_ms = context.clock.mono_ms();
     };
     drop((waiting, counted));
     Some(Ok((reply, way)))

@@ -56,22 +56,24 @@ impl Context {
 
     /// Whether the bearer of a token is on the deny list.
     pub(crate) fn denies(&self, access: &Access) -> bool {
-        self.count_denied(self.shard.borrow().denials().cover_token(access, self.now().wall_ms))
+        self.count_denied(self.shard.borrow().denials().cover_token(access, self.clock.wall_ms()))
     }
 
     /// Whether a topic is on the deny list, so that nothing may be published to it.
     pub(crate) fn denies_topic(&self, topic: &str) -> bool {
-        self.count_denied(self.shard.borrow().denials().cover_topic(topic, self.now().wall_ms))
+        self.count_denied(self.shard.borrow().denials().cover_topic(topic, self.clock.wall_ms()))
     }
 
     /// Whether one of these matchers follows a topic on the deny list.
     pub(crate) fn denies_matchers(&self, matchers: &[Matcher]) -> bool {
         let settings = self.settings();
-        self.count_denied(self.shard.borrow().denials().cover_matchers(matchers, &settings.hub, self.now().wall_ms))
+        self.count_denied(self.shard.borrow().denials().cover_matchers(matchers, &settings.hub, self.clock.wall_ms()))
     }
 
     fn count_denied(&self, denied: bool) -> bool {
-        self.tally.borrow_mut().denied += u64::from(denied);
+        if denied {
+            self.tally.borrow_mut().denied += 1;
+        }
         denied
     }
 }

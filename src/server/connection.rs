@@ -182,7 +182,7 @@ impl<'c> Wire<'c> {
             self.context.commit_queued();
         }
         while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
-            let response = publishing.finish(self.context).await;
+            let response = publishing.finish().await;
             response.encode(version, keep_alive, false, &self.context.date(), &mut self.output);
         }
     }

@@ -30,7 +30,7 @@ pub(crate) struct Publishing<'c> {
     way: Way,
     /// The answer, but for the id.
     pub(super) response: ResponseHead,
-    trace: Trace,
+    record: Record<'c>,
 }
 
 impl Publishing<'_> {
@@ -40,13 +40,29 @@ impl Publishing<'_> {
     }
 
     /// Waits until it is in the log. Answers what to say then.
-    pub(crate) async fn finish(self, context: &Context) -> ResponseHead {
-        let Publishing { reply, response, mut trace, .. } = self;
+    pub(crate) async fn finish(self) -> ResponseHead {
+        let Publishing { reply, response, mut record, .. } = self;
         let event = reply.await;
-        trace.text("mercure.update.id", || event.id().to_owned());
-        trace.end(context, response.status());
-        context.tally.borrow_mut().publish(response.status());
+        if let Some(trace) = &mut record.trace {
+            trace.text("mercure.update.id", || event.id().to_owned());
+        }
         response.body(event.id())
+    }
+}
+
+/// Counts and traces a publish that was queued, when it is dropped: once, whether or not somebody still waits for its answer.
+struct Record<'c> {
+    context: &'c Context,
+    status: u16,
+    trace: Option<Trace>,
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if let Some(trace) = self.trace.take() {
+            trace.end(self.context, self.status);
+        }
+        self.context.tally.borrow_mut().publish(self.status);
     }
 }
 
@@ -63,7 +79,8 @@ pub(super) async fn publish<'c>(
             let response = ResponseHead::new(200)
                 .field("Content-Type", "text/plain; charset=utf-8")
                 .field("Cache-Control", "no-store");
-            Ok(Publishing { reply, way, response, trace })
+            let record = Record { context, status: response.status(), trace: Some(trace) };
+            Ok(Publishing { reply, way, response, record })
         }
         Err(response) => {
             trace.end(context, response.status());

@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use cinnabar::protocol::coding::{Coding, Codings, Compressor, Form};
+use cinnabar::protocol::coding::{Coding, Compressor, Form};
 use cinnabar::protocol::event_id::EVENT_ID_BYTES;
 use cinnabar::protocol::frame::FrameDraft;
 use cinnabar::protocol::update::Update;
@@ -44,7 +44,7 @@ fn wire_bytes(bytes: usize, coding: Option<Coding>) -> usize {
         if let Some(coding) = coding {
             draft.compress(coding, &mut compressor);
         }
-        draft.finish(&[b'0'; EVENT_ID_BYTES], Codings::default()).length(Form { chunked: true, coding })
+        draft.finish(&[b'0'; EVENT_ID_BYTES]).length(Form { chunked: true, coding })
     });
     frames.sum::<usize>() / EVENTS as usize
 }

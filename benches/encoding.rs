@@ -7,7 +7,6 @@
 use std::hint::black_box;
 
 use cinnabar::hub::{Draft, Log};
-use cinnabar::protocol::coding::Codings;
 use cinnabar::protocol::event_id::IdCipher;
 use cinnabar::protocol::event_stream;
 use cinnabar::protocol::frame::FrameDraft;
@@ -93,7 +92,7 @@ fn events(criterion: &mut Criterion) {
             let update = update(data);
             let id = cipher().encode(1, 77);
             group.bench_function(format!("frame, {bytes} bytes, {name}"), |bencher| {
-                bencher.iter(|| FrameDraft::new(black_box(&update)).finish(&id, Codings::default()));
+                bencher.iter(|| FrameDraft::new(black_box(&update)).finish(&id));
             });
         }
     }

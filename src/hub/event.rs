@@ -61,13 +61,18 @@ impl Draft {
         self.frame.compress(coding, compressor)
     }
 
-    pub(super) fn place(
-        self,
-        offset: u64,
-        published_ms: u64,
-        hub_id: &[u8; EVENT_ID_BYTES],
-        codings: Codings,
-    ) -> Event {
+    /// Whether it is too long for one block of a content coding, so that streams under one need [`Draft::store`].
+    pub fn is_long(&self) -> bool {
+        self.frame.is_long()
+    }
+
+    /// Makes what streams of these codings need of a long event that wasn't compressed; from then on it costs more. To be done
+    /// before it gets its place, and not by a shard: it takes about 1 ms for each MiB and coding.
+    pub fn store(&mut self, codings: Codings) {
+        self.frame.store(codings);
+    }
+
+    pub(super) fn place(self, offset: u64, published_ms: u64, hub_id: &[u8; EVENT_ID_BYTES]) -> Event {
         let id_given = self.given_id.is_some();
         Event {
             offset,
@@ -77,7 +82,7 @@ impl Draft {
             announcement: self.announcement,
             id_given,
             topics: self.topics,
-            frame: self.frame.finish(hub_id, codings),
+            frame: self.frame.finish(hub_id),
         }
     }
 }
@@ -133,13 +138,13 @@ impl Event {
             retry: None,
         });
         let hub_id = crate::protocol::event_id::IdCipher::new([7; 32]).encode(1, offset);
-        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id, Codings::default()))
+        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id))
     }
 
     /// An announcement of a subscription under this topic.
     pub(crate) fn sample_announcement(offset: u64, topic: &str) -> std::sync::Arc<Event> {
         let draft = Draft::announcement(crate::protocol::subscription::announcement(topic, "{}".to_owned()));
         let hub_id = crate::protocol::event_id::IdCipher::new([7; 32]).encode(1, offset);
-        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id, Codings::default()))
+        std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id))
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::event::{Draft, Event};
-use crate::protocol::coding::Codings;
 use crate::protocol::event_id::IdCipher;
 
 /// The writing end of the log. There is one per node, owned by the sequencer.
@@ -12,26 +11,19 @@ pub struct Log {
     epoch: u32,
     head: u64,
     cipher: IdCipher,
-    codings: Codings,
 }
 
 impl Log {
     /// A log that goes on after `head` (0: empty) in `epoch`. An offset is never reused within an epoch.
     pub fn new(epoch: u32, head: u64, cipher: IdCipher) -> Log {
-        Log { epoch, head, cipher, codings: Codings::default() }
-    }
-
-    /// A log whose events streams of these codings can be sent.
-    #[must_use]
-    pub fn with_codings(self, codings: Codings) -> Log {
-        Log { codings, ..self }
+        Log { epoch, head, cipher }
     }
 
     /// Gives the draft its place. The event is not visible to anybody until the engine has it.
     pub fn append(&mut self, draft: Draft, now_ms: u64) -> Arc<Event> {
         self.head += 1;
         let hub_id = self.cipher.encode(self.epoch, self.head);
-        Arc::new(draft.place(self.head, now_ms, &hub_id, self.codings))
+        Arc::new(draft.place(self.head, now_ms, &hub_id))
     }
 
     /// The newest offset given, 0 when there is none.

@@ -165,6 +165,8 @@ pub(crate) enum Rest {
     Stalled(Weak<Event>, u32),
     /// A heartbeat.
     Heartbeat(u32),
+    /// The end of a chunked body.
+    LastChunk(u32),
 }
 
 /// What a subscriber that is behind waits for.

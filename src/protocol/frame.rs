@@ -95,7 +95,7 @@ impl FrameDraft {
 
     /// Compresses the data for streams of a coding. How many bytes smaller than the event that is; `None`: it wouldn't be.
     pub fn compress(&mut self, coding: Coding, compressor: &mut Compressor) -> Option<usize> {
-        let id_start = self.frame.id_start as usize - usize::from(self.frame.body_start);
+        let id_start = self.frame.id_start_in_event();
         let (fields, data) = self.frame.plain().split_at(self.frame.id_line_end());
         let fragment = Fragment::compressed(coding, fields, id_start, data, compressor)?;
         let saved_bytes = self.frame.chunked().len().saturating_sub(fragment.bytes(true).len());
@@ -103,23 +103,35 @@ impl FrameDraft {
         Some(saved_bytes)
     }
 
-    /// Completes the frame in place. `hub_id` is used only if the publisher gave no id; it must be ASCII. An event too long
-    /// for one block gets what streams of these codings need.
-    pub fn finish(mut self, hub_id: &[u8; EVENT_ID_BYTES], codings: Codings) -> Frame {
+    /// Whether the event is too long for one block, so that streams under a content coding need [`FrameDraft::store`].
+    pub fn is_long(&self) -> bool {
+        self.frame.chunk_start == 0
+    }
+
+    /// Copies an event that is too long for one block into several, for streams of these codings, where it wasn't compressed.
+    /// Costs about 1 ms for each MiB and coding.
+    pub fn store(&mut self, codings: Codings) {
+        if !self.is_long() {
+            return;
+        }
+        let id_start = self.frame.id_start_in_event();
+        for coding in codings.iter() {
+            if self.frame.fragment(coding).is_none() {
+                let fragment = Fragment::stored(coding, self.frame.plain(), id_start);
+                self.frame.fragments.get_or_insert_default()[coding as usize] = Some(fragment);
+            }
+        }
+    }
+
+    /// Completes the frame in place, which costs the same however long it is. `hub_id` is used only if the publisher gave no id;
+    /// it must be ASCII.
+    pub fn finish(mut self, hub_id: &[u8; EVENT_ID_BYTES]) -> Frame {
         if self.needs_id {
             debug_assert!(hub_id.is_ascii(), "an id of the hub is ASCII");
             let place = self.frame.id_range();
             self.frame.bytes[place].copy_from_slice(hub_id);
             for fragment in self.frame.fragments.iter_mut().flat_map(|fragments| fragments.iter_mut().flatten()) {
                 fragment.set_id(hub_id);
-            }
-        }
-        if self.frame.chunk_start == 0 {
-            for coding in codings.iter() {
-                if self.frame.fragment(coding).is_none() {
-                    let fragment = Fragment::stored(coding, self.frame.plain());
-                    self.frame.fragments.get_or_insert_default()[coding as usize] = Some(fragment);
-                }
             }
         }
         self.frame
@@ -170,7 +182,7 @@ impl Frame {
         }
         let chunk_start = usize::from(self.chunk_start);
         let Some(gzip_start) = chunk_start.checked_sub(GZIP_CHUNK_BYTES) else {
-            debug_assert!(false, "complete: the log makes what streams of its codings need");
+            debug_assert!(false, "complete: a long event was stored for the codings there are");
             return self.pieces(Form { chunked, coding: None });
         };
         let block = match coding {
@@ -219,6 +231,10 @@ impl Frame {
         self.id_range().end + 1 - usize::from(self.body_start)
     }
 
+    fn id_start_in_event(&self) -> usize {
+        self.id_start as usize - usize::from(self.body_start)
+    }
+
     fn id_range(&self) -> Range<usize> {
         let start = self.id_start as usize;
         start..start + self.id_length as usize
@@ -250,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_one_chunk_around_the_event() {
-        let frame = FrameDraft::new(&update(Some("urn:x"), None, None, "hello")).finish(&hub_id(), Codings::default());
+        let frame = FrameDraft::new(&update(Some("urn:x"), None, None, "hello")).finish(&hub_id());
         assert_eq!(frame.chunked(), b"17\r\nid: urn:x\ndata: hello\n\n\r\n");
         assert_eq!(frame.plain(), b"id: urn:x\ndata: hello\n\n");
         assert_eq!(frame.id(), "urn:x");
@@ -260,20 +276,19 @@ mod tests {
     fn the_publishers_id_is_kept_and_a_missing_one_is_filled_in() {
         let draft = FrameDraft::new(&update(Some("mine"), Some("t"), Some("5"), ""));
         assert_eq!((draft.needs_id(), draft.id()), (false, Some("mine")));
-        assert_eq!(draft.finish(&hub_id(), Codings::default()).id(), "mine");
+        assert_eq!(draft.finish(&hub_id()).id(), "mine");
 
         let draft = FrameDraft::new(&update(None, Some("t"), Some("5"), ""));
         assert_eq!((draft.needs_id(), draft.id()), (true, None));
         let address = draft.frame.bytes.as_ptr();
-        let frame = draft.finish(&hub_id(), Codings::default());
+        let frame = draft.finish(&hub_id());
         assert_eq!(frame.bytes.as_ptr(), address, "patched where it lies");
         assert_eq!(frame.id().as_bytes(), hub_id());
     }
 
     #[test]
     fn a_placeholder_in_the_data_is_data() {
-        let frame = FrameDraft::new(&update(None, Some(ID_PLACEHOLDER), None, ID_PLACEHOLDER))
-            .finish(&hub_id(), Codings::default());
+        let frame = FrameDraft::new(&update(None, Some(ID_PLACEHOLDER), None, ID_PLACEHOLDER)).finish(&hub_id());
         let text = String::from_utf8(frame.plain().to_vec()).unwrap();
         let id = String::from_utf8(hub_id().to_vec()).unwrap();
         assert_eq!(text, format!("event: {ID_PLACEHOLDER}\nid: {id}\ndata: {ID_PLACEHOLDER}\n\n"));
@@ -328,7 +343,7 @@ mod tests {
         for (event_type, retry, lengths) in [(None, None, 1), (Some("change"), Some("500"), 155), (Some("x"), None, 2)]
         {
             let data = data[..data.len() / lengths].to_owned();
-            let plain = FrameDraft::new(&update(None, event_type, retry, &data)).finish(&hub_id(), Codings::default());
+            let plain = FrameDraft::new(&update(None, event_type, retry, &data)).finish(&hub_id());
             let mut draft = FrameDraft::new(&update(None, event_type, retry, &data));
             for coding in Coding::ALL {
                 assert_eq!(
@@ -337,7 +352,7 @@ mod tests {
                     "{coding:?}: only if it gets smaller"
                 );
             }
-            let frame = draft.finish(&hub_id(), Codings::default());
+            let frame = draft.finish(&hub_id());
             for form in Form::ALL {
                 assert_eq!(decoded(form, &[&frame]), plain.plain(), "{form:?}");
             }
@@ -351,19 +366,31 @@ mod tests {
         let codings = Codings::new(&Coding::ALL);
         for bytes in [BLOCK_BYTES_MAX - 80, BLOCK_BYTES_MAX, 200_000] {
             let data: String = (0..bytes).map(|n| char::from(b'a' + (n % 23) as u8)).collect();
-            let draft = || FrameDraft::new(&update(None, None, None, &data));
-            let frame = draft().finish(&hub_id(), codings);
-            assert_eq!(frame.memory_bytes() > 3 * bytes, bytes >= BLOCK_BYTES_MAX, "{bytes}");
-            for form in Form::ALL {
-                assert_eq!(decoded(form, &[&frame]), frame.plain(), "{form:?} {bytes}");
+            for (id, event_type) in [(None, None), (None, Some("x")), (Some("mine"), Some("x")), (None, Some(&*data))] {
+                let draft = || FrameDraft::new(&update(id, event_type, None, &data));
+                let mut stored = draft();
+                stored.store(codings);
+                let long = stored.is_long();
+                assert_eq!(long, bytes >= BLOCK_BYTES_MAX || event_type == Some(&data), "{bytes}");
+                assert_eq!(stored.memory_bytes() > 3 * bytes, long, "{bytes}");
+                let made_bytes = stored.memory_bytes();
+                let frame = stored.finish(&hub_id());
+                assert_eq!(frame.memory_bytes(), made_bytes, "nothing is left to be made when it gets its place");
+                assert_eq!(frame.plain(), draft().finish(&hub_id()).plain());
+                for form in Form::ALL {
+                    assert_eq!(decoded(form, &[&frame]), frame.plain(), "{form:?} {bytes}");
+                }
+                let mut unread = draft();
+                unread.store(Codings::default());
+                assert!(unread.finish(&hub_id()).fragments.is_none(), "nobody needs them");
             }
-            assert!(draft().finish(&hub_id(), Codings::default()).fragments.is_none(), "nobody needs them");
-            let mut compressed = draft();
+            let mut compressed = FrameDraft::new(&update(None, None, None, &data));
             assert!(compressed.compress(Coding::Gzip, &mut Compressor::default()).is_some());
-            let compressed = compressed.finish(&hub_id(), codings);
+            compressed.store(codings);
+            let compressed = compressed.finish(&hub_id());
             assert!(compressed.fragment(Coding::Gzip).unwrap().memory_bytes() < bytes / 10, "what is there stays");
             for form in Form::ALL {
-                assert_eq!(decoded(form, &[&compressed]), frame.plain(), "{form:?} {bytes}");
+                assert_eq!(decoded(form, &[&compressed]), compressed.plain(), "{form:?} {bytes}");
             }
         }
     }
@@ -377,7 +404,7 @@ mod tests {
             data in any::<String>(),
         ) {
             let update = update(id.as_deref(), event_type.as_deref(), retry.as_deref(), &data);
-            let frame = FrameDraft::new(&update).finish(&hub_id(), Codings::default());
+            let frame = FrameDraft::new(&update).finish(&hub_id());
             let hub_id = String::from_utf8(hub_id().to_vec()).unwrap();
             let id = id.unwrap_or(hub_id);
             let mut plain = Vec::new();
@@ -400,7 +427,7 @@ mod tests {
                     for coding in Coding::ALL.into_iter().filter(|_| *compress) {
                         draft.compress(coding, &mut compressor);
                     }
-                    draft.finish(&hub_id(), Codings::default())
+                    draft.finish(&hub_id())
                 })
                 .collect();
             let frames: Vec<&Frame> = order.iter().map(|index| &frames[index.index(datas.len())]).collect();

@@ -191,7 +191,7 @@ impl<'c> Wire<'c> {
             self.context.commit_queued();
         }
         while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
-            let (judged, event) = publishing.finish(self.context).await;
+            let (judged, event) = publishing.finish().await;
             judged.answer(event.id(), version, keep_alive, &self.context.date(), &mut self.output);
         }
     }

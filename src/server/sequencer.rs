@@ -19,7 +19,7 @@ use crate::admin::Sequencing;
 use crate::history::MemoryHistory;
 use crate::hub::{Draft, Event, Log, Sizes};
 use crate::server::clock::{self, Clock};
-use crate::server::compressor::CompressorHandle;
+use crate::server::compressor::{CompressorHandle, Offer};
 use crate::server::inbox::{Inbox, Message, Ticket};
 
 /// Publishes that may wait for the sequencer.
@@ -81,7 +81,7 @@ pub(crate) enum Way {
     Round,
 }
 
-/// The queue to the sequencer is full.
+/// The queue to the sequencer is full, or the one to the compressor before it.
 #[derive(Debug)]
 pub(crate) struct QueueFull(pub(crate) Draft);
 
@@ -133,11 +133,18 @@ impl SequencerHandle {
             return Err(QueueFull(draft));
         }
         let append = Append { draft, asker: Some((shard, ticket)) };
-        let offered = match &self.compressor {
+        let offer = match &self.compressor {
             Some(compressor) => compressor.offer(append),
-            None => Err(append),
+            None => Offer::Passes(append),
         };
-        let Err(append) = offered else { return Ok(Way::Round) };
+        let append = match offer {
+            Offer::Taken => return Ok(Way::Round),
+            Offer::Passes(append) => append,
+            Offer::Full(append) => {
+                queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                return Err(QueueFull(append.draft));
+            }
+        };
         queue.try_send(Order::Append(append)).map(|()| Way::Straight).map_err(|error| {
             queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             match error {
@@ -174,7 +181,10 @@ impl SequencerHandle {
     }
 
     /// Queues announcements, waiting for room; not for a shard to call.
-    pub(crate) fn announce(&self, drafts: Vec<Draft>, done: Sender<()>) {
+    pub(crate) fn announce(&self, mut drafts: Vec<Draft>, done: Sender<()>) {
+        if let Some(compressor) = &self.compressor {
+            drafts.iter_mut().for_each(|draft| compressor.store(draft));
+        }
         let bytes = drafts.iter().map(Draft::cost_bytes).sum();
         self.desk.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let _ = self.desk.queue.send(Order::Announce(drafts, done));

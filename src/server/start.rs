@@ -134,7 +134,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let random = random_words(settings.shards + 1).map_err(system("can't get random numbers"))?;
 
     let epoch = (random[settings.shards] % u64::from(EPOCH_MAX)) as u32 + 1;
-    let log = Log::new(epoch, 0, IdCipher::new(settings.id_key)).with_codings(settings.codings);
+    let log = Log::new(epoch, 0, IdCipher::new(settings.id_key));
     let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
     let (finder, finds) = recall::channel();
     let (reader, reads) = recall::channel();

@@ -1,5 +1,6 @@
 //! HTTP/1.1 as clients use it: connections that are kept, pipelined, chunked, old, slow and too large.
 
+use crate::admin::metric;
 use crate::harness::*;
 
 /// A publish as bytes, with headers of the test's choice.
@@ -148,6 +149,25 @@ fn what_is_asked_behind_a_publish_sees_it() {
     assert_eq!(client.response("POST").text(), "mine");
     assert_eq!(client.response("POST").status, 200);
     assert_eq!(client.stream().expect("a stream").data(), "second");
+}
+
+#[test]
+fn publishes_of_a_client_that_is_gone_are_counted_once() {
+    let hub = Hub::anonymous();
+    let mut stream = hub.subscribe(&[("match", "urn:a")]);
+    for round in 1..=10 {
+        let mut client = hub.connect();
+        let bytes: String = (0..10 * round).map(|n| publish("", &n.to_string())).collect();
+        client.send(&bytes.as_bytes()[..bytes.len() - 3]);
+        // It reads none of its answers, and the last of its publishes is cut.
+        drop(client);
+    }
+    eventually("they are gone", || metric(&hub, "cinnabar_connections") == 1.0);
+    hub.say("urn:a", "the end");
+    let published = 1 + std::iter::from_fn(|| Some(stream.data())).take_while(|data| data != "the end").count();
+    let counted = || metric(&hub, "cinnabar_publishes_total");
+    eventually("all of them are counted", || counted() >= published as f64);
+    assert_eq!(counted(), published as f64);
 }
 
 /// Large events are compressed on their way to the log when somebody reads them so; small ones aren't, and must not come first.

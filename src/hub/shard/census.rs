@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Population, Shard};
-use crate::hub::subscriber::{State, Wait};
+use crate::hub::subscriber::{SlotId, State, Wait};
 
 /// Sizes of everything in a shard that could grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,11 @@ pub(crate) struct Census {
 }
 
 impl Shard {
+    /// Whether a stream is ending: it gets no event any more.
+    pub(crate) fn is_closing(&self, id: SlotId) -> bool {
+        self.slab.find(id).is_some_and(|slot| self.slab.at(slot).state == State::Closing)
+    }
+
     /// Counts everything.
     pub(crate) fn census(&self) -> Census {
         let mut census = Census {

@@ -11,7 +11,7 @@ use crate::hub::defect::{Defect, planted};
 use crate::hub::event::Event;
 use crate::hub::judge;
 use crate::hub::selector::NO_WALK;
-use crate::hub::subscriber::{Sink, SlotId, State, Wait};
+use crate::hub::subscriber::{Rest, Sink, SlotId, State, Wait};
 use crate::protocol::token::Access;
 use crate::protocol::topic::HubUrl;
 
@@ -263,10 +263,11 @@ impl Shard {
         }
         let sink = subscriber.sink;
         let first_part = batch.parts.len();
-        if subscriber.backlog.is_some() {
+        let rest = subscriber.backlog.as_ref().and_then(|backlog| backlog.rest.as_ref());
+        if rest.is_some() {
             batch.parts.push(Part::Rest);
         }
-        if part != Part::LastChunk || subscriber.chunked {
+        if part != Part::LastChunk || subscriber.chunked && !matches!(rest, Some(Rest::LastChunk(_))) {
             batch.parts.push(part);
         }
         let bytes = batch.parts[first_part..].iter().map(|&part| part_length(subscriber, &self.tail, part)).sum();

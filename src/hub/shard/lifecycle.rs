@@ -89,7 +89,8 @@ impl Shard {
         };
         let subscriber = self.slab.at_mut(slot);
         if subscriber.state == State::Closing {
-            if subscriber.backlog.take_if(|backlog| backlog.wait == Wait::Writable).is_some() {
+            if let Some(backlog) = subscriber.backlog.as_mut().filter(|backlog| backlog.wait == Wait::Writable) {
+                backlog.wait = Wait::Slice;
                 self.endings.push_back(id);
             }
             return;
@@ -293,14 +294,15 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Batch, Input, Outcome, Output, Part, ShardLimits, Sink, SocketId, Start};
+    use crate::hub::{Batch, Input, Outcome, Output, ShardLimits, Sink, SocketId, Start};
+    use crate::protocol::frame::LAST_CHUNK;
     use crate::protocol::matcher::{MatchType, Matcher};
     use crate::protocol::topic::HubUrl;
 
     const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 
-    /// A shard with one stream that has its head, and was told to stop.
-    fn stopping() -> (Shard, SlotId) {
+    /// A shard with one stream, whose head is to be written.
+    fn parked() -> (Shard, SlotId) {
         let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
         let mut shard = Shard::new(ShardLimits::roomy(), hub.clone(), 0);
         let id = shard.reserve();
@@ -316,6 +318,12 @@ mod tests {
             spread: 0,
         };
         shard.handle(Input::Register(id, Box::new(registration)), NOW);
+        (shard, id)
+    }
+
+    /// The same when it has its head, and the shard was told to stop.
+    fn stopping() -> (Shard, SlotId) {
+        let (mut shard, id) = parked();
         let head = shard.slice().expect("the head");
         taken(&mut shard, head, u32::MAX);
         shard.handle(Input::Stop, NOW);
@@ -328,6 +336,12 @@ mod tests {
             write.outcome = Outcome::Sent(bytes.min(write.bytes));
         }
         shard.handle(Input::Sent(batch), NOW);
+    }
+
+    /// The bytes of the only write.
+    fn written(shard: &Shard, batch: &Batch) -> Vec<u8> {
+        let [write] = &batch.writes[..] else { panic!("one write") };
+        batch.parts(write).iter().flat_map(|&part| shard.pieces(write, part)).flatten().copied().collect()
     }
 
     fn shut_downs(shard: &mut Shard) -> usize {
@@ -343,9 +357,66 @@ mod tests {
         assert!(shut_downs(&mut shard) == 0 && !shard.busy());
         shard.handle(Input::Writable(id), NOW);
         let end = shard.slice().expect("the end again");
-        assert_eq!(end.parts(&end.writes[0]), [Part::LastChunk]);
+        assert_eq!(written(&shard, &end), LAST_CHUNK);
         taken(&mut shard, end, u32::MAX);
         assert_eq!(shut_downs(&mut shard), 1);
+    }
+
+    /// Seen: a socket with room for a part of the last chunk got no more than that.
+    #[test]
+    fn the_end_of_a_body_is_finished_wherever_it_is_cut() {
+        for cuts in [&[1][..], &[4], &[2, 2], &[1, 0, 1, 1, 1]] {
+            let (mut shard, id) = stopping();
+            let mut sent = 0;
+            for &cut in cuts {
+                let end = shard.slice().expect("the end, or what is left of it");
+                assert_eq!(written(&shard, &end), LAST_CHUNK[sent..], "{cuts:?}");
+                taken(&mut shard, end, cut);
+                assert!(shut_downs(&mut shard) == 0 && !shard.busy(), "{cuts:?}");
+                sent += cut as usize;
+                shard.handle(Input::Writable(id), NOW);
+            }
+            let end = shard.slice().expect("what is left");
+            assert_eq!(written(&shard, &end), LAST_CHUNK[sent..], "{cuts:?}");
+            taken(&mut shard, end, u32::MAX);
+            assert_eq!(shut_downs(&mut shard), 1, "{cuts:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_cut_when_the_hub_stops_is_finished_with_its_body() {
+        for cut in [1, 4, 6] {
+            let (mut shard, id) = parked();
+            shard.handle(Input::Stop, NOW);
+            let answer = shard.slice().expect("head and end");
+            let all = written(&shard, &answer);
+            assert_eq!(all, [b"head", LAST_CHUNK].concat());
+            taken(&mut shard, answer, cut);
+            assert_eq!(shut_downs(&mut shard), 0, "{cut}");
+            shard.handle(Input::Writable(id), NOW);
+            let left = shard.slice().expect("what is left");
+            assert_eq!(written(&shard, &left), all[cut as usize..], "{cut}");
+            taken(&mut shard, left, u32::MAX);
+            assert_eq!(shut_downs(&mut shard), 1, "{cut}");
+        }
+    }
+
+    #[test]
+    fn who_takes_the_end_bit_by_bit_has_no_more_time_for_it() {
+        let (mut shard, id) = stopping();
+        let mut live = 0;
+        for tick in 1..=50 {
+            let now = Now { mono_ms: NOW.mono_ms + tick * TICK_MS, ..NOW };
+            if let Some(mut end) = shard.slice() {
+                end.writes[0].outcome = Outcome::Sent(u32::from(tick % 12 == 1));
+                shard.handle(Input::Sent(end), now);
+                shard.handle(Input::Writable(id), now);
+            }
+            shard.handle(Input::Tick, now);
+            shut_downs(&mut shard);
+            live += shard.live();
+        }
+        assert!(live > 10 && shard.live() == 0, "{live}");
     }
 
     #[test]

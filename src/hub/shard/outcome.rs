@@ -14,13 +14,16 @@ impl Shard {
                 Outcome::Gone => self.gone(write.slot),
                 Outcome::Sent(bytes) => {
                     self.counters.bytes += u64::from(bytes);
-                    if bytes > 0 {
-                        self.slab.at_mut(write.slot).progress_ds = now.ds();
+                    let (whole, subscriber) = (bytes >= write.bytes, self.slab.at_mut(write.slot));
+                    let closing = subscriber.state == State::Closing;
+                    // Who takes an end bit by bit has no more time for it than others.
+                    if bytes > 0 && (whole || !closing) {
+                        subscriber.progress_ds = now.ds();
                     }
-                    if bytes >= write.bytes {
-                        self.sent_whole(&batch, write)
-                    } else {
-                        self.sent_short(&batch, write, bytes, now)
+                    match (whole, closing) {
+                        (true, _) => self.sent_whole(&batch, write),
+                        (false, false) => self.sent_short(&batch, write, bytes, now),
+                        (false, true) => self.end_sent_short(&batch, write, bytes),
                     }
                 }
             }
@@ -50,20 +53,37 @@ impl Shard {
         }
     }
 
+    /// What a closing stream still gets – its response head, if nobody has seen that, and the end of its body – waits for room in the
+    /// socket, as long as a closed stream may linger.
+    fn end_sent_short(&mut self, batch: &Batch, write: &Write, bytes: u32) {
+        self.counters.short_sends += 1;
+        let subscriber = self.slab.at(write.slot);
+        let mut left = bytes as usize;
+        let cut = batch.parts(write).iter().find(|&&part| {
+            let length = part_length(subscriber, &self.tail, part);
+            let cut = left < length;
+            left -= if cut { 0 } else { length };
+            cut
+        });
+        let left = left as u32;
+        let subscriber = self.slab.at_mut(write.slot);
+        let rest = match cut.expect("a short write is cut somewhere") {
+            Part::Rest => match subscriber.backlog.take().and_then(|backlog| backlog.rest) {
+                Some(Rest::Head(head, at)) => Rest::Head(head, at + left),
+                Some(Rest::LastChunk(at)) => Rest::LastChunk(at + left),
+                _ => unreachable!("a stream that closes keeps nothing else"),
+            },
+            _ => Rest::LastChunk(left),
+        };
+        let mut backlog = Backlog::new(Wait::Writable, subscriber.offset);
+        backlog.rest = Some(rest);
+        subscriber.backlog = Some(Box::new(backlog));
+    }
+
     /// The socket is full: what it took of the frame being written is remembered, the rest is read again later.
     fn sent_short(&mut self, batch: &Batch, write: &Write, bytes: u32, now: Now) {
         self.counters.short_sends += 1;
         let subscriber = self.slab.at(write.slot);
-        if subscriber.state == State::Closing {
-            if bytes == 0 && batch.parts(write) == [Part::LastChunk] {
-                // The end of the body waits for room, as long as a closed stream may linger.
-                let backlog = Backlog::new(Wait::Writable, subscriber.offset);
-                self.slab.at_mut(write.slot).backlog = Some(Box::new(backlog));
-            } else {
-                self.shut_down(write.slot);
-            }
-            return;
-        }
         let mut left = bytes as usize;
         let mut offset = write.before;
         let mut chunks = 0;

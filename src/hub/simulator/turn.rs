@@ -315,9 +315,10 @@ impl World {
         let limits = self.rules.limits;
         for index in 0..self.held.len() {
             let at = self.held[index];
-            let busy = {
-                let shard = self.connections[at].shard;
-                self.nodes[shard].shard.busy()
+            let (busy, closing) = {
+                let Connection { shard, slot, .. } = self.connections[at];
+                let shard = &mut self.nodes[shard].shard;
+                (shard.busy(), shard.is_closing(slot))
             };
             let connection = &self.connections[at];
             if let Some(shut_ms) = connection.shut_ms {
@@ -327,7 +328,8 @@ impl World {
             if connection.left {
                 continue;
             }
-            let grace = if busy { LINGER_MS } else { 0 };
+            // The end of a body may wait for room in the socket, as long as a closed stream may linger.
+            let grace = if busy || closing { LINGER_MS } else { 0 };
             let age_ms = now.mono_ms - connection.opened.mono_ms;
             if let Some(expires_ms) = connection.expires_ms {
                 assert!(

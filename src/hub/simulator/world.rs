@@ -124,7 +124,7 @@ impl World {
     }
 
     fn log(epoch: u32) -> Log {
-        Log::new(epoch, 0, IdCipher::new([7; 32])).with_codings(Codings::new(&Coding::ALL))
+        Log::new(epoch, 0, IdCipher::new([7; 32]))
     }
 
     fn start_shards(&mut self) {
@@ -195,6 +195,7 @@ impl World {
                 draft.compress(coding, &mut self.compressor);
             }
         }
+        draft.store(Codings::new(&Coding::ALL));
         self.queue.push_back((publish, draft));
         true
     }

@@ -6,8 +6,10 @@ use super::Coding;
 pub(crate) const BLOCK_BYTES_MAX: usize = 65_535;
 /// What stands before a block of gzip: one byte, its length, and the length's complement.
 pub(crate) const GZIP_HEADER_BYTES: usize = 5;
-/// What stands before a block of zstd at most: the frame's magic number, descriptor, content size and the block's header.
-pub(crate) const ZSTD_HEADER_BYTES_MAX: usize = 10;
+/// What stands before a block of zstd: the frame's magic number, descriptor, content size and the block's header.
+const ZSTD_HEADER_BYTES: usize = 10;
+/// Bytes from which on the content size takes two bytes; below, it takes one.
+const ZSTD_WIDE_SIZE_BYTES: usize = 256;
 
 /// Appends what stands before a block of so many bytes, of which there is at least one.
 pub(crate) fn header(coding: Coding, length: usize, out: &mut Vec<u8>) {
@@ -23,7 +25,7 @@ pub(crate) fn header(coding: Coding, length: usize, out: &mut Vec<u8>) {
             out.extend_from_slice(&[0x28, 0xb5, 0x2f, 0xfd]);
             // One segment, so no window to describe; the content size has one byte, or two that count from 256 on
             // (RFC 8878 §3.1.1.1).
-            match length.checked_sub(256) {
+            match length.checked_sub(ZSTD_WIDE_SIZE_BYTES) {
                 None => out.extend_from_slice(&[0x20, length as u8]),
                 Some(beyond) => {
                     out.push(0x60);
@@ -46,11 +48,13 @@ pub(crate) fn blocks(coding: Coding, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// How many bytes [`blocks`] appends.
 pub(crate) fn blocks_length(coding: Coding, bytes: usize) -> usize {
-    let header_bytes = match coding {
+    let header_bytes = |length: usize| match coding {
         Coding::Gzip => GZIP_HEADER_BYTES,
-        Coding::Zstd => ZSTD_HEADER_BYTES_MAX,
+        Coding::Zstd => ZSTD_HEADER_BYTES - usize::from(length < ZSTD_WIDE_SIZE_BYTES),
     };
-    bytes + bytes.div_ceil(BLOCK_BYTES_MAX) * header_bytes
+    let (full, last) = (bytes / BLOCK_BYTES_MAX, bytes % BLOCK_BYTES_MAX);
+    let of_last = if last > 0 { header_bytes(last) } else { 0 };
+    bytes + full * header_bytes(BLOCK_BYTES_MAX) + of_last
 }
 
 #[cfg(test)]
@@ -65,8 +69,7 @@ mod tests {
             for length in [1, 2, 255, 256, 257, 511, 512, 65_534, 65_535, 65_536, 65_791, 131_070, 131_071, 300_000] {
                 let mut out = coding.header().to_vec();
                 blocks(coding, &bytes[..length], &mut out);
-                let bound = coding.header().len() + blocks_length(coding, length);
-                assert!(out.len() <= bound && bound <= out.len() + 1, "{coding:?} {length}");
+                assert_eq!(out.len(), coding.header().len() + blocks_length(coding, length), "{coding:?} {length}");
                 assert_eq!(Decoder::new(coding).push(&out).unwrap(), &bytes[..length], "{coding:?} {length}");
             }
         }

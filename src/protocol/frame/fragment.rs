@@ -28,29 +28,46 @@ impl Fragment {
         if fields.len() > BLOCK_BYTES_MAX {
             return None;
         }
-        let mut block = Vec::with_capacity(stored::blocks_length(coding, fields.len()));
-        stored::blocks(coding, fields, &mut block);
-        let limit = stored::blocks_length(coding, fields.len() + data.len()).checked_sub(block.len())?;
+        let block_bytes = stored::blocks_length(coding, fields.len());
+        let limit = stored::blocks_length(coding, fields.len() + data.len()).checked_sub(block_bytes)?;
         let compressed = compressor.compress(coding, data, limit)?;
-        let id_start = block.len() - fields.len() + id_start;
-        Some(Fragment::new(&[&block, compressed], id_start))
+        let mut bytes = Fragment::begin(block_bytes + compressed.len());
+        let body_start = bytes.len();
+        stored::blocks(coding, fields, &mut bytes);
+        let id_start = bytes.len() - fields.len() + id_start;
+        bytes.extend_from_slice(compressed);
+        Some(Fragment::end(bytes, body_start, id_start))
     }
 
-    /// An event in blocks as it is.
-    pub(super) fn stored(coding: Coding, event: &[u8]) -> Fragment {
-        let mut blocks = Vec::with_capacity(stored::blocks_length(coding, event.len()));
-        stored::blocks(coding, event, &mut blocks);
-        Fragment::new(&[&blocks], 0)
+    /// An event in blocks as it is. One of them begins with the id, so that it lies in one piece where it is filled in later.
+    pub(super) fn stored(coding: Coding, event: &[u8], id_start: usize) -> Fragment {
+        let (before, from_id) = event.split_at(id_start);
+        let before_bytes = stored::blocks_length(coding, before.len());
+        let mut bytes = Fragment::begin(before_bytes + stored::blocks_length(coding, from_id.len()));
+        let body_start = bytes.len();
+        stored::blocks(coding, before, &mut bytes);
+        let (first, others) = from_id.split_at(from_id.len().min(BLOCK_BYTES_MAX));
+        stored::header(coding, first.len(), &mut bytes);
+        let id_start = bytes.len();
+        bytes.extend_from_slice(first);
+        stored::blocks(coding, others, &mut bytes);
+        Fragment::end(bytes, body_start, id_start)
     }
 
-    fn new(pieces: &[&[u8]], id_start: usize) -> Fragment {
-        let size_line = format!("{:x}\r\n", pieces.iter().map(|piece| piece.len()).sum::<usize>());
-        let body_start = size_line.len();
-        let bytes = [&[size_line.as_bytes()], pieces, &[b"\r\n"]].concat().concat().into_boxed_slice();
+    /// Room for a fragment of this length, up to where it begins.
+    fn begin(length: usize) -> Vec<u8> {
+        let size_line = format!("{length:x}\r\n");
+        let mut bytes = Vec::with_capacity(size_line.len() + length + 2);
+        bytes.extend_from_slice(size_line.as_bytes());
+        bytes
+    }
+
+    fn end(mut bytes: Vec<u8>, body_start: usize, id_start: usize) -> Fragment {
+        bytes.extend_from_slice(b"\r\n");
         Fragment {
-            bytes,
+            bytes: bytes.into_boxed_slice(),
             body_start: u8::try_from(body_start).expect("a size line has at most 18 bytes"),
-            id_start: u32::try_from(body_start + id_start).expect("an id starts within the first 4 GB"),
+            id_start: u32::try_from(id_start).expect("an id starts within the first 4 GB"),
         }
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::counts::Hold;
+use super::rate::Taken;
 use super::{Client, LimitSettings};
 use crate::admin::Limit;
 use crate::http::problem::problem;
@@ -103,19 +104,19 @@ impl Context {
         refused(503, Limit::Connections, detail, self.retry_after(HUB_RETRY_S))
     }
 
-    /// Takes a connection from what may be accepted in this time. Where it can't, the connection waits in the kernel's queue:
-    /// an answer would cost as much as what it is there to save, and the client would try again.
-    pub(crate) fn take_accept(&self, settings: &LimitSettings) -> bool {
+    /// Takes a connection from what may be accepted in this time. `None`: the connection waits in the kernel's queue, as an
+    /// answer would cost as much as what it is there to save, and the client would try again.
+    pub(crate) fn take_accept(&self, settings: &LimitSettings) -> Option<Taken> {
+        let Some(rate) = settings.accepts else {
+            return Some(Taken::default());
+        };
         let now_ns = self.clock.mono_us() * 1000;
-        let shards = self.shards() as u32;
-        settings.accepts.is_none_or(|rate| self.shared.limits.accepts.take(&self.accepted, rate, shards, now_ns))
+        self.shared.limits.accepts.take(&self.accepted, rate, self.shards() as u32, now_ns)
     }
 
     /// There was no connection after all.
-    pub(crate) fn give_back_accept(&self, settings: &LimitSettings) {
-        if let Some(rate) = settings.accepts {
-            self.shared.limits.accepts.give_back(&self.accepted, rate, self.shards() as u32);
-        }
+    pub(crate) fn give_back_accept(&self, taken: Taken) {
+        self.shared.limits.accepts.give_back(&self.accepted, taken);
     }
 
     /// Counts a client that is turned away. What is left out of the log if it may be said there.
@@ -128,7 +129,8 @@ impl Context {
         refused(429, limit, detail, retry_after_s)
     }
 
-    fn retry_after(&self, (least_s, spread_s): (u32, u32)) -> u32 {
+    /// Seconds after which a client that is refused may come back: so many at least, and by how many more they differ at most.
+    pub(crate) fn retry_after(&self, (least_s, spread_s): (u32, u32)) -> u32 {
         least_s.saturating_add((self.random() % (u64::from(spread_s) + 1)) as u32)
     }
 }

@@ -52,24 +52,35 @@ impl Rate {
 pub(crate) struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// Takes one for a shard, whose own bucket is given. Whether there was one.
-    pub(crate) fn take(&self, own: &Cell<u64>, rate: Rate, shards: u32, now_ns: u64) -> bool {
-        let of_share = rate.share(shards).take(own.get(), now_ns);
+    /// Takes one for a shard, whose own bucket is given. `None`: there was none.
+    pub(crate) fn take(&self, own: &Cell<u64>, rate: Rate, shards: u32, now_ns: u64) -> Option<Taken> {
+        let share = rate.share(shards);
+        let of_share = share.take(own.get(), now_ns);
         let part_ns = if of_share.is_ok() { rate.depth_ns } else { rate.depth_ns / 2 };
         let take = |full_at| rate.take_within(part_ns, full_at, now_ns).ok();
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
-        if let (true, Ok(full_at)) = (taken, of_share) {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        let mut taken = Taken { of_all_ns: rate.interval_ns, of_share_ns: 0 };
+        if let Ok(full_at) = of_share {
             own.set(full_at);
+            taken.of_share_ns = share.interval_ns;
         }
-        taken
+        Some(taken)
     }
 
     /// Gives back what wasn't needed after all.
-    pub(crate) fn give_back(&self, own: &Cell<u64>, rate: Rate, shards: u32) {
-        let earlier = |full_at: u64| Some(full_at.saturating_sub(rate.interval_ns));
+    pub(crate) fn give_back(&self, own: &Cell<u64>, taken: Taken) {
+        let earlier = |full_at: u64| Some(full_at.saturating_sub(taken.of_all_ns));
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
-        own.set(own.get().saturating_sub(rate.share(shards).interval_ns));
+        own.set(own.get().saturating_sub(taken.of_share_ns));
     }
+}
+
+/// What [`SharedBucket::take`] took, as the time it takes to come back. By default nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    of_all_ns: u64,
+    /// 0 where the shard had its share already, and this is what others leave of theirs.
+    of_share_ns: u64,
 }
 
 #[cfg(test)]
@@ -115,9 +126,26 @@ mod tests {
     fn what_is_given_back_can_be_taken_again() {
         let (bucket, own, rate) = (SharedBucket::default(), Cell::default(), per_second(10, 1));
         let take = || bucket.take(&own, rate, 2, SECOND_NS);
-        assert!(take() && !take());
-        bucket.give_back(&own, rate, 2);
-        assert!(take() && !take());
+        let taken = take().expect("one");
+        assert!(take().is_none());
+        bucket.give_back(&own, taken);
+        assert!(take().is_some() && take().is_none());
+    }
+
+    /// Seen: a shard that had taken more than its share, and had no connection to accept, had its share given back with each look.
+    #[test]
+    fn only_what_was_taken_is_given_back() {
+        let (bucket, own, rate) = (SharedBucket::default(), Cell::default(), per_second(10, 8));
+        let take = || bucket.take(&own, rate, 4, SECOND_NS);
+        let levels = || (bucket.0.load(Ordering::Relaxed), own.get());
+        assert!(take().is_some() && take().is_some());
+        let before = levels();
+        let beyond = take().expect("what others leave");
+        assert_eq!(levels().1, before.1, "beyond its share");
+        bucket.give_back(&own, beyond);
+        assert_eq!(levels(), before);
+        bucket.give_back(&own, Taken::default());
+        assert_eq!(levels(), before, "nothing");
     }
 
     /// Who gets how many in ten seconds of ticks, at each of which the shards with a crowd before them take what they can, in
@@ -129,7 +157,7 @@ mod tests {
             for shard in (0..3).filter(|&shard| crowds[shard]) {
                 // A millisecond apart.
                 let now_ns = tick * SECOND_NS / 20 + shard as u64 * SECOND_NS / 1000;
-                while bucket.take(&own[shard], rate, 3, now_ns) {
+                while bucket.take(&own[shard], rate, 3, now_ns).is_some() {
                     taken[shard] += 1;
                 }
             }

@@ -84,24 +84,44 @@ pub(crate) struct Publishing<'c> {
     reply: Reply<'c, Arc<Event>>,
     way: Way,
     pub(crate) judged: Rc<Judged>,
-    trace: Trace,
+    record: Record<'c>,
 }
 
-impl Publishing<'_> {
+impl<'c> Publishing<'c> {
+    fn queued(context: &'c Context, judged: Rc<Judged>, reply: Reply<'c, Arc<Event>>, way: Way, trace: Trace) -> Self {
+        let record = Record { context, status: judged.response.status(), trace: Some(trace) };
+        Publishing { reply, way, judged, record }
+    }
+
     /// Whether what its publisher sends next has to wait for it, so as not to come before it in the log.
     pub(crate) fn may_be_overtaken(&self) -> bool {
         self.way == Way::Round
     }
 
     /// Waits until it is in the log. Its id is the body of the answer.
-    pub(crate) async fn finish(self, context: &Context) -> (Rc<Judged>, Arc<Event>) {
-        let Publishing { reply, judged, mut trace, .. } = self;
+    pub(crate) async fn finish(self) -> (Rc<Judged>, Arc<Event>) {
+        let Publishing { reply, judged, mut record, .. } = self;
         let event = reply.await;
-        let status = judged.response.status();
-        trace.text("mercure.update.id", || event.id().to_owned());
-        trace.end(context, status);
-        context.tally.borrow_mut().publish(status);
+        if let Some(trace) = &mut record.trace {
+            trace.text("mercure.update.id", || event.id().to_owned());
+        }
         (judged, event)
+    }
+}
+
+/// Counts and traces a publish that was queued, when it is dropped: once, whether or not somebody still waits for its answer.
+struct Record<'c> {
+    context: &'c Context,
+    status: u16,
+    trace: Option<Trace>,
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if let Some(trace) = self.trace.take() {
+            trace.end(self.context, self.status);
+        }
+        self.context.tally.borrow_mut().publish(self.status);
     }
 }
 
@@ -126,7 +146,7 @@ pub(super) async fn publish<'c>(
         Err(response) => Err(response),
     };
     Some(match queued {
-        Ok((judged, reply, way)) => Ok(Publishing { reply, way, judged, trace }),
+        Ok((judged, reply, way)) => Ok(Publishing::queued(context, judged, reply, way, trace)),
         Err(response) => {
             trace.end(context, response.status());
             Err(response)
@@ -146,7 +166,7 @@ pub(super) async fn publish_again<'c>(
         return Some(Err(response));
     }
     let queued = queue(context, &judged, body, &mut trace).await?;
-    Some(queued.map(|(reply, way)| Publishing { reply, way, judged, trace }))
+    Some(queued.map(|(reply, way)| Publishing::queued(context, judged, reply, way, trace)))
 }
 
 /// Who publishes, and how that is answered.
@@ -171,7 +191,7 @@ async fn queue<'c>(
     trace: &mut Trace,
 ) -> Option<Result<(Reply<'c, Arc<Event>>, Way), ResponseHead>> {
     let Judged { access, settings, .. } = judged;
-    let form = match form_body::read(body, Account::Publishes).await? {
+    let form = match form_body::read(context, body, Account::Publishes).await? {
         Ok(form) => form,
         Err(response) => return Some(Err(response)),
     };
@@ -215,7 +235,7 @@ async fn commit<'c>(
     let way = loop {
         if context.shared.commits_ended(now_ms) {
             // The streams end, and with them history in memory: nobody would get it.
-            return Some(Err(try_later(503, "the hub is stopping", 1)));
+            return Some(Err(try_later(context, "the hub is stopping", 1)));
         }
         if context.shared.overloaded() {
             let may_wait = context.waiting.get() <= WAITING_PUBLISHES_MAX;
@@ -226,7 +246,7 @@ async fn commit<'c>(
             now_ms = context.clock.mono_ms();
             if !room {
                 let detail = "the hub can't keep up with what is published; it slows its publishers down";
-                return Some(Err(try_later(503, detail, 1)));
+                return Some(Err(try_later(context, detail, 1)));
             }
             continue;
         }
@@ -235,7 +255,7 @@ async fn commit<'c>(
             Err(QueueFull(back)) => draft = back,
         }
         if context.waiting.get() > WAITING_PUBLISHES_MAX || now_ms >= deadline_ms {
-            return Some(Err(try_later(503, "too many updates are waiting to be stored", 1)));
+            return Some(Err(try_later(context, "too many updates are waiting to be stored", 1)));
         }
         if !body.answer_earlier().await {
             return None;

@@ -33,7 +33,7 @@ impl Stage {
         Stage {
             shard: Shard::new(limits, hub.clone(), 0),
             hub,
-            log: Log::new(1, 0, IdCipher::new([7; 32])).with_codings(Codings::new(&Coding::ALL)),
+            log: Log::new(1, 0, IdCipher::new([7; 32])),
             sender,
             epoll: Epoll::new(64).unwrap(),
         }
@@ -72,7 +72,9 @@ impl Stage {
         let update =
             Update::from_form(body.as_bytes(), &mut KnownTopics::new(self.hub.clone()), &UpdateLimits::default())
                 .unwrap();
-        let event = self.log.append(Draft::new(update), NOW.wall_ms);
+        let mut draft = Draft::new(update);
+        draft.store(Codings::new(&Coding::ALL));
+        let event = self.log.append(draft, NOW.wall_ms);
         self.shard.handle(Input::Events(Arc::from([event.clone()])), NOW);
         event
     }

@@ -26,16 +26,16 @@ impl Context {
         };
         let settings = self.settings();
         for _ in 0..ACCEPTS_MAX {
-            if !self.take_accept(&settings.limits) {
+            let Some(taken) = self.take_accept(&settings.limits) else {
                 self.tally.borrow_mut().accept_pauses += 1;
                 self.rest(listener);
                 return;
-            }
+            };
             let nonblocking = if self.driver == Driver::Epoll { libc::SOCK_NONBLOCK } else { 0 };
             let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    self.give_back_accept(&settings.limits);
+                    self.give_back_accept(taken);
                     self.accept_failed(listener, &error, now);
                     return;
                 }

@@ -24,6 +24,14 @@ pub fn encode(out: &mut Vec<u8>, event_type: Option<&str>, retry: Option<&str>, 
     out.push(b'\n');
 }
 
+/// How many bytes [`encode`] appends.
+pub fn encoded_bytes(event_type: Option<&str>, retry: Option<&str>, id: &str, data: &str) -> usize {
+    let field = |name: &str, value: usize| name.len() + 2 + value + 1;
+    let optional = |name, value: Option<&str>| value.map_or(0, |value| field(name, value.len()));
+    let lines: usize = lines(data.as_bytes()).map(|line| field("data", line.len())).sum();
+    optional("event", event_type) + optional("retry", retry) + field("id", id.len()) + lines + 1
+}
+
 pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");

@@ -12,7 +12,7 @@ mod fragment;
 
 use std::ops::Range;
 
-use super::coding::stored::{BLOCK_BYTES_MAX, GZIP_HEADER_BYTES, header};
+use super::coding::stored::{BLOCK_BYTES_MAX, GZIP_HEADER_BYTES, header, header_bytes};
 use super::coding::{Coding, Codings, Compressor, Form};
 use super::event_id::EVENT_ID_BYTES;
 use super::event_stream;
@@ -138,26 +138,39 @@ impl FrameDraft {
     }
 }
 
+fn hex_digits(number: usize) -> usize {
+    (number | 1).ilog2() as usize / 4 + 1
+}
+
+/// Appends the line a chunk begins with: its size in hexadecimal digits.
+fn push_size_line(size: usize, out: &mut Vec<u8>) {
+    for digit in (0..hex_digits(size)).rev() {
+        out.push(b"0123456789abcdef"[size >> (4 * digit) & 0xF]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 impl Frame {
     /// Encodes an event whose id is known.
     fn encode(event_type: Option<&str>, retry: Option<&str>, id: &str, data: &str) -> Frame {
-        let mut body = Vec::with_capacity(64 + id.len() + data.len());
-        event_stream::encode(&mut body, event_type, retry, id, data);
-        let mut bytes = Vec::with_capacity(64 + body.len());
-        if body.len() <= BLOCK_BYTES_MAX {
-            for coding in [Coding::Zstd, Coding::Gzip] {
-                let start = bytes.len();
-                bytes.extend_from_slice(b"0\r\n");
-                header(coding, body.len(), &mut bytes);
-                bytes[start] = b"0123456789abcdef"[bytes.len() - start - SHORT_SIZE_LINE_BYTES];
-                bytes.extend_from_slice(b"\r\n");
-            }
+        let length = event_stream::encoded_bytes(event_type, retry, id, data);
+        let headers = if length <= BLOCK_BYTES_MAX { &[Coding::Zstd, Coding::Gzip][..] } else { &[] };
+        let headers_bytes: usize =
+            headers.iter().map(|coding| SHORT_SIZE_LINE_BYTES + header_bytes(*coding, length) + 2).sum();
+        // All of it in one allocation that fits.
+        let frame_bytes = headers_bytes + hex_digits(length) + 2 + length + 2;
+        let mut bytes = Vec::with_capacity(frame_bytes);
+        for coding in headers {
+            push_size_line(header_bytes(*coding, length), &mut bytes);
+            header(*coding, length, &mut bytes);
+            bytes.extend_from_slice(b"\r\n");
         }
         let chunk_start = bytes.len();
-        bytes.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+        push_size_line(length, &mut bytes);
         let body_start = bytes.len();
-        bytes.extend_from_slice(&body);
+        event_stream::encode(&mut bytes, event_type, retry, id, data);
         bytes.extend_from_slice(b"\r\n");
+        debug_assert_eq!(bytes.len(), frame_bytes, "the length is known before");
         // Type and retry stand before the id, each with its name, a space and a line end.
         let field = |name: &str, value: Option<&str>| value.map_or(0, |value| name.len() + value.len() + 1);
         let id_start = body_start + field("event: ", event_type) + field("retry: ", retry) + "id: ".len();

@@ -11,6 +11,14 @@ const ZSTD_HEADER_BYTES: usize = 10;
 /// Bytes from which on the content size takes two bytes; below, it takes one.
 const ZSTD_WIDE_SIZE_BYTES: usize = 256;
 
+/// How many bytes stand before a block of so many.
+pub(crate) fn header_bytes(coding: Coding, length: usize) -> usize {
+    match coding {
+        Coding::Gzip => GZIP_HEADER_BYTES,
+        Coding::Zstd => ZSTD_HEADER_BYTES - usize::from(length < ZSTD_WIDE_SIZE_BYTES),
+    }
+}
+
 /// Appends what stands before a block of so many bytes, of which there is at least one.
 pub(crate) fn header(coding: Coding, length: usize, out: &mut Vec<u8>) {
     debug_assert!((1..=BLOCK_BYTES_MAX).contains(&length), "a block holds 1 to 65,535 bytes");

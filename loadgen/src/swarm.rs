@@ -22,6 +22,8 @@ use crate::worker::Worker;
 
 /// Subscribers one thread holds at most: the descriptor limit here is 20,000 per table.
 const CONNECTIONS_PER_THREAD_MAX: usize = 16_000;
+/// How often it is looked whether a thread has handed its times over.
+const HAND_OVER_NAP: Duration = Duration::from_micros(200);
 /// Latencies are kept in microseconds up to ten minutes.
 const LATENCY_US_MAX: u64 = 600_000_000;
 
@@ -131,7 +133,21 @@ pub(crate) struct Shared {
     pub(crate) resting: AtomicBool,
     pub(crate) stop: AtomicBool,
     pub(crate) trouble: Mutex<Option<String>>,
+    /// The times a thread has handed over. Between two looks it keeps them to itself: nobody waits for a lock that a thread
+    /// holds which has to wait for its core.
     pub(crate) timings: Mutex<Timings>,
+    /// It is to hand over what it has.
+    pub(crate) hand_over: AtomicBool,
+}
+
+impl Shared {
+    /// Takes the times of a thread, if that is asked for.
+    pub(crate) fn hand_over(&self, timings: &mut Timings) {
+        if self.hand_over.load(Ordering::Acquire) {
+            lock(&self.timings).drain(timings);
+            self.hand_over.store(false, Ordering::Release);
+        }
+    }
 }
 
 /// Counts of a swarm.
@@ -243,11 +259,29 @@ impl Swarm {
         }
     }
 
-    /// The times taken since the last call.
+    /// The times taken since the last call. Waits until all threads have handed theirs over.
     pub(crate) fn take_timings(&self) -> Timings {
+        for thread in &self.threads {
+            thread.shared.hand_over.store(true, Ordering::Release);
+        }
         let mut all = Timings::new(self.groups);
         for thread in &self.threads {
+            while thread.shared.hand_over.load(Ordering::Acquire) && !thread.handle.is_finished() {
+                std::thread::sleep(HAND_OVER_NAP);
+            }
             all.drain(&mut lock(&thread.shared.timings));
+        }
+        all
+    }
+
+    /// The times that were handed over since the last call; asks for the next ones, and waits for nobody.
+    pub(crate) fn peek_timings(&self) -> Timings {
+        let mut all = Timings::new(self.groups);
+        for thread in &self.threads {
+            if let Ok(mut timings) = thread.shared.timings.try_lock() {
+                all.drain(&mut timings);
+            }
+            thread.shared.hand_over.store(true, Ordering::Release);
         }
         all
     }
@@ -289,6 +323,7 @@ fn spawn(plan: &Plan, share: Share) -> anyhow::Result<Thread> {
         stop: AtomicBool::new(false),
         trouble: Mutex::new(None),
         timings: Mutex::new(Timings::new(plan.groups.len())),
+        hand_over: AtomicBool::new(false),
     });
     let (orders, inbox) = mpsc::channel();
     let plan = plan.clone();

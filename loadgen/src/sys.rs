@@ -10,8 +10,16 @@ use std::process::Command;
 
 use anyhow::Context;
 
-/// How nice a thread is that goes first: it preempts others when it wakes, and beside three of them has nine tenths of a core.
-const NICE_FIRST: libc::c_int = -15;
+/// How nice a thread is to others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Precedence {
+    /// It preempts others when it wakes, and beside three of them has nine tenths of a core.
+    First = -15,
+    /// As every program.
+    Fair = 0,
+    /// Beside another it has a tenth of a core.
+    Last = 10,
+}
 
 /// Nanoseconds of the monotonic clock. Unlike `Instant` they mean the same in every process of the machine, so an
 /// event can carry the time it was sent at.
@@ -66,10 +74,10 @@ pub(crate) fn pin_to(cpus: &[usize]) -> anyhow::Result<()> {
     checked(result).map(drop).with_context(|| format!("pin to cores {cpus:?}"))
 }
 
-/// Schedules the calling thread before others that want its core, or no longer. Answers whether that is allowed.
-pub(crate) fn go_first(first: bool) -> bool {
+/// Says whether the calling thread goes before others that want its core, or after. Answers whether that is allowed.
+pub(crate) fn go(precedence: Precedence) -> bool {
     // SAFETY: no memory is passed. For Linux the process 0 of this call is the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, if first { NICE_FIRST } else { 0 }) == 0 }
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, precedence as libc::c_int) == 0 }
 }
 
 /// Raises the soft descriptor limit to the hard one. Answers (soft before, hard).

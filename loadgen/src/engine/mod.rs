@@ -36,10 +36,10 @@ fn run_all(name: &str, title: &str, scenarios: &[Scenario], options: &Options) -
 
 fn play(scenario: &Scenario, options: &Options, report: &mut Report, progress: &mut Progress) -> anyhow::Result<()> {
     let mut findings = Findings::default();
-    if !sys::go_first(true) {
+    if !sys::go(sys::Precedence::First) {
         report.note("no thread may go before others here (CAP_SYS_NICE): prompt groups and schedules may be late");
     }
-    sys::go_first(false);
+    sys::go(sys::Precedence::Fair);
     let mut stages: Vec<Stage> = Vec::new();
     for kind in &options.targets {
         let options = &options.meant_for(*kind);

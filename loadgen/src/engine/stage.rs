@@ -281,7 +281,7 @@ impl Stage {
 
     /// What there is to count, and the latencies since the last call.
     pub(super) fn sample(&mut self) -> Counts {
-        let mut new = self.swarm.take_timings();
+        let mut new = self.swarm.peek_timings();
         let mut everyone = new_histogram();
         for (_, times) in self.live_times(&new) {
             everyone.add(times).expect("histograms of one shape");

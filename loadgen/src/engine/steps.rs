@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::report::number;
 use crate::scenario::{Does, Step};
 use crate::swarm::Order;
-use crate::sys;
+use crate::sys::{self, Precedence};
 
 /// Nobody opened or left for so long: the server doesn't answer.
 const CONNECT_STALL_NS: u64 = 30_000_000_000;
@@ -80,7 +80,7 @@ pub(super) fn run(
     // Nor should they delay what is to be published at its time.
     let on_schedule = keeps_schedule(&step.does, stage);
     if on_schedule {
-        sys::go_first(true);
+        sys::go(Precedence::First);
     }
     loop {
         let mut moved = false;
@@ -116,7 +116,7 @@ pub(super) fn run(
         }
     }
     if on_schedule {
-        sys::go_first(false);
+        sys::go(Precedence::Fair);
     }
     if rests {
         stage.swarm.rest(false);

@@ -13,8 +13,8 @@ use crate::group::{Group, Reads};
 use crate::ledger::{Ending, Receipt, Span, Verdict};
 use crate::payload::Found;
 use crate::subscriber::{Subscriber, Visit};
-use crate::swarm::{Order, Plan, Share, Shared, lock};
-use crate::sys::{self, Epoll, Ready};
+use crate::swarm::{Order, Plan, Share, Shared, Timings};
+use crate::sys::{self, Epoll, Precedence, Ready};
 
 mod accounts;
 mod connecting;
@@ -75,6 +75,8 @@ pub(crate) struct Worker {
     next_sip_ns: u64,
     shared_tokens: Vec<Option<String>>,
     failures: u64,
+    /// Those that weren't handed over yet.
+    timings: Timings,
 }
 
 impl Worker {
@@ -82,8 +84,8 @@ impl Worker {
     pub(crate) fn new(plan: Plan, share: Share, shared: Arc<Shared>, orders: Receiver<Order>) -> anyhow::Result<Self> {
         sys::own_descriptor_table()?;
         sys::pin_to(&plan.cpus)?;
-        if share.prompt {
-            sys::go_first(true);
+        if plan.groups.iter().any(|group| group.prompt) {
+            sys::go(if share.prompt { Precedence::First } else { Precedence::Last });
         }
         let (mut members, mut topics, mut spans, mut starts) = (Vec::new(), Vec::new(), 0, vec![0]);
         for (at, group) in plan.groups.iter().enumerate() {
@@ -127,6 +129,7 @@ impl Worker {
             next_sip_ns: 0,
             shared_tokens: plan.groups.iter().map(shared_token).collect(),
             failures: 0,
+            timings: Timings::new(plan.groups.len()),
             plan,
         })
     }
@@ -150,6 +153,7 @@ impl Worker {
             if taken > 0 {
                 self.shared.taken.fetch_add(taken, Ordering::AcqRel);
             }
+            self.shared.hand_over(&mut self.timings);
             let ready = self.epoll.wait(&mut room, if self.share.prompt { PROMPT_SLEEP_MS } else { 0 })?;
             let full = ready.len() == READY_MAX;
             self.sweep(ready, &mut buffer)?;
@@ -296,10 +300,9 @@ impl Worker {
     fn visit(&mut self, at: usize, hung_up: bool, once: bool, buffer: &mut [u8], tally: &mut Tally) {
         let (first_span, topics) = (self.members[at].spans_at as usize, self.topics_range(at));
         let group = usize::from(self.members[at].group);
-        let Self { members, spans, plan, topics: all_topics, shared_tokens, shared, .. } = self;
+        let Self { members, spans, plan, topics: all_topics, shared_tokens, timings, .. } = self;
         let topics = &all_topics[topics];
         let member = &mut members[at];
-        let mut timings = lock(&shared.timings);
         let latency = &mut timings.deliveries[group];
         let n = member.n as usize;
         let request = |last_id: Option<&[u8]>| make_request(plan, group, n, last_id, shared_tokens[group].as_deref());
@@ -337,18 +340,11 @@ impl Worker {
         match visit {
             Visit::Pending | Visit::Streaming => {}
             Visit::Opened => {
-                timings.heads.saturating_record(sys::now_ns().saturating_sub(asked_ns) / 1000);
-                drop(timings);
+                self.timings.heads.saturating_record(sys::now_ns().saturating_sub(asked_ns) / 1000);
                 self.opened(at);
             }
-            Visit::Closed => {
-                drop(timings);
-                self.closed(at);
-            }
-            Visit::Refused(refusal) => {
-                drop(timings);
-                self.refused(at, refusal);
-            }
+            Visit::Closed => self.closed(at),
+            Visit::Refused(refusal) => self.refused(at, refusal),
         }
     }
 

@@ -2,21 +2,24 @@
 //!
 //! Each client thread (`worker`) has a descriptor table of its own: the descriptor limit counts per table. Nothing but
 //! atomics, histograms and orders passes between it and the rest of the program: a descriptor of one table means
-//! something else in another.
+//! something else in another. A thread that speaks to an agent on another machine (`agents`) looks the same from here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::bail;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use crate::agents::{Hired, Usage};
 use crate::dialect::Dialect;
 use crate::group::Group;
 use crate::lanes::Lanes;
 use crate::ledger::Verdict;
+use crate::record;
 use crate::sources::Sources;
 use crate::worker::Worker;
 
@@ -37,18 +40,47 @@ pub(crate) struct Plan {
     /// The cores the threads may run on; none means all.
     pub(crate) cpus: Vec<usize>,
     pub(crate) poll: Duration,
+    pub(crate) share: Share,
+    /// What to add to this machine's clock to have the publishers': 0 on theirs.
+    pub(crate) clock_shift_ns: i64,
+}
+
+/// Every `of`th member of each group, from the `index`th on, is held here, and the rest elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    pub(crate) index: usize,
+    pub(crate) of: usize,
+}
+
+impl Default for Share {
+    /// All of them.
+    fn default() -> Self {
+        Self { index: 0, of: 1 }
+    }
+}
+
+impl Share {
+    /// Its part of so many.
+    pub(crate) fn part_of(self, count: usize) -> usize {
+        (count + self.of - 1 - self.index) / self.of
+    }
 }
 
 impl Plan {
+    /// Subscribers held here.
+    pub(crate) fn connections(&self) -> usize {
+        self.groups.iter().map(|group| self.share.part_of(group.count)).sum()
+    }
+
     /// Threads for these subscribers.
     fn workers(&self) -> usize {
-        let connections: usize = self.groups.iter().map(|group| group.count).sum();
+        let connections = self.connections();
         self.threads.max(connections.div_ceil(CONNECTIONS_PER_THREAD_MAX)).min(connections).max(1)
     }
 }
 
 /// What client threads are told. Groups are named by their place; rates are per second and for all threads together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Those of a group who aren't connected connect: anew, or (`goes_on`) where they were, with their last id. No more
     /// than `at_once` may be between connecting and their response head.
@@ -124,7 +156,7 @@ pub(crate) struct Shared {
 }
 
 /// Counts of a swarm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) open: u64,
     pub(crate) opened: u64,
@@ -146,6 +178,8 @@ struct Thread {
 /// Subscribers that receive and check until told to finish.
 pub(crate) struct Swarm {
     threads: Vec<Thread>,
+    /// The agents behind the threads, if they hold the subscribers.
+    agents: Vec<Arc<Hired>>,
     groups: usize,
     issued: u64,
 }
@@ -155,7 +189,45 @@ impl Swarm {
     pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
         let count = plan.workers();
         let threads = (0..count).map(|index| spawn(plan, index, count)).collect::<anyhow::Result<_>>()?;
-        Ok(Self { threads, groups: plan.groups.len(), issued: 0 })
+        Ok(Self { threads, agents: Vec::new(), groups: plan.groups.len(), issued: 0 })
+    }
+
+    /// One whose subscribers are held by agents. Each has a thread to speak to it.
+    pub(crate) fn of_agents(
+        groups: usize,
+        agents: Vec<(
+            Arc<Hired>,
+            impl FnOnce(Arc<Shared>, Receiver<Order>) -> anyhow::Result<Verdict> + Send + 'static,
+        )>,
+    ) -> anyhow::Result<Self> {
+        let (agents, links): (Vec<_>, Vec<_>) = agents.into_iter().unzip();
+        let threads = links.into_iter().enumerate().map(|(index, link)| begin(format!("agent-{index}"), groups, link));
+        Ok(Self { threads: threads.collect::<anyhow::Result<_>>()?, agents, groups, issued: 0 })
+    }
+
+    /// Fails when an agent can't go on or was lost.
+    pub(crate) fn watch_agents(&self) -> anyhow::Result<()> {
+        if self.agents.is_empty() { Ok(()) } else { self.is_idle().map(drop) }
+    }
+
+    /// Waits until agents have told everything as it is now.
+    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+        let wanted: Vec<u64> = self.agents.iter().map(|agent| agent.want_sync()).collect();
+        while self.agents.iter().zip(&wanted).any(|(agent, wanted)| !agent.is_synced(*wanted)) {
+            self.watch_agents()?;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// CPU used on each agent's machine when it last told everything.
+    pub(crate) fn usages(&self) -> Vec<Usage> {
+        self.agents.iter().map(|agent| agent.usage()).collect()
+    }
+
+    /// Orders carried out by all threads, as far as they are done at once.
+    pub(crate) fn taken(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.shared.taken.load(Ordering::Acquire)).min().unwrap_or_default()
     }
 
     /// Tells all threads.
@@ -239,17 +311,22 @@ impl Swarm {
         all
     }
 
-    /// Closes all connections and judges what each received. Events that come too often get a moment to show up.
-    pub(crate) fn finish(self) -> Verdict {
+    /// Closes all connections and judges what each received. Events that come too often get a moment to show up. Fails when
+    /// a thread or an agent couldn't go on: then nobody knows what its subscribers got.
+    pub(crate) fn finish(self) -> anyhow::Result<(Verdict, Vec<record::Agent>)> {
         std::thread::sleep(Duration::from_millis(50));
         for thread in &self.threads {
             thread.shared.stop.store(true, Ordering::Release);
         }
         let mut verdict = Verdict::default();
         for thread in self.threads {
-            verdict.merge(thread.handle.join().unwrap_or_default());
+            let judged = thread.handle.join().unwrap_or_default();
+            if let Some(trouble) = lock(&thread.shared.trouble).take() {
+                bail!("{trouble}");
+            }
+            verdict.merge(judged);
         }
-        verdict
+        Ok((verdict, self.agents.iter().filter_map(|agent| agent.record()).collect()))
     }
 }
 
@@ -259,6 +336,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn spawn(plan: &Plan, index: usize, count: usize) -> anyhow::Result<Thread> {
+    let plan = plan.clone();
+    begin(format!("client-{index}"), plan.groups.len(), move |shared, orders| {
+        // Among the threads that hold subscribers here and elsewhere.
+        let Share { index: first, of } = plan.share;
+        Worker::new(plan, first + of * index, of * count, shared, orders)?.run()
+    })
+}
+
+/// Starts a thread that takes orders until it is told to stop, and judges.
+fn begin(
+    name: String,
+    groups: usize,
+    work: impl FnOnce(Arc<Shared>, Receiver<Order>) -> anyhow::Result<Verdict> + Send + 'static,
+) -> anyhow::Result<Thread> {
     let number = || AtomicU64::new(0);
     let shared = Arc::new(Shared {
         open: number(),
@@ -275,20 +366,32 @@ fn spawn(plan: &Plan, index: usize, count: usize) -> anyhow::Result<Thread> {
         resting: AtomicBool::new(false),
         stop: AtomicBool::new(false),
         trouble: Mutex::new(None),
-        timings: Mutex::new(Timings::new(plan.groups.len())),
+        timings: Mutex::new(Timings::new(groups)),
     });
     let (orders, inbox) = mpsc::channel();
-    let plan = plan.clone();
     let own = Arc::clone(&shared);
-    let handle = std::thread::Builder::new().name(format!("client-{index}")).spawn(move || {
-        let worker = Worker::new(plan, index, count, Arc::clone(&own), inbox);
-        match worker.and_then(Worker::run) {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                *lock(&own.trouble) = Some(format!("{error:#}"));
-                Verdict::default()
-            }
+    let handle = std::thread::Builder::new().name(name).spawn(move || match work(Arc::clone(&own), inbox) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            *lock(&own.trouble) = Some(format!("{error:#}"));
+            Verdict::default()
         }
     })?;
     Ok(Thread { shared, orders, handle })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_all_together_everybody_once() {
+        for (count, of) in [(10, 3), (1, 4), (0, 2), (7, 7), (100, 1)] {
+            let parts: Vec<usize> = (0..of).map(|index| Share { index, of }.part_of(count)).collect();
+            assert_eq!(parts.iter().sum::<usize>(), count, "{parts:?}");
+            for (index, part) in parts.into_iter().enumerate() {
+                assert_eq!(part, (index..count).step_by(of).count());
+            }
+        }
+    }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Worker {
     at_once: usize,
     opening: usize,
     leavers: Vec<Leaver>,
+    /// Members that have their head and wait for an answer what was sent by then, with its number (at an agent only).
+    undated: VecDeque<(u32, u64)>,
     churn: Option<Churn>,
     reading: Vec<bool>,
     next_sip_ns: u64,
@@ -122,6 +124,7 @@ impl Worker {
             at_once: 1,
             opening: 0,
             leavers: Vec::new(),
+            undated: VecDeque::new(),
             churn: None,
             reading: vec![true; plan.groups.len()],
             next_sip_ns: 0,
@@ -145,7 +148,9 @@ impl Worker {
             self.connect_due(now_ns)?;
             self.churn_due(now_ns);
             self.let_leave(now_ns);
-            let todo = self.queue.len() + self.retries.len() + self.opening + self.leavers.len();
+            self.date_heads();
+            let waits = self.opening + self.undated.len() + self.leavers.len();
+            let todo = self.queue.len() + self.retries.len() + waits;
             self.shared.todo.store(todo as u64, Ordering::Release);
             if taken > 0 {
                 self.shared.taken.fetch_add(taken, Ordering::AcqRel);
@@ -315,7 +320,7 @@ impl Worker {
                     && let Some(lane) = plan.lanes.of(number)
                 {
                     if tally.now_ns == 0 {
-                        tally.now_ns = sys::now_ns();
+                        tally.now_ns = sys::now_ns().wrapping_add_signed(plan.clock_shift_ns);
                     }
                     if receipt.enter(number, lane, &mut spans[at + lane - lanes.start]) {
                         latency.saturating_record(tally.now_ns.saturating_sub(time_ns) / 1000);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::agents;
 use crate::dialect::{Dialect, Preset};
 use crate::options::Options;
 use crate::sys;
@@ -79,6 +80,8 @@ impl Server {
         let mut server = if let Some(command) = &options.spawn {
             let mut shell = Command::new("sh");
             shell.arg("-c").arg(format!("exec {command}")).stdin(Stdio::null());
+            // What agents are let in by is none of its business.
+            shell.env_remove(agents::SECRET_VARIABLE);
             Self::launch(shell, options.verbose)?
         } else {
             let url = options.url.as_deref().context("say which server: --hub, --spawn or --url")?;

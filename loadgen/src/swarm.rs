@@ -72,6 +72,12 @@ impl Plan {
         self.groups.iter().map(|group| self.share.part_of(group.count)).sum()
     }
 
+    /// A member's place among those who connect from the same addresses: named ones are for this share alone, loopback's
+    /// for all agents on this machine.
+    pub(crate) fn place_of(&self, n: usize) -> usize {
+        if self.sources.0.is_empty() { n } else { n / self.share.of }
+    }
+
     /// Threads for these subscribers.
     fn workers(&self) -> usize {
         let connections = self.connections();

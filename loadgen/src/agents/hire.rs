@@ -22,7 +22,7 @@ use crate::sys;
 /// How long an agent may take to be there and to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long its threads may take to start.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Who holds the subscribers.
 #[derive(Args, Clone, Debug, Default)]
@@ -71,11 +71,17 @@ pub(crate) fn hire(options: &AgentOptions, plan: &Plan, title: &str) -> anyhow::
     }
     let secret = options.secret.read()?;
     let of = options.addresses.len();
-    let hire_one = |(index, name): (usize, &String)| {
+    let hire_one = |index: usize, name: &str| {
         let hired = hire_one(name, secret.as_ref(), plan, title, Share { index, of });
         hired.with_context(|| format!("the agent {name}"))
     };
-    let links = options.addresses.iter().enumerate().map(hire_one).collect::<anyhow::Result<Vec<_>>>()?;
+    // All at the same time: on a long way each takes seconds, and the first would give up waiting for the last.
+    let links = std::thread::scope(|scope| {
+        let named = options.addresses.iter().enumerate();
+        let hiring: Vec<_> = named.map(|(index, name)| scope.spawn(move || hire_one(index, name))).collect();
+        let hired = hiring.into_iter().map(|hiring| hiring.join().ok().context("hiring an agent failed")?);
+        hired.collect::<anyhow::Result<Vec<_>>>()
+    })?;
     let links = links
         .into_iter()
         .map(|(hired, link)| (hired, move |shared: Arc<Shared>, orders: Receiver<Order>| link.run(&shared, &orders)));

@@ -23,6 +23,8 @@ use crate::sys;
 
 /// How long reading waits before it is looked at what there is to say.
 const TURN: Duration = Duration::from_millis(1);
+/// The same while the subscribers rest, so that what is measured meanwhile isn't disturbed.
+const TURN_AT_REST: Duration = Duration::from_millis(20);
 /// How often an agent is told of what was published unless it asks.
 const NEWS_NS: u64 = 50_000_000;
 /// How often it hears at least something.
@@ -165,6 +167,8 @@ impl Link {
         let resting = shared.resting.load(Ordering::Acquire);
         if resting != said.resting {
             said.resting = resting;
+            let turn = if resting { TURN_AT_REST } else { TURN };
+            self.stream.set_read_timeout(Some(turn)).map_err(|error| FrameError::Broken(error.to_string()))?;
             self.say(&ToAgent::Rest(resting))?;
         }
         let sync = self.hired.wanted.load(Ordering::Acquire);

@@ -25,4 +25,5 @@ mod times;
 pub(crate) use hire::{AgentOptions, hire};
 pub(crate) use link::Hired;
 pub(crate) use message::Usage;
+pub(crate) use secret::SECRET_VARIABLE;
 pub(crate) use serve::AgentCommand;

@@ -11,7 +11,7 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// The variable of the environment it may stand in.
-const VARIABLE: &str = "CINNABAR_LOADGEN_SECRET";
+pub(crate) const SECRET_VARIABLE: &str = "CINNABAR_LOADGEN_SECRET";
 /// A shorter one is guessed.
 const SECRET_BYTES_MIN: usize = 16;
 const NONCE_BYTES: usize = 16;
@@ -33,10 +33,10 @@ impl SecretOption {
                 let from = file.display().to_string();
                 (std::fs::read_to_string(file).with_context(|| format!("read the secret from {from}"))?, from)
             }
-            None => match std::env::var(VARIABLE) {
-                Ok(text) if !text.is_empty() => (text, VARIABLE.to_owned()),
+            None => match std::env::var(SECRET_VARIABLE) {
+                Ok(text) if !text.is_empty() => (text, SECRET_VARIABLE.to_owned()),
                 Ok(_) | Err(std::env::VarError::NotPresent) => return Ok(None),
-                Err(error) => bail!("{VARIABLE}: {error}"),
+                Err(error) => bail!("{SECRET_VARIABLE}: {error}"),
             },
         };
         let text = text.trim();

@@ -24,6 +24,8 @@ use crate::sys;
 
 /// How often it is looked at how the subscribers stand.
 const LOOK: Duration = Duration::from_millis(5);
+/// The same while they rest.
+const LOOK_AT_REST: Duration = Duration::from_millis(50);
 /// How often that is told when nothing has changed.
 const TELL_NS: u64 = 200_000_000;
 /// A coordinator says something every second; who is silent for so long is gone.
@@ -63,7 +65,7 @@ pub(super) fn run(
     std::thread::scope(|scope| {
         let (heard, inbox) = sync_channel(ORDERS_MAX);
         scope.spawn(move || listen(&mut frames, lanes, &heard));
-        let session = Session { stream: &mut stream, inbox, plan: &plan, who, told: Told::default() };
+        let session = Session { stream: &mut stream, inbox, plan: &plan, who, resting: false, told: Told::default() };
         let ended = session.run(swarm, opening);
         // The reading thread ends with the connection.
         let _ = stream.shutdown(Shutdown::Both);
@@ -152,6 +154,7 @@ struct Session<'a> {
     inbox: Receiver<Heard>,
     plan: &'a Plan,
     who: &'a str,
+    resting: bool,
     told: Told,
 }
 
@@ -182,7 +185,7 @@ impl Session<'_> {
     fn work(&mut self, swarm: &mut Swarm) -> Result<(), FrameError> {
         frame::send(self.stream, &ToCoordinator::Started)?;
         loop {
-            let mut next = self.inbox.recv_timeout(LOOK);
+            let mut next = self.inbox.recv_timeout(if self.resting { LOOK_AT_REST } else { LOOK });
             loop {
                 match next {
                     Ok(Heard::Message(ToAgent::Finish)) => return Ok(()),
@@ -216,7 +219,10 @@ impl Session<'_> {
                 }
                 swarm.order(order);
             }
-            ToAgent::Rest(resting) => swarm.rest(resting),
+            ToAgent::Rest(resting) => {
+                self.resting = resting;
+                swarm.rest(resting);
+            }
             ToAgent::Sync(number) => {
                 self.told.status.synced = number;
                 self.told.status.usage = Usage::now();

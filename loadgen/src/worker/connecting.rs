@@ -38,7 +38,7 @@ impl Worker {
         }
         let group_at = usize::from(self.members[at].group);
         let group = &self.plan.groups[group_at];
-        let place = self.members[at].n as usize / self.plan.share.of;
+        let place = self.plan.place_of(self.members[at].n as usize);
         let to = self.plan.dialect.target.address;
         let stream = self.plan.sources.connect(to, group_at, place, group.receive_buffer)?;
         self.epoll.add(&stream, at)?;
@@ -57,7 +57,7 @@ impl Worker {
             self.shared.uncoded.fetch_add(1, Ordering::AcqRel);
         }
         let first_time = self.members[at].subscriber.receipt.opens();
-        if first_time && !group.earliest {
+        if first_time && !group.earliest && !self.spans_of(at).is_empty() {
             match self.plan.lanes.ask() {
                 None => self.begin_with_sent(at),
                 Some(question) => {

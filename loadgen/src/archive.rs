@@ -133,6 +133,7 @@ fn parse(found: &Found) -> Result<Record, ArchiveError> {
         ("notes", record.notes.len()),
         ("goals", record.goals.len()),
         ("checks", record.checks.len()),
+        ("agents", record.agents.len()),
         ("latencies", record.latencies.iter().map(|latency| latency.curve.len().max(1)).sum()),
         ("facts", machine.mitigations.len() + machine.sysctls.len() + machine.container.len()),
     ];

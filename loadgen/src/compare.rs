@@ -104,6 +104,20 @@ pub(crate) fn facts(record: &Record) -> Vec<(String, String)> {
         ("… other guests".to_owned(), percent(accounts.stolen_s)),
     ];
     facts.extend(record.machine.facts());
+    if !record.agents.is_empty() {
+        facts.push(("agents".to_owned(), record.agents.len().to_string()));
+    }
+    for agent in &record.agents {
+        let mut fact = |name: &str, value: String| facts.push((format!("agent {}: {name}", agent.agent), value));
+        fact("subscribers", agent.subscribers.to_string());
+        fact("generator", agent.build.to_string());
+        fact("clock, shown more than the coordinator's", format!("{} ns", agent.clock.offset_ns));
+        fact("clock, latencies right to", spoken(agent.clock.error_us(), "us"));
+        fact("share of its CPU time", format!("{:.1} %", agent.accounts.percent(agent.accounts.own_s)));
+        for (name, value) in agent.machine.facts() {
+            fact(&name, value);
+        }
+    }
     facts
 }
 
@@ -134,7 +148,7 @@ pub(crate) fn fact_pairs(a: &Record, b: &Record) -> Vec<FactPair> {
 }
 
 /// Facts that make figures incomparable when they differ, as opposed to the time or the load of the moment.
-const DECISIVE: [&str; 6] = ["scenario", "what was done", "processor", "cores", "memory", "kernel"];
+const DECISIVE: [&str; 7] = ["scenario", "what was done", "processor", "cores", "memory", "kernel", "agents"];
 
 /// What somebody should know before comparing.
 pub(crate) fn warnings(a: &Record, b: &Record) -> Vec<String> {
@@ -148,6 +162,9 @@ pub(crate) fn warnings(a: &Record, b: &Record) -> Vec<String> {
         }
         if record.accounts.is_disturbed() {
             warnings.push(format!("{name} didn't have the machine for itself"));
+        }
+        for agent in record.agents.iter().filter(|agent| agent.accounts.is_disturbed()) {
+            warnings.push(format!("{name} didn't have its agent {} for itself", agent.agent));
         }
         if record.build.debug {
             warnings.push(format!("{name} was measured by a generator with debug assertions"));

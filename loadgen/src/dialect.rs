@@ -1,13 +1,14 @@
 //! How a kind of server is spoken to: what a subscription and a publish look like on the wire.
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::target::{Target, percent_encoded};
 use crate::token::{Claims, Issuer};
 
 /// The kinds of servers this program knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Preset {
     /// This hub
     #[default]
@@ -41,7 +42,7 @@ pub(crate) struct Plain {
 }
 
 /// Whose tokens subscribers present.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TokenUse {
     /// None.

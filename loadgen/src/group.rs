@@ -1,11 +1,13 @@
 //! A group of subscribers who behave alike.
 
+use serde::{Deserialize, Serialize};
+
 use crate::dialect::TokenUse;
 use crate::lanes::Lanes;
 use crate::topic::TopicTemplate;
 
 /// How a subscriber reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reads {
     /// Whatever is there.
     #[default]
@@ -17,7 +19,7 @@ pub(crate) enum Reads {
 }
 
 /// What a subscriber does when the server ends its stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum WhenClosed {
     /// That is a failed check.
@@ -30,7 +32,7 @@ pub(crate) enum WhenClosed {
 }
 
 /// Subscribers who behave alike.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) count: usize,

@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lanes::Lanes;
 use crate::payload::Number;
 
@@ -24,6 +26,12 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// What stands in `since` while nobody knows yet what was sent when it had its head: an answer to this question will
+    /// tell. No number is as high, so nothing is asked of it meanwhile.
+    pub(crate) fn unknown(question: u64) -> u32 {
+        0x8000_0000 | (question & 0x3fff_ffff) as u32
+    }
+
     /// One that begins after what was answered so far.
     pub(crate) fn after(asked: u32) -> Self {
         Self { asked, ..Self::default() }
@@ -108,7 +116,7 @@ pub(crate) enum Ending {
 }
 
 /// How many subscribers failed in which way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     subscribers: u64,
     deliveries: u64,
@@ -120,6 +128,7 @@ pub(crate) struct Verdict {
     torn: u64,
     disagree: u64,
     /// The order in which those came who got the same.
+    #[serde(skip)]
     orders: HashMap<u64, u64>,
 }
 
@@ -187,6 +196,16 @@ impl Verdict {
         for (same, order) in other.orders {
             self.disagree += u64::from(*self.orders.entry(same).or_insert(order) != order);
         }
+    }
+
+    /// Hands over the orders, which may be as many as there are subscribers.
+    pub(crate) fn take_orders(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.orders).into_iter().collect()
+    }
+
+    /// Nothing but orders.
+    pub(crate) fn of_orders(orders: Vec<(u64, u64)>) -> Self {
+        Self { orders: orders.into_iter().collect(), ..Self::default() }
     }
 
     /// Every subscriber got every event once, whole, in the same order, and nobody was closed.
@@ -312,7 +331,25 @@ mod tests {
         let mut same = judged([0, 1]);
         same.merge(judged([0, 1]));
         assert!(same.is_good());
-        same.merge(judged([1, 0]));
+        // As it comes from an agent: the orders by themselves.
+        let mut other = judged([1, 0]);
+        let orders = other.take_orders();
+        same.merge(other);
+        assert!(same.is_good());
+        same.merge(Verdict::of_orders(orders));
         assert!(!same.is_good());
+        assert_eq!(same.detail(), "3 subscribers, 6 deliveries: 1 that saw another order than the others");
+    }
+
+    #[test]
+    fn who_is_cut_before_it_is_known_what_it_must_get_must_get_nothing() {
+        let lanes = published(4, &[]);
+        let start = Span { since: Span::unknown(u64::MAX), ..Span::default() };
+        for got in [&[3, 4][..], &[], &[2]] {
+            let (receipt, span) = receive(got, start);
+            let mut verdict = Verdict::default();
+            verdict.judge(&receipt, &[span], 0..1, Ending::Cut, &lanes);
+            assert!(verdict.is_good(), "{got:?}: {}", verdict.detail());
+        }
     }
 }

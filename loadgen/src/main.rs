@@ -5,10 +5,13 @@
 //! spoken to in its `dialect`, subscribers (`swarm`, `worker`), publishers (`press`, `publisher`) and the numbers of all
 //! that was published (`lanes`), which every `ledger` is held against. What comes out is a `report`.
 //!
+//! On several load machines it is `agents` that hold the subscribers.
+//!
 //! Meanwhile the engine tells `progress` how far it is and what there is to count, which becomes the timeline. `output::measure`
 //! makes a `record` of all that, and everything shown of a run (`table`, `html`, `markdown`, `compare`) is made from its record alone.
 
 mod accounts;
+mod agents;
 mod answer;
 mod archive;
 mod chunked;
@@ -65,6 +68,7 @@ use std::sync::OnceLock;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use crate::agents::AgentCommand;
 use crate::compare::Compare;
 use crate::engine::FLOOR;
 use crate::floor::FloorServer;
@@ -93,6 +97,7 @@ struct Cli {
 enum Command {
     /// Run a scenario
     Run(Box<Options>),
+    Agent(AgentCommand),
     /// List the built-in scenarios
     List,
     /// Print a built-in scenario's file
@@ -131,6 +136,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
     SOFT_DESCRIPTOR_LIMIT.get_or_init(|| descriptors.0);
     match command {
         Command::Run(options) => run_scenario(&options, descriptors),
+        Command::Agent(agent) => agent.run().map(|()| true),
         Command::List => {
             for (name, text) in BUILT_IN {
                 println!("{name:<10} {}", first_comment(text));

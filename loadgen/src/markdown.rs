@@ -62,6 +62,9 @@ fn lines(sources: &[(&str, &Record)], text: &mut String) {
         let _ = writeln!(text, "- {name}{}; {}; {}", cell(&record.machine.line()), cell(hub), cell(&record.time));
         let _ = writeln!(text, "- {name}`cinnabar-loadgen {}`", record.arguments.join(" ").replace(['`', '\n'], " "));
         let _ = writeln!(text, "- {name}{}", cell(&record.accounts.sentence()));
+        for agent in &record.agents {
+            let _ = writeln!(text, "- {name}{}", cell(&agent.sentence()));
+        }
     }
 }
 

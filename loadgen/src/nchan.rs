@@ -1,5 +1,6 @@
 //! nginx with nchan, from Debian's packages, as a server to compare with.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -16,27 +17,28 @@ const MESSAGES_KEPT: usize = 20_000;
 /// Connections of one worker: it may have 20,000 descriptors here.
 pub(crate) const CONNECTIONS_PER_WORKER_MAX: usize = 19_000;
 
-/// Starts it on a free loopback port.
-pub(crate) fn start() -> anyhow::Result<Server> {
+/// Starts it on a free port of an address.
+pub(crate) fn start(address: IpAddr) -> anyhow::Result<Server> {
     for file in [NGINX, MODULE] {
         if !Path::new(file).exists() {
             bail!("nchan isn't installed ({file} is missing): apt-get install nginx-light libnginx-mod-nchan");
         }
     }
-    let port = free_port()?;
+    let listen = SocketAddr::new(address, free_port(address)?);
+    let port = listen.port();
     let folder = std::env::temp_dir().join(format!("cinnabar-loadgen-nchan-{}-{port}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let file = folder.join("nginx.conf");
-    std::fs::write(&file, configuration(port, &folder, cores()))
+    std::fs::write(&file, configuration(listen, &folder, cores()))
         .with_context(|| format!("write {}", file.display()))?;
     let mut command = Command::new(NGINX);
     command.arg("-p").arg(&folder).arg("-c").arg(&file).args(["-g", "daemon off;"]).stdin(Stdio::null());
-    Server::launch_silent(command, &format!("http://127.0.0.1:{port}/"), folder)
+    Server::launch_silent(command, &format!("http://{listen}/"), folder)
 }
 
 /// As many workers as cores, each with as many descriptors as it may have; a topic's id is the query's `id`, which
 /// nginx leaves percent-encoded.
-fn configuration(port: u16, folder: &Path, workers: usize) -> String {
+fn configuration(listen: SocketAddr, folder: &Path, workers: usize) -> String {
     let folder = folder.display();
     format!(
         r#"load_module {MODULE};
@@ -59,7 +61,7 @@ http {{
   nchan_message_buffer_length {MESSAGES_KEPT};
   nchan_message_timeout 10m;
   server {{
-    listen 127.0.0.1:{port} reuseport backlog=4096;
+    listen {listen} reuseport backlog=4096;
     location = /sub {{
       nchan_subscriber eventsource;
       nchan_subscriber_first_message newest;
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_configuration_names_port_folder_and_workers() {
-        let text = configuration(8123, Path::new("/x/y"), 3);
+        let text = configuration("127.0.0.1:8123".parse().expect("an address"), Path::new("/x/y"), 3);
         for line in ["listen 127.0.0.1:8123 reuseport backlog=4096;", "pid /x/y/nginx.pid;", "worker_processes 3;"] {
             assert!(text.contains(line), "{text}");
         }

@@ -1,9 +1,11 @@
 //! The options of a run.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::agents::AgentOptions;
 use crate::dialect::Preset;
 use crate::output::Output;
 use crate::sources::Source;
@@ -51,6 +53,9 @@ pub(crate) struct Options {
     /// The URL of a hub that runs already (or of the spawned one, if its own line doesn't tell)
     #[arg(long, help_heading = "Hub")]
     pub(crate) url: Option<String>,
+    /// The address that hub, floor and nchan listen on when this program starts them: one of this machine's that agents reach
+    #[arg(long, value_name = "ADDR", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST), conflicts_with = "spawn", help_heading = "Hub")]
+    pub(crate) listen_address: IpAddr,
     /// The process whose memory and CPU time are read
     #[arg(long, value_name = "PID", help_heading = "Hub")]
     pub(crate) server_pid: Option<u32>,
@@ -96,6 +101,8 @@ pub(crate) struct Options {
     /// Microseconds between two looks of a client thread at its sockets
     #[arg(long, value_name = "US", default_value_t = 1000, help_heading = "Client")]
     pub(crate) poll_us: u64,
+    #[command(flatten)]
+    pub(crate) agents: AgentOptions,
     #[command(flatten)]
     pub(crate) output: Output,
     /// Show what the server writes to standard error

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::Accounts;
 use crate::machine::Machine;
+use crate::quantity::{count, spoken};
 use crate::timeline::Sample;
 
 /// The format this program writes, and the only one it reads.
@@ -34,6 +35,9 @@ pub(crate) struct Record {
     pub(crate) hub: Option<String>,
     /// Who used the machine meanwhile.
     pub(crate) accounts: Accounts,
+    /// The load machines that held the subscribers, if it wasn't this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) agents: Vec<Agent>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) notes: Vec<String>,
     pub(crate) goals: Vec<Goal>,
@@ -58,6 +62,82 @@ impl Record {
         let compares = matches!(figure.unit.as_str(), "/s" | "ms" | "us" | "ns");
         (compares && target != "floor" && floor.value != 0.0 && floor.unit == figure.unit)
             .then(|| figure.value / floor.value)
+    }
+}
+
+/// A load machine of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Agent {
+    /// As the command named it.
+    pub(crate) agent: String,
+    /// Its share, of the server that had most.
+    pub(crate) subscribers: u64,
+    pub(crate) machine: Machine,
+    pub(crate) build: Build,
+    /// Who used that machine meanwhile; the agent is what is called this program.
+    pub(crate) accounts: Accounts,
+    pub(crate) clock: Clock,
+}
+
+/// How an agent's clock was set against the coordinator's, in which latencies are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Clock {
+    /// What it showed more at the beginning.
+    pub(crate) offset_ns: i64,
+    /// Half of the shortest round trip: so wrong the offset may be.
+    pub(crate) uncertainty_us: f64,
+    /// What it showed more at the end than the offset of the beginning says.
+    pub(crate) drift_us: f64,
+}
+
+impl Clock {
+    /// So wrong a latency taken there may be, in microseconds.
+    pub(crate) fn error_us(self) -> f64 {
+        self.uncertainty_us + self.drift_us.abs()
+    }
+
+    /// The worse of two.
+    fn worse(self, other: Self) -> Self {
+        let highest = |a: f64, b: f64| if a.abs() >= b.abs() { a } else { b };
+        Self {
+            offset_ns: self.offset_ns,
+            uncertainty_us: self.uncertainty_us.max(other.uncertainty_us),
+            drift_us: highest(self.drift_us, other.drift_us),
+        }
+    }
+}
+
+impl Agent {
+    /// What the same agent was for another server of the run.
+    pub(crate) fn merge(&mut self, other: Self) {
+        let longer = other.accounts.total_s > self.accounts.total_s;
+        *self = Self {
+            subscribers: self.subscribers.max(other.subscribers),
+            clock: self.clock.worse(other.clock),
+            accounts: if longer { other.accounts } else { self.accounts },
+            ..other
+        };
+    }
+
+    /// In a sentence.
+    pub(crate) fn sentence(&self) -> String {
+        let accounts = &self.accounts;
+        let percent = |seconds| format!("{:.1} %", accounts.percent(seconds));
+        let disturbed = if accounts.is_disturbed() { " (that machine was not this run's alone)" } else { "" };
+        format!(
+            "the agent {} held {} subscribers on {}; of that machine's CPU time it used {}, interrupts {}, other programs {}, \
+             other guests {}{disturbed}; latencies taken there are right to {}: its clock is known to {} and moved by {}",
+            self.agent,
+            count(self.subscribers),
+            self.machine.line(),
+            percent(accounts.own_s),
+            percent(accounts.interrupts_s),
+            percent(accounts.others_s()),
+            percent(accounts.stolen_s),
+            spoken(self.clock.error_us(), "us"),
+            spoken(self.clock.uncertainty_us, "us"),
+            spoken(self.clock.drift_us.abs(), "us"),
+        )
     }
 }
 
@@ -163,5 +243,41 @@ impl Latency {
     /// The highest of all.
     pub(crate) fn max_us(&self) -> u64 {
         self.curve.last().map_or(0, |(_, us)| *us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example;
+
+    fn agent(subscribers: u64, total_s: f64, clock: Clock) -> Agent {
+        let record = example::record();
+        let accounts = Accounts { total_s, ..Accounts::default() };
+        let agent = "10.0.0.2:7070".to_owned();
+        Agent { agent, subscribers, machine: record.machine, build: record.build, accounts, clock }
+    }
+
+    #[test]
+    fn an_agent_that_served_two_servers_is_one_with_the_worse_clock() {
+        let clock = |uncertainty_us, drift_us| Clock { offset_ns: 5, uncertainty_us, drift_us };
+        let mut one = agent(10, 8.0, clock(20.0, 3.0));
+        one.merge(agent(9, 9.0, clock(10.0, -4.0)));
+        assert_eq!((one.subscribers, one.accounts.total_s, one.clock), (10, 9.0, clock(20.0, -4.0)));
+        assert_eq!(one.clock.error_us(), 24.0);
+        let sentence = one.sentence();
+        assert!(
+            sentence.contains("10.0.0.2:7070 held 10 subscribers") && sentence.contains("right to 24.0 µs"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn a_record_with_agents_is_read_back_and_one_without_does_not_name_them() {
+        let mut record = example::record();
+        assert!(!serde_json::to_string(&record).expect("written").contains("\"agents\""));
+        record.agents = vec![agent(1, 1.0, Clock { offset_ns: i64::MIN, ..Clock::default() })];
+        let text = serde_json::to_string(&record).expect("written");
+        assert_eq!(serde_json::from_str::<Record>(&text).expect("read"), record);
     }
 }

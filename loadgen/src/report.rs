@@ -12,7 +12,7 @@ use crate::live;
 use crate::progress::Progress;
 pub(crate) use crate::quantity::number;
 use crate::quantity::{spoken, utc};
-use crate::record::{Bar, Build, Check, FORMAT, Figure, Goal, Latency, Record};
+use crate::record::{Agent, Bar, Build, Check, FORMAT, Figure, Goal, Latency, Record};
 use crate::surroundings::Surroundings;
 use crate::timeline::{Sample, Timeline};
 
@@ -29,6 +29,7 @@ pub(crate) struct Report {
     goals: Vec<Goal>,
     latencies: Vec<Latency>,
     timeline: Vec<Sample>,
+    agents: Vec<Agent>,
 }
 
 impl Report {
@@ -45,6 +46,7 @@ impl Report {
             goals: Vec::new(),
             latencies: Vec::new(),
             timeline: Vec::new(),
+            agents: Vec::new(),
         }
     }
 
@@ -96,6 +98,14 @@ impl Report {
         self.checks.push(check);
     }
 
+    /// A load machine that held subscribers of a target.
+    pub(crate) fn agent(&mut self, agent: Agent) {
+        match self.agents.iter_mut().find(|known| known.agent == agent.agent) {
+            Some(known) => known.merge(agent),
+            None => self.agents.push(agent),
+        }
+    }
+
     /// The check every scenario ends with.
     pub(crate) fn check_delivery(&mut self, who: &str, verdict: &Verdict) {
         let what = format!("{who}: every event once, whole, in one order; nobody closed");
@@ -136,6 +146,7 @@ impl Report {
             build: Build::this(),
             hub: around.hub,
             accounts,
+            agents: self.agents,
             figures: self.figures,
             notes: self.notes,
             goals: self.goals,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::agents;
 use crate::dialect::{Dialect, Preset};
 use crate::options::Options;
 use crate::sys;
@@ -79,6 +80,8 @@ impl Server {
         let mut server = if let Some(command) = &options.spawn {
             let mut shell = Command::new("sh");
             shell.arg("-c").arg(format!("exec {command}")).stdin(Stdio::null());
+            // What agents are let in by is none of its business.
+            shell.env_remove(agents::SECRET_VARIABLE);
             Self::launch(shell, options.verbose)?
         } else {
             let url = options.url.as_deref().context("say which server: --hub, --spawn or --url")?;
@@ -108,12 +111,12 @@ impl Server {
     }
 
     fn start_hub(options: &Options, binary: &Path, extra: &[String]) -> anyhow::Result<Self> {
-        let port = free_port()?;
-        let resource = format!("http://127.0.0.1:{port}{HUB_PATH}");
+        let listen = SocketAddr::new(options.listen_address, free_port(options.listen_address)?);
+        let (port, resource) = (listen.port(), format!("http://{listen}{HUB_PATH}"));
         let data = std::env::temp_dir().join(format!("cinnabar-loadgen-{}-{port}", std::process::id()));
         let mut command = Command::new(binary);
         without_settings(&mut command);
-        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--resource", &resource]);
+        command.args(["serve", "--listen", &listen.to_string(), "--resource", &resource]);
         command.args(["--issuer", ISSUER, "--publisher-jwt-key", SECRET, "--subscriber-jwt-key", SECRET]);
         command.arg("--anonymous").arg("--data").arg(&data).args(extra).args(&options.hub_args).stdin(Stdio::null());
         let mut server = Self::launch(command, options.verbose)?;
@@ -251,8 +254,12 @@ pub(crate) fn publish_token(issuer: &Issuer) -> String {
 }
 
 /// A free port; nobody else is likely to take it in the moment until a server does.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+pub(crate) fn free_port(address: IpAddr) -> anyhow::Result<u16> {
+    if address.is_unspecified() {
+        bail!("--listen-address {address}: nobody can connect to that; name one of this machine's addresses");
+    }
+    let listener = TcpListener::bind((address, 0)).with_context(|| format!("--listen-address {address}"))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Reads a server's standard error for as long as it lives; hands over the URL once it is said.

@@ -2,21 +2,24 @@
 //!
 //! Each client thread (`worker`) has a descriptor table of its own: the descriptor limit counts per table. Nothing but
 //! atomics, histograms and orders passes between it and the rest of the program: a descriptor of one table means
-//! something else in another.
+//! something else in another. A thread that speaks to an agent on another machine (`agents`) looks the same from here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::bail;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use crate::agents::{Hired, Usage};
 use crate::dialect::Dialect;
 use crate::group::Group;
 use crate::lanes::Lanes;
 use crate::ledger::Verdict;
+use crate::record;
 use crate::sources::Sources;
 use crate::worker::Worker;
 
@@ -39,29 +42,72 @@ pub(crate) struct Plan {
     /// The cores the threads may run on; none means all.
     pub(crate) cpus: Vec<usize>,
     pub(crate) poll: Duration,
+    pub(crate) share: Share,
+    /// What to add to this machine's clock to have the publishers': 0 on theirs.
+    pub(crate) clock_shift_ns: i64,
 }
 
-/// A thread's part of the subscribers: every `count`th from `index` on, of the prompt groups or of the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Every `of`th member of each group, from the `index`th on, is held here, and the rest elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Share {
     pub(crate) index: usize,
-    pub(crate) count: usize,
+    pub(crate) of: usize,
+}
+
+impl Default for Share {
+    /// All of them.
+    fn default() -> Self {
+        Self { index: 0, of: 1 }
+    }
+}
+
+impl Share {
+    /// Its part of so many.
+    pub(crate) fn part_of(self, count: usize) -> usize {
+        (count + self.of - 1 - self.index) / self.of
+    }
+}
+
+/// A thread's part of the subscribers: its share of the prompt groups or of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lot {
+    pub(crate) share: Share,
     pub(crate) prompt: bool,
 }
 
-/// What each thread is to hold.
-fn shares_of(groups: &[Group], threads: usize) -> Vec<Share> {
-    let connections =
-        |prompt| -> usize { groups.iter().filter(|group| group.prompt == prompt).map(|group| group.count).sum() };
-    let (many, few) = (connections(false), connections(true));
-    let count = threads.max(many.div_ceil(CONNECTIONS_PER_THREAD_MAX)).min(many).max(1);
-    let prompt_count = few.div_ceil(CONNECTIONS_PER_THREAD_MAX);
-    let shares = |count, prompt| (0..count).map(move |index| Share { index, count, prompt });
-    shares(count, false).chain(shares(prompt_count, true)).collect()
+impl Plan {
+    /// Subscribers held here.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections_of(false) + self.connections_of(true)
+    }
+
+    /// Those of the prompt groups, or of the others.
+    fn connections_of(&self, prompt: bool) -> usize {
+        let groups = self.groups.iter().filter(|group| group.prompt == prompt);
+        groups.map(|group| self.share.part_of(group.count)).sum()
+    }
+
+    /// A member's place among those who connect from the same addresses: named ones are for this share alone, loopback's
+    /// for all agents on this machine.
+    pub(crate) fn place_of(&self, n: usize) -> usize {
+        if self.sources.0.is_empty() { n } else { n / self.share.of }
+    }
+
+    /// What each thread is to hold.
+    fn lots(&self) -> Vec<Lot> {
+        let (many, few) = (self.connections_of(false), self.connections_of(true));
+        let count = self.threads.max(many.div_ceil(CONNECTIONS_PER_THREAD_MAX)).min(many).max(1);
+        let prompt_count = few.div_ceil(CONNECTIONS_PER_THREAD_MAX);
+        // Among the threads that hold subscribers here and elsewhere.
+        let Share { index: first, of } = self.share;
+        let share = |index, count| Share { index: first + of * index, of: of * count };
+        let lots = |count, prompt| (0..count).map(move |index| Lot { share: share(index, count), prompt });
+        lots(count, false).chain(lots(prompt_count, true)).collect()
+    }
 }
 
 /// What client threads are told. Groups are named by their place; rates are per second and for all threads together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Those of a group who aren't connected connect: anew, or (`goes_on`) where they were, with their last id. No more
     /// than `at_once` may be between connecting and their response head.
@@ -151,7 +197,7 @@ impl Shared {
 }
 
 /// Counts of a swarm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) open: u64,
     pub(crate) opened: u64,
@@ -173,6 +219,8 @@ struct Thread {
 /// Subscribers that receive and check until told to finish.
 pub(crate) struct Swarm {
     threads: Vec<Thread>,
+    /// The agents behind the threads, if they hold the subscribers.
+    agents: Vec<Arc<Hired>>,
     groups: usize,
     issued: u64,
 }
@@ -180,11 +228,46 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// Starts the threads. Nobody connects yet.
     pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
-        let threads = shares_of(&plan.groups, plan.threads)
-            .into_iter()
-            .map(|share| spawn(plan, share))
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Self { threads, groups: plan.groups.len(), issued: 0 })
+        let threads = plan.lots().into_iter().map(|lot| spawn(plan, lot)).collect::<anyhow::Result<_>>()?;
+        Ok(Self { threads, agents: Vec::new(), groups: plan.groups.len(), issued: 0 })
+    }
+
+    /// One whose subscribers are held by agents. Each has a thread to speak to it.
+    pub(crate) fn of_agents(
+        groups: usize,
+        agents: Vec<(
+            Arc<Hired>,
+            impl FnOnce(Arc<Shared>, Receiver<Order>) -> anyhow::Result<Verdict> + Send + 'static,
+        )>,
+    ) -> anyhow::Result<Self> {
+        let (agents, links): (Vec<_>, Vec<_>) = agents.into_iter().unzip();
+        let threads = links.into_iter().enumerate().map(|(index, link)| begin(format!("agent-{index}"), groups, link));
+        Ok(Self { threads: threads.collect::<anyhow::Result<_>>()?, agents, groups, issued: 0 })
+    }
+
+    /// Fails when an agent can't go on or was lost.
+    pub(crate) fn watch_agents(&self) -> anyhow::Result<()> {
+        if self.agents.is_empty() { Ok(()) } else { self.is_idle().map(drop) }
+    }
+
+    /// Waits until agents have told everything as it is now.
+    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+        let wanted: Vec<u64> = self.agents.iter().map(|agent| agent.want_sync()).collect();
+        while self.agents.iter().zip(&wanted).any(|(agent, wanted)| !agent.is_synced(*wanted)) {
+            self.watch_agents()?;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// CPU used on each agent's machine when it last told everything.
+    pub(crate) fn usages(&self) -> Vec<Usage> {
+        self.agents.iter().map(|agent| agent.usage()).collect()
+    }
+
+    /// Orders carried out by all threads, as far as they are done at once.
+    pub(crate) fn taken(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.shared.taken.load(Ordering::Acquire)).min().unwrap_or_default()
     }
 
     /// Tells all threads.
@@ -261,12 +344,15 @@ impl Swarm {
 
     /// The times taken since the last call. Waits until all threads have handed theirs over.
     pub(crate) fn take_timings(&self) -> Timings {
-        for thread in &self.threads {
-            thread.shared.hand_over.store(true, Ordering::Release);
-        }
+        // Agents tell theirs without being asked (`sync`).
+        let asked = self.threads.iter().filter(|_| self.agents.is_empty());
+        asked.for_each(|thread| thread.shared.hand_over.store(true, Ordering::Release));
         let mut all = Timings::new(self.groups);
         for thread in &self.threads {
-            while thread.shared.hand_over.load(Ordering::Acquire) && !thread.handle.is_finished() {
+            while self.agents.is_empty()
+                && thread.shared.hand_over.load(Ordering::Acquire)
+                && !thread.handle.is_finished()
+            {
                 std::thread::sleep(HAND_OVER_NAP);
             }
             all.drain(&mut lock(&thread.shared.timings));
@@ -281,22 +367,27 @@ impl Swarm {
             if let Ok(mut timings) = thread.shared.timings.try_lock() {
                 all.drain(&mut timings);
             }
-            thread.shared.hand_over.store(true, Ordering::Release);
+            thread.shared.hand_over.store(self.agents.is_empty(), Ordering::Release);
         }
         all
     }
 
-    /// Closes all connections and judges what each received. Events that come too often get a moment to show up.
-    pub(crate) fn finish(self) -> Verdict {
+    /// Closes all connections and judges what each received. Events that come too often get a moment to show up. Fails when
+    /// a thread or an agent couldn't go on: then nobody knows what its subscribers got.
+    pub(crate) fn finish(self) -> anyhow::Result<(Verdict, Vec<record::Agent>)> {
         std::thread::sleep(Duration::from_millis(50));
         for thread in &self.threads {
             thread.shared.stop.store(true, Ordering::Release);
         }
         let mut verdict = Verdict::default();
         for thread in self.threads {
-            verdict.merge(thread.handle.join().unwrap_or_default());
+            let judged = thread.handle.join().unwrap_or_default();
+            if let Some(trouble) = lock(&thread.shared.trouble).take() {
+                bail!("{trouble}");
+            }
+            verdict.merge(judged);
         }
-        verdict
+        Ok((verdict, self.agents.iter().filter_map(|agent| agent.record()).collect()))
     }
 }
 
@@ -305,7 +396,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn spawn(plan: &Plan, share: Share) -> anyhow::Result<Thread> {
+fn spawn(plan: &Plan, lot: Lot) -> anyhow::Result<Thread> {
+    let plan = plan.clone();
+    let kind = if lot.prompt { "prompt" } else { "client" };
+    begin(format!("{kind}-{}", lot.share.index), plan.groups.len(), move |shared, orders| {
+        Worker::new(plan, lot, shared, orders)?.run()
+    })
+}
+
+/// Starts a thread that takes orders until it is told to stop, and judges.
+fn begin(
+    name: String,
+    groups: usize,
+    work: impl FnOnce(Arc<Shared>, Receiver<Order>) -> anyhow::Result<Verdict> + Send + 'static,
+) -> anyhow::Result<Thread> {
     let number = || AtomicU64::new(0);
     let shared = Arc::new(Shared {
         open: number(),
@@ -322,21 +426,16 @@ fn spawn(plan: &Plan, share: Share) -> anyhow::Result<Thread> {
         resting: AtomicBool::new(false),
         stop: AtomicBool::new(false),
         trouble: Mutex::new(None),
-        timings: Mutex::new(Timings::new(plan.groups.len())),
+        timings: Mutex::new(Timings::new(groups)),
         hand_over: AtomicBool::new(false),
     });
     let (orders, inbox) = mpsc::channel();
-    let plan = plan.clone();
     let own = Arc::clone(&shared);
-    let kind = if share.prompt { "prompt" } else { "client" };
-    let handle = std::thread::Builder::new().name(format!("{kind}-{}", share.index)).spawn(move || {
-        let worker = Worker::new(plan, share, Arc::clone(&own), inbox);
-        match worker.and_then(Worker::run) {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                *lock(&own.trouble) = Some(format!("{error:#}"));
-                Verdict::default()
-            }
+    let handle = std::thread::Builder::new().name(name).spawn(move || match work(Arc::clone(&own), inbox) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            *lock(&own.trouble) = Some(format!("{error:#}"));
+            Verdict::default()
         }
     })?;
     Ok(Thread { shared, orders, handle })
@@ -346,37 +445,57 @@ fn spawn(plan: &Plan, share: Share) -> anyhow::Result<Thread> {
 mod tests {
     use super::*;
     use crate::scenario::Scenario;
+    use crate::target::Target;
 
-    fn shares(scenario: &str, threads: usize) -> Vec<Share> {
-        let groups = Scenario::parse("x", scenario, &[]).expect("makes sense").groups;
-        shares_of(&groups, threads)
+    fn plan(groups: &str, share: Share) -> Plan {
+        let text = format!("title = \"t\"\n{groups}\n[steps]\nround = [{{ wait = {{ seconds = 1 }} }}]\n");
+        let scenario = Scenario::parse("x", &text, &[]).expect("makes sense");
+        let dialect = Dialect {
+            preset: crate::dialect::Preset::Cinnabar,
+            target: Target::parse("http://127.0.0.1:1/").expect("parses"),
+            plain: crate::dialect::Plain::default(),
+            issuer: None,
+            publish_token: None,
+        };
+        Plan {
+            dialect: Arc::new(dialect),
+            groups: scenario.groups,
+            lanes: Arc::new(Lanes::single()),
+            sources: Sources::default(),
+            threads: 2,
+            cpus: Vec::new(),
+            poll: Duration::ZERO,
+            share,
+            clock_shift_ns: 0,
+        }
     }
+
+    const CROWD: &str = "[[group]]\nname = \"crowd\"\ncount = 40000\ntopics = [\"urn:x\"]\n";
+    const FEW: &str = "[[group]]\nname = \"few\"\ncount = 3\ntopics = [\"urn:y\"]\nprompt = true\n";
 
     #[test]
     fn prompt_groups_have_threads_of_their_own() {
-        let scenario = r#"title = "t"
-[[group]]
-name = "crowd"
-count = 40000
-topics = ["urn:x"]
-[[group]]
-name = "few"
-count = 3
-topics = ["urn:y"]
-prompt = true
-[steps]
-setup = [{ connect = { group = "crowd" } }]
-round = [{ wait = { seconds = 1 } }]
-"#;
-        let [crowd, few] = [(3, false), (1, true)]
-            .map(|(count, prompt)| (0..count).map(move |index| Share { index, count, prompt }).collect::<Vec<_>>());
-        assert_eq!(shares(scenario, 2), [crowd, few].concat());
-        let alone = scenario.replace("prompt = true", "");
-        assert!(shares(&alone, 2).iter().all(|share| !share.prompt));
+        let lots = plan(&format!("{CROWD}{FEW}"), Share::default()).lots();
+        let lot = |index, of, prompt| Lot { share: Share { index, of }, prompt };
+        assert_eq!(lots, [lot(0, 3, false), lot(1, 3, false), lot(2, 3, false), lot(0, 1, true)]);
+        assert!(plan(CROWD, Share::default()).lots().iter().all(|lot| !lot.prompt));
     }
 
     #[test]
-    fn nobody_to_hold_is_one_thread() {
-        assert_eq!(shares_of(&[], 2), [Share { index: 0, count: 1, prompt: false }]);
+    fn of_an_agents_share_each_thread_has_its_part() {
+        let lots = plan(&format!("{CROWD}{FEW}"), Share { index: 1, of: 2 }).lots();
+        let lot = |index, of, prompt| Lot { share: Share { index, of }, prompt };
+        assert_eq!(lots, [lot(1, 4, false), lot(3, 4, false), lot(1, 2, true)]);
+    }
+
+    #[test]
+    fn shares_are_all_together_everybody_once() {
+        for (count, of) in [(10, 3), (1, 4), (0, 2), (7, 7), (100, 1)] {
+            let parts: Vec<usize> = (0..of).map(|index| Share { index, of }.part_of(count)).collect();
+            assert_eq!(parts.iter().sum::<usize>(), count, "{parts:?}");
+            for (index, part) in parts.into_iter().enumerate() {
+                assert_eq!(part, (index..count).step_by(of).count());
+            }
+        }
     }
 }

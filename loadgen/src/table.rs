@@ -20,6 +20,9 @@ pub(crate) fn of(record: &Record) -> String {
     if record.build.debug {
         text.push_str("  built with debug assertions: the generator's own cost is not that of a release\n");
     }
+    for agent in &record.agents {
+        let _ = writeln!(text, "  {}", agent.sentence());
+    }
     for goal in &record.goals {
         let reached = goal.value.map(|value| format!(", reached {}", spoken(value, &goal.unit))).unwrap_or_default();
         let _ = writeln!(text, "  {}  {}{reached}", if goal.met { "goal met   " } else { "goal MISSED" }, goal.goal);

@@ -19,8 +19,28 @@ enum Part {
 }
 
 /// A topic that may differ from one subscriber or event to the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct TopicTemplate(Vec<Part>);
+
+impl TryFrom<String> for TopicTemplate {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, TopicError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<TopicTemplate> for String {
+    fn from(template: TopicTemplate) -> Self {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Counter(None) => "{n}".to_owned(),
+            Part::Counter(Some(modulus)) => format!("{{n % {modulus}}}"),
+        };
+        template.0.iter().map(part).collect()
+    }
+}
 
 impl TopicTemplate {
     /// Takes a template apart.
@@ -82,6 +102,13 @@ mod tests {
         assert_eq!(template.period(), None);
         assert_eq!(TopicTemplate::parse("{n%4}/{ n % 6 }").expect("parses").period(), Some(12));
         assert_eq!(TopicTemplate::parse("plain").expect("parses").period(), Some(1));
+    }
+
+    #[test]
+    fn a_template_is_written_as_it_is_read() {
+        for text in ["a/{n % 3}/b/{n}", "plain", "", "{n}{n}"] {
+            assert_eq!(String::from(TopicTemplate::parse(text).expect("parses")), text);
+        }
     }
 
     #[test]

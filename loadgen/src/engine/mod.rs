@@ -74,7 +74,7 @@ fn play(scenario: &Scenario, options: &Options, report: &mut Report, progress: &
     findings.report(&names, report);
     bars::judge(&scenario.bars, &names, &findings, report);
     for stage in stages {
-        stage.finish(report);
+        stage.finish(report)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::bail;
 use hdrhistogram::Histogram;
 
 use super::findings::Findings;
+use crate::agents::hire;
 use crate::dialect::{Dialect, Plain, Preset};
 use crate::floor::{Floor, FloorKind, FloorPress};
 use crate::group::Group;
@@ -24,7 +25,7 @@ use crate::sampler::Counts;
 use crate::scenario::{Scenario, Step};
 use crate::server::{Server, own_issuer, publish_token};
 use crate::sources::Sources;
-use crate::swarm::{Plan, Swarm, Timings, new_histogram};
+use crate::swarm::{Plan, Share, Swarm, Timings, new_histogram};
 use crate::timeline::Spread;
 use crate::{sys, usage};
 
@@ -91,7 +92,7 @@ impl Stage {
         if connections > most {
             bail!("nchan holds {most} connections here (its descriptor limit); make the scenario smaller with --set");
         }
-        Self::server("nchan", scenario, options, nchan::start()?, Preset::Nchan)
+        Self::server("nchan", scenario, options, nchan::start(options.listen_address)?, Preset::Nchan)
     }
 
     fn server(
@@ -179,7 +180,7 @@ impl Stage {
         let kind = FloorKind::of(scenario);
         let is_ordered = kind == FloorKind::Send || FloorKind::replays(scenario);
         let size = scenario.publishers.first().and_then(|plan| plan.sizes.first()).copied().unwrap_or(SIZE_BYTES_MIN);
-        let floor = Floor::start(kind, threads, size, options.verbose)?;
+        let floor = Floor::start(kind, threads, size, options.listen_address, options.verbose)?;
         let target = floor.server.target.clone();
         let issuer = own_issuer(Preset::Cinnabar, target.url());
         let dialect = Arc::new(Dialect {
@@ -206,20 +207,28 @@ impl Stage {
         host: Host,
         publishing: Vec<Publishing>,
     ) -> anyhow::Result<Self> {
+        let title = format!("{} ({name}): {}", scenario.name, scenario.title);
+        let mut groups = Arc::clone(&scenario.groups);
+        if options.agents.are_used() {
+            // The kernel's memory is told apart by loopback addresses, which agents don't have.
+            groups = groups.iter().map(|group| Group { watch_kernel: false, ..group.clone() }).collect();
+        }
         let plan = Plan {
             dialect: Arc::clone(&dialect),
-            groups: Arc::clone(&scenario.groups),
+            groups: Arc::clone(&groups),
             lanes: Arc::clone(&lanes),
             sources: Sources(options.source.clone()),
             threads: options.client_threads.unwrap_or_else(cores),
             cpus: options.client_cpus.clone(),
             poll: Duration::from_micros(options.poll_us),
+            share: Share::default(),
+            clock_shift_ns: 0,
         };
         Ok(Self {
             name: name.to_owned(),
-            swarm: Swarm::start(&plan)?,
+            swarm: hire(&options.agents, &plan, &title)?,
             lanes,
-            groups: Arc::clone(&scenario.groups),
+            groups,
             paces: scenario.publishers.iter().map(|plan| plan.pace).collect(),
             publisher_names: scenario.publishers.iter().map(|plan| plan.name.clone()).collect(),
             dialect,
@@ -356,7 +365,7 @@ impl Stage {
     }
 
     /// Closes the subscribers, enters whether they got what was sent, and stops the server if it is ours.
-    pub(super) fn finish(self, report: &mut Report) {
+    pub(super) fn finish(self, report: &mut Report) -> anyhow::Result<()> {
         let Self { name, swarm, host, publishing, trouble, .. } = self;
         let detail = if trouble.is_empty() { "nothing late".to_owned() } else { trouble.join("; ") };
         report.check(format!("{name}: everything came through in time"), trouble.is_empty(), detail);
@@ -364,12 +373,15 @@ impl Stage {
         if uncoded > 0 {
             report.note(format!("{name}: {uncoded} streams came without the content coding that was asked for"));
         }
-        report.check_delivery(&name, &swarm.finish());
+        let (verdict, agents) = swarm.finish()?;
+        report.check_delivery(&name, &verdict);
+        agents.into_iter().for_each(|agent| report.agent(agent));
         // The publishing connections first: a server may wait for them to end.
         drop(publishing);
         if let Host::Server(mut server) = host {
             stop(&name, &mut server, report);
         }
+        Ok(())
     }
 }
 

@@ -61,6 +61,9 @@ pub(super) fn run(
     findings: &mut Findings,
     progress: &mut Progress,
 ) -> anyhow::Result<()> {
+    if step.measure.is_some() {
+        stage.swarm.sync()?;
+    }
     let mut window = step.measure.as_ref().map(|name| Window::open(name, stage));
     let tracks = match &step.does {
         Does::Together { tracks } => {
@@ -83,6 +86,7 @@ pub(super) fn run(
         sys::go(Precedence::First);
     }
     loop {
+        stage.swarm.watch_agents()?;
         let mut moved = false;
         for track in &mut tracks {
             moved |= advance(track, stage, window.as_mut(), findings)?;
@@ -121,6 +125,7 @@ pub(super) fn run(
     if rests {
         stage.swarm.rest(false);
     }
+    stage.swarm.sync()?;
     progress.sample_now(stage.sample());
     match window {
         Some(window) => window.close(stage, findings),

@@ -2,6 +2,7 @@
 
 use super::findings::Findings;
 use super::stage::Stage;
+use crate::agents::Usage;
 use crate::kernel::KernelWatch;
 use crate::press::Published;
 use crate::process::{self, Cpu, Kernel};
@@ -24,6 +25,7 @@ pub(super) struct Window {
     name: String,
     start_ns: u64,
     cpu: Cpu,
+    agents: Vec<Usage>,
     counts: Counts,
     private_bytes: Option<u64>,
     private_peak: Option<u64>,
@@ -55,6 +57,7 @@ impl Window {
             published_ns: None,
             counts: stage.swarm.counts(),
             cpu: usage::cpu(&stage.pids()),
+            agents: stage.swarm.usages(),
             start_ns: sys::now_ns(),
         }
     }
@@ -191,6 +194,13 @@ impl Window {
         enter("cpu_machine_s", "CPU of the whole machine", cpu.machine_s, "s");
         let others = (cpu.machine_s - cpu.server_s - cpu.own_s).max(0.0);
         enter("cpu_others_s", "CPU of neither: interrupts and other programs", others, "s");
+        if !self.agents.is_empty() {
+            let used = stage.swarm.usages().into_iter().zip(&self.agents).map(|(now, before)| now.since(*before));
+            let used: Vec<Usage> = used.collect();
+            enter("cpu_agents_s", "CPU of the agents", used.iter().map(|usage| usage.own_s).sum(), "s");
+            let busy = used.iter().map(|usage| usage.busy_s * 100.0 / usage.total_s).fold(f64::NAN, f64::max);
+            enter("cpu_agents_machine_percent_max", "CPU in use on the busiest agent's machine", busy, "%");
+        }
         if let (Some(before), Some(peak)) = (self.private_bytes, self.private_peak) {
             enter("private_bytes", "server's private memory at the start", before as f64, "B");
             enter("peak_private_bytes", "the most it was meanwhile", peak as f64, "B");

@@ -9,7 +9,7 @@
 //! come as lines on standard input.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use crate::group::Reads;
 use crate::options::cores;
 use crate::payload::SIZE_BYTES_MIN;
 use crate::scenario::{Does, Scenario};
-use crate::server::Server;
+use crate::server::{Server, free_port};
 use crate::sys;
 
 mod press;
@@ -97,11 +97,18 @@ pub(crate) struct Floor {
 
 impl Floor {
     /// Starts one with so many threads and events of so many bytes of data.
-    pub(crate) fn start(kind: FloorKind, threads: usize, size: usize, verbose: bool) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        kind: FloorKind,
+        threads: usize,
+        size: usize,
+        address: IpAddr,
+        verbose: bool,
+    ) -> anyhow::Result<Self> {
+        free_port(address)?;
         let mut command = Command::new(std::env::current_exe()?);
         let name = kind.to_possible_value().context("no kind is hidden")?.get_name().to_owned();
         command.args([FLOOR_COMMAND, &name, "--threads", &threads.to_string(), "--size", &size.to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["--address", &address.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut server = Server::launch(command, verbose)?;
         let child = server.child_mut().context("the floor runs")?;
         let orders = child.stdin.take().context("a pipe to the floor")?;
@@ -161,6 +168,8 @@ pub(crate) struct FloorServer {
     threads: usize,
     #[arg(long)]
     size: usize,
+    #[arg(long)]
+    address: IpAddr,
 }
 
 impl FloorServer {
@@ -169,22 +178,23 @@ impl FloorServer {
         anyhow::ensure!(self.threads > 0, "at least one thread");
         anyhow::ensure!(self.size >= SIZE_BYTES_MIN, "events are at least {SIZE_BYTES_MIN} bytes");
         match self.kind {
-            FloorKind::Send => send::run(self.threads, self.size),
-            FloorKind::Serve => serve::run(self.threads, self.size),
+            FloorKind::Send => send::run(self.threads, self.size, self.address),
+            FloorKind::Serve => serve::run(self.threads, self.size, self.address),
         }
     }
 }
 
 /// The port all threads of a floor share.
 struct Port {
+    address: IpAddr,
     number: AtomicU64,
     meeting: Barrier,
 }
 
 impl Port {
-    /// Of so many threads and the main one.
-    fn new(threads: usize) -> Self {
-        Self { number: AtomicU64::new(0), meeting: Barrier::new(threads + 1) }
+    /// Of an address, so many threads and the main one.
+    fn new(address: IpAddr, threads: usize) -> Self {
+        Self { address, number: AtomicU64::new(0), meeting: Barrier::new(threads + 1) }
     }
 
     /// Starts a thread that runs until it fails, with the process.
@@ -204,14 +214,14 @@ impl Port {
         sys::pin_to(&[index % cores()])?;
         let mut listener = None;
         if index == 0 {
-            let first = listen(0)?;
+            let first = listen(self.address, 0)?;
             self.number.store(first.local_addr()?.port().into(), Ordering::Release);
             listener = Some(first);
         }
         self.meeting.wait();
         let listener = match listener {
             Some(listener) => listener,
-            None => listen(self.number.load(Ordering::Acquire) as u16)?,
+            None => listen(self.address, self.number.load(Ordering::Acquire) as u16)?,
         };
         self.meeting.wait();
         Ok(listener)
@@ -222,7 +232,8 @@ impl Port {
         // Once for the first listener, which finds the port, once for the others.
         self.meeting.wait();
         self.meeting.wait();
-        eprintln!("listening on http://127.0.0.1:{}/", self.number.load(Ordering::Acquire));
+        let port = self.number.load(Ordering::Acquire) as u16;
+        eprintln!("listening on http://{}/", SocketAddr::new(self.address, port));
     }
 }
 
@@ -237,11 +248,12 @@ fn obey(mut carry_out: impl FnMut(&str, u64) -> anyhow::Result<()>) -> anyhow::R
 }
 
 /// A listener that shares its port with those of the other threads; 0 chooses one.
-fn listen(port: u16) -> anyhow::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+fn listen(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(address, port);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).context("bind the floor's port")?;
+    socket.bind(&address.into()).context("bind the floor's port")?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

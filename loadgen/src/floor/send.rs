@@ -5,7 +5,7 @@
 //! answers `done COUNT` (events sent so far) on standard output.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,9 +39,9 @@ struct Shared {
 }
 
 /// Runs until standard input ends.
-pub(super) fn run(threads: usize, size: usize) -> anyhow::Result<()> {
+pub(super) fn run(threads: usize, size: usize, address: IpAddr) -> anyhow::Result<()> {
     let shared: &'static Shared = Box::leak(Box::new(Shared {
-        port: Port::new(threads),
+        port: Port::new(address, threads),
         order: Mutex::new((0, Order::One { time_ns: 0 })),
         ordered: Condvar::new(),
         meeting: Barrier::new(threads + 1),

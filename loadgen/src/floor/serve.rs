@@ -5,7 +5,7 @@
 //! An order: `store COUNT` makes so many frames and answers `done COUNT`.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context;
@@ -31,8 +31,9 @@ struct Shared {
 }
 
 /// Runs until standard input ends.
-pub(super) fn run(threads: usize, size: usize) -> anyhow::Result<()> {
-    let shared: &'static Shared = Box::leak(Box::new(Shared { port: Port::new(threads), stored: RwLock::default() }));
+pub(super) fn run(threads: usize, size: usize, address: IpAddr) -> anyhow::Result<()> {
+    let shared: &'static Shared =
+        Box::leak(Box::new(Shared { port: Port::new(address, threads), stored: RwLock::default() }));
     for index in 0..threads {
         Port::spawn(index, move || Server::start(shared, index)?.run())?;
     }

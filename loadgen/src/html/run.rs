@@ -68,6 +68,10 @@ fn header(record: &Record, to: &mut String) {
     };
     let sentence = format!("In {}, {}.{advice}", spoken(record.seconds, "s"), accounts.sentence());
     let _ = writeln!(to, "<p class=\"{class}\">{}</p>", escaped(&sentence));
+    for agent in &record.agents {
+        let class = if agent.accounts.is_disturbed() { "warning" } else { "quiet" };
+        let _ = writeln!(to, "<p class=\"{class}\">{}</p>", escaped(&agent.sentence()));
+    }
     if record.build.debug {
         to.push_str(
             "<p class=\"warning\">The generator was built with debug assertions: its own cost is not that of a release.</p>\n",

@@ -19,7 +19,7 @@ const SETTLE_S: f64 = 10.0;
 /// The targets every run may have.
 const TARGETS: [&str; 4] = ["hub", "floor", "nchan", "url"];
 /// Subscribers of a scenario, all groups together.
-const SUBSCRIBERS_MAX: usize = 10_000_000;
+pub(crate) const SUBSCRIBERS_MAX: usize = 10_000_000;
 
 struct Names {
     text: String,

@@ -11,6 +11,8 @@ mod compile;
 mod file;
 mod variables;
 
+pub(crate) use compile::SUBSCRIBERS_MAX;
+
 /// The files that are part of the program.
 pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Worker;
 use crate::group::WhenClosed;
+use crate::ledger::Span;
 use crate::subscriber::Refusal;
 use crate::swarm::lock;
 use crate::sys;
@@ -37,7 +38,8 @@ impl Worker {
         }
         let group_at = usize::from(self.members[at].group);
         let group = &self.plan.groups[group_at];
-        let (to, place) = (self.plan.dialect.target.address, self.members[at].n as usize);
+        let place = self.plan.place_of(self.members[at].n as usize);
+        let to = self.plan.dialect.target.address;
         let stream = self.plan.sources.connect(to, group_at, place, group.receive_buffer)?;
         self.epoll.add(&stream, at)?;
         let member = &mut self.members[at];
@@ -55,16 +57,41 @@ impl Worker {
             self.shared.uncoded.fetch_add(1, Ordering::AcqRel);
         }
         let first_time = self.members[at].subscriber.receipt.opens();
-        if first_time && !group.earliest {
-            let since: Vec<u32> = self.lanes_of(at).1.map(|lane| self.plan.lanes.sent(lane)).collect();
-            let spans = self.spans_of(at);
-            for (span, since) in self.spans[spans].iter_mut().zip(since) {
-                span.since = since;
+        if first_time && !group.earliest && !self.spans_of(at).is_empty() {
+            match self.plan.lanes.ask() {
+                None => self.begin_with_sent(at),
+                Some(question) => {
+                    let spans = self.spans_of(at);
+                    self.spans[spans].iter_mut().for_each(|span| span.since = Span::unknown(question));
+                    self.undated.push_back((at as u32, question));
+                }
             }
         }
         self.attend(at, true);
         self.shared.open.fetch_add(1, Ordering::AcqRel);
         self.shared.opened.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// From here on a member must get everything.
+    fn begin_with_sent(&mut self, at: usize) {
+        let since: Vec<u32> = self.lanes_of(at).1.map(|lane| self.plan.lanes.sent(lane)).collect();
+        let spans = self.spans_of(at);
+        for (span, since) in self.spans[spans].iter_mut().zip(since) {
+            span.since = since;
+        }
+    }
+
+    /// Those whose question what was sent has been answered, unless they asked anew meanwhile.
+    pub(super) fn date_heads(&mut self) {
+        while let Some(&(at, question)) = self.undated.front()
+            && question <= self.plan.lanes.answered()
+        {
+            self.undated.pop_front();
+            let at = at as usize;
+            if self.spans[self.spans_of(at)].first().is_some_and(|span| span.since == Span::unknown(question)) {
+                self.begin_with_sent(at);
+            }
+        }
     }
 
     pub(super) fn closed(&mut self, at: usize) {

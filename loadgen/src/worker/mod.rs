@@ -13,7 +13,7 @@ use crate::group::{Group, Reads};
 use crate::ledger::{Ending, Receipt, Span, Verdict};
 use crate::payload::Found;
 use crate::subscriber::{Subscriber, Visit};
-use crate::swarm::{Order, Plan, Share, Shared, Timings};
+use crate::swarm::{Lot, Order, Plan, Shared, Timings};
 use crate::sys::{self, Epoll, Precedence, Ready};
 
 mod accounts;
@@ -53,7 +53,7 @@ pub(crate) struct Worker {
     plan: Plan,
     shared: Arc<Shared>,
     orders: Receiver<Order>,
-    share: Share,
+    lot: Lot,
     epoll: Epoll,
     members: Vec<Member>,
     /// Where each group's members begin, and the end.
@@ -70,6 +70,8 @@ pub(crate) struct Worker {
     at_once: usize,
     opening: usize,
     leavers: Vec<Leaver>,
+    /// Members that have their head and wait for an answer what was sent by then, with its number (at an agent only).
+    undated: VecDeque<(u32, u64)>,
     churn: Option<Churn>,
     reading: Vec<bool>,
     next_sip_ns: u64,
@@ -81,16 +83,16 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Must be called on its thread.
-    pub(crate) fn new(plan: Plan, share: Share, shared: Arc<Shared>, orders: Receiver<Order>) -> anyhow::Result<Self> {
+    pub(crate) fn new(plan: Plan, lot: Lot, shared: Arc<Shared>, orders: Receiver<Order>) -> anyhow::Result<Self> {
         sys::own_descriptor_table()?;
         sys::pin_to(&plan.cpus)?;
         if plan.groups.iter().any(|group| group.prompt) {
-            sys::go(if share.prompt { Precedence::First } else { Precedence::Last });
+            sys::go(if lot.prompt { Precedence::First } else { Precedence::Last });
         }
         let (mut members, mut topics, mut spans, mut starts) = (Vec::new(), Vec::new(), 0, vec![0]);
         for (at, group) in plan.groups.iter().enumerate() {
-            let count = if group.prompt == share.prompt { group.count } else { 0 };
-            for n in (share.index..count).step_by(share.count) {
+            let count = if group.prompt == lot.prompt { group.count } else { 0 };
+            for n in (lot.share.index..count).step_by(lot.share.of) {
                 let (spans_at, topics_at) = (spans as u32, topics.len() as u32);
                 for topic in group.published_of(n, &plan.lanes) {
                     topics.push(topic);
@@ -109,7 +111,7 @@ impl Worker {
         Ok(Self {
             shared,
             orders,
-            share,
+            lot,
             epoll: Epoll::new()?,
             members,
             starts,
@@ -124,6 +126,7 @@ impl Worker {
             at_once: 1,
             opening: 0,
             leavers: Vec::new(),
+            undated: VecDeque::new(),
             churn: None,
             reading: vec![true; plan.groups.len()],
             next_sip_ns: 0,
@@ -148,20 +151,22 @@ impl Worker {
             self.connect_due(now_ns)?;
             self.churn_due(now_ns);
             self.let_leave(now_ns);
-            let todo = self.queue.len() + self.retries.len() + self.opening + self.leavers.len();
+            self.date_heads();
+            let waits = self.opening + self.undated.len() + self.leavers.len();
+            let todo = self.queue.len() + self.retries.len() + waits;
             self.shared.todo.store(todo as u64, Ordering::Release);
             if taken > 0 {
                 self.shared.taken.fetch_add(taken, Ordering::AcqRel);
             }
             self.shared.hand_over(&mut self.timings);
-            let ready = self.epoll.wait(&mut room, if self.share.prompt { PROMPT_SLEEP_MS } else { 0 })?;
+            let ready = self.epoll.wait(&mut room, if self.lot.prompt { PROMPT_SLEEP_MS } else { 0 })?;
             let full = ready.len() == READY_MAX;
             self.sweep(ready, &mut buffer)?;
             if now_ns >= self.next_sip_ns {
                 self.next_sip_ns = now_ns + SIP_NS;
                 self.sip(&mut buffer)?;
             }
-            if !full && !self.share.prompt {
+            if !full && !self.lot.prompt {
                 let resting = self.shared.resting.load(Ordering::Acquire);
                 std::thread::sleep(if resting { REST } else { self.plan.poll });
             }
@@ -192,9 +197,9 @@ impl Worker {
     fn take(&mut self, order: Order, now_ns: u64, buffer: &mut [u8]) {
         match order {
             Order::Connect { group, rate, goes_on, at_once } => {
-                self.connect_gap_ns = rate.map_or(0, |rate| (1e9 * self.share.count as f64 / rate) as u64);
+                self.connect_gap_ns = rate.map_or(0, |rate| (1e9 * self.lot.share.of as f64 / rate) as u64);
                 self.next_connect_ns = now_ns;
-                self.at_once = (at_once / self.share.count).max(1);
+                self.at_once = (at_once / self.lot.share.of).max(1);
                 for at in self.of_group(group) {
                     if self.members[at].subscriber.is_away() {
                         self.queue.push_back((at as u32, goes_on));
@@ -217,7 +222,7 @@ impl Worker {
                 }
             }
             Order::Churn { group, rate } => {
-                let gap_ns = if rate > 0.0 { (1e9 * self.share.count as f64 / rate) as u64 } else { 0 };
+                let gap_ns = if rate > 0.0 { (1e9 * self.lot.share.of as f64 / rate) as u64 } else { 0 };
                 let cursor = self.of_group(group).start;
                 self.churn = (gap_ns > 0).then_some(Churn { group, gap_ns, next_ns: now_ns + gap_ns, cursor });
             }
@@ -318,7 +323,7 @@ impl Worker {
                     && let Some(lane) = plan.lanes.of(number)
                 {
                     if tally.now_ns == 0 {
-                        tally.now_ns = sys::now_ns();
+                        tally.now_ns = sys::now_ns().wrapping_add_signed(plan.clock_shift_ns);
                     }
                     if receipt.enter(number, lane, &mut spans[at + lane - lanes.start]) {
                         latency.saturating_record(tally.now_ns.saturating_sub(time_ns) / 1000);

@@ -1,0 +1,325 @@
+//! An agent's end of a run: takes its part, carries out orders, tells how its subscribers stand, and judges at the end. When
+//! the coordinator goes away, so do the subscribers.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::frame::{self, FRAME_BYTES_MAX, FrameError, Frames};
+use super::message::{ENTRIES_MAX, Finished, Status, ToAgent, ToCoordinator, Usage};
+use super::part::Means;
+use super::serve::{say, shortened, wait_for};
+use super::times::Times;
+use crate::accounts::Opening;
+use crate::lanes::Lanes;
+use crate::ledger::Verdict;
+use crate::machine::Machine;
+use crate::payload::TOPICS_MAX;
+use crate::quantity::count;
+use crate::record::Build;
+use crate::swarm::{Counts, Order, Plan, Swarm};
+use crate::sys;
+
+/// How often it is looked at how the subscribers stand.
+const LOOK: Duration = Duration::from_millis(5);
+/// The same while they rest.
+const LOOK_AT_REST: Duration = Duration::from_millis(50);
+/// How often that is told when nothing has changed.
+const TELL_NS: u64 = 200_000_000;
+/// A coordinator says something every second; who is silent for so long is gone.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Orders that may wait. Who sends more waits.
+const ORDERS_MAX: usize = 256;
+/// How often a line is written while something changes.
+const SAY_NS: u64 = 5_000_000_000;
+
+/// What the reading thread hands over.
+enum Heard {
+    Message(ToAgent),
+    /// A question for the time, and when it came.
+    Time(u64),
+    Lost(FrameError),
+}
+
+/// Does its part of a run on a connection whose other end is known.
+pub(super) fn run(
+    mut stream: TcpStream,
+    mut frames: Frames<TcpStream>,
+    opening: Opening,
+    means: &Means,
+    who: &str,
+) -> anyhow::Result<()> {
+    frames.allow(FRAME_BYTES_MAX);
+    let plan = match plan(&mut stream, &mut frames, means, who) {
+        Ok(plan) => plan,
+        Err(error) => {
+            // Whoever is still there learns why; an error of the connection itself can't be told.
+            let _ = frame::send(&mut stream, &ToCoordinator::Trouble(format!("{error:#}")));
+            return Err(error);
+        }
+    };
+    let swarm = Swarm::start(&plan)?;
+    let lanes = &*plan.lanes;
+    std::thread::scope(|scope| {
+        let (heard, inbox) = sync_channel(ORDERS_MAX);
+        scope.spawn(move || listen(&mut frames, lanes, &heard));
+        let session = Session { stream: &mut stream, inbox, plan: &plan, who, resting: false, told: Told::default() };
+        let ended = session.run(swarm, opening);
+        // The reading thread ends with the connection.
+        let _ = stream.shutdown(Shutdown::Both);
+        ended
+    })
+}
+
+/// What comes before the threads start: questions for the time, the topics, the part itself.
+fn plan(stream: &mut TcpStream, frames: &mut Frames<TcpStream>, means: &Means, who: &str) -> anyhow::Result<Plan> {
+    let mut topics = Vec::new();
+    loop {
+        match wait_for(frames, SILENCE_MAX)? {
+            ToAgent::Time => tell_time(stream, sys::now_ns())?,
+            ToAgent::Topics(more) => {
+                topics.extend(more);
+                anyhow::ensure!(topics.len() as u64 <= TOPICS_MAX, "more topics than a run has");
+            }
+            ToAgent::Alive => {}
+            ToAgent::Part(part) => {
+                let title = shortened(&part.title);
+                let plan = part.plan(topics, means).context("the part makes no sense")?;
+                let (own, target) = (plan.connections(), plan.dialect.target.url());
+                let share = plan.share;
+                say(&format!(
+                    "{who}: a run begins, agent {} of {}: {title}; {} subscribers of {target} are here",
+                    share.index + 1,
+                    share.of,
+                    count(own as u64)
+                ));
+                return Ok(plan);
+            }
+            _ => bail!("an order before there is a run"),
+        }
+    }
+}
+
+fn tell_time(stream: &mut TcpStream, received_ns: u64) -> Result<(), FrameError> {
+    frame::send(stream, &ToCoordinator::Time { received_ns, answered_ns: sys::now_ns() })
+}
+
+/// Reads until the connection ends. What is known of the lanes is entered here, so that reading never waits for long.
+fn listen(frames: &mut Frames<TcpStream>, lanes: &Lanes, heard: &SyncSender<Heard>) {
+    let mut last_ns = sys::now_ns();
+    loop {
+        let message = match frames.poll() {
+            Ok(Some(ToAgent::Lanes { news, answers })) => {
+                last_ns = sys::now_ns();
+                if !news.into_iter().all(|state| lanes.mirror(state)) {
+                    Heard::Lost(FrameError::Garbage("a lane that isn't there".to_owned()))
+                } else {
+                    answers.into_iter().for_each(|question| lanes.answer(question));
+                    continue;
+                }
+            }
+            Ok(Some(ToAgent::Time)) => Heard::Time(sys::now_ns()),
+            Ok(Some(message)) => Heard::Message(message),
+            Ok(None) if sys::now_ns() - last_ns > SILENCE_MAX.as_nanos() as u64 => {
+                Heard::Lost(FrameError::Silent(SILENCE_MAX.as_secs()))
+            }
+            Ok(None) => continue,
+            Err(error) => Heard::Lost(error),
+        };
+        last_ns = sys::now_ns();
+        let over = matches!(message, Heard::Lost(_));
+        if heard.send(message).is_err() || over {
+            return;
+        }
+    }
+}
+
+/// What was told last.
+#[derive(Default)]
+struct Told {
+    at_ns: u64,
+    status: Status,
+    audiences: Vec<u32>,
+    /// Streams and heads when audiences were last looked at.
+    looked_at: Option<(u64, u64)>,
+    trouble: bool,
+    said_ns: u64,
+    said: Counts,
+}
+
+struct Session<'a> {
+    stream: &'a mut TcpStream,
+    inbox: Receiver<Heard>,
+    plan: &'a Plan,
+    who: &'a str,
+    resting: bool,
+    told: Told,
+}
+
+impl Session<'_> {
+    fn run(mut self, mut swarm: Swarm, opening: Opening) -> anyhow::Result<()> {
+        let worked = self.work(&mut swarm);
+        if let Err(error) = worked {
+            let open = swarm.counts().open;
+            // Threads and sockets go; nobody is left to be told what they got.
+            let _ = swarm.finish();
+            bail!("{error}: the run is given up and its {} connections are dropped", count(open));
+        }
+        let (verdict, opening) = self.judge(swarm, opening)?;
+        say(&format!("{}: the run is over: {}", self.who, verdict.detail()));
+        self.report(verdict, opening)?;
+        // Questions for the time at the end, until the coordinator has all it wants.
+        loop {
+            match self.inbox.recv() {
+                Ok(Heard::Time(received_ns)) => tell_time(self.stream, received_ns)?,
+                Ok(Heard::Message(_)) => {}
+                Ok(Heard::Lost(FrameError::Ended)) | Err(_) => return Ok(()),
+                Ok(Heard::Lost(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Carries out orders until it is to finish.
+    fn work(&mut self, swarm: &mut Swarm) -> Result<(), FrameError> {
+        frame::send(self.stream, &ToCoordinator::Started)?;
+        loop {
+            let mut next = self.inbox.recv_timeout(if self.resting { LOOK_AT_REST } else { LOOK });
+            loop {
+                match next {
+                    Ok(Heard::Message(ToAgent::Finish)) => return Ok(()),
+                    Ok(Heard::Message(message)) => self.take(message, swarm)?,
+                    Ok(Heard::Time(received_ns)) => tell_time(self.stream, received_ns)?,
+                    Ok(Heard::Lost(error)) => return Err(error),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return Err(FrameError::Ended),
+                }
+                let Ok(more) = self.inbox.try_recv() else { break };
+                next = Ok(more);
+            }
+            self.tell(swarm)?;
+        }
+    }
+
+    fn take(&mut self, message: ToAgent, swarm: &mut Swarm) -> Result<(), FrameError> {
+        match message {
+            ToAgent::Order(order) => {
+                let (Order::Connect { group, .. }
+                | Order::Drop { group, .. }
+                | Order::Leave { group }
+                | Order::Churn { group, .. }
+                | Order::Read { group, .. }) = order
+                else {
+                    swarm.order(order);
+                    return Ok(());
+                };
+                if group >= self.plan.groups.len() {
+                    return Err(FrameError::Garbage("an order to a group that isn't there".to_owned()));
+                }
+                swarm.order(order);
+            }
+            ToAgent::Rest(resting) => {
+                self.resting = resting;
+                swarm.rest(resting);
+            }
+            ToAgent::Sync(number) => {
+                self.told.status.synced = number;
+                self.told.status.usage = Usage::now();
+                // Told at once, changed or not.
+                self.told.at_ns = 0;
+            }
+            ToAgent::Alive => {}
+            ToAgent::Time | ToAgent::Lanes { .. } | ToAgent::Topics(_) | ToAgent::Part(_) | ToAgent::Finish => {
+                return Err(FrameError::Garbage("a message out of place".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells how the subscribers stand, if it has changed.
+    fn tell(&mut self, swarm: &Swarm) -> Result<(), FrameError> {
+        let now_ns = sys::now_ns();
+        if let Some(question) = self.plan.lanes.question() {
+            frame::send(self.stream, &ToCoordinator::Ask(question))?;
+        }
+        if !self.told.trouble
+            && let Err(error) = swarm.is_idle()
+        {
+            self.told.trouble = true;
+            say(&format!("{}: {error:#}", self.who));
+            frame::send(self.stream, &ToCoordinator::Trouble(shortened(&format!("{error:#}"))))?;
+        }
+        let mut status = self.look(swarm);
+        self.say_counts(status.counts, now_ns);
+        if status != self.told.status || now_ns.saturating_sub(self.told.at_ns) > TELL_NS {
+            // More would not fit into a frame; they are told apart, before what counts them.
+            while status.audiences.len() > ENTRIES_MAX {
+                let audiences = status.audiences.split_off(status.audiences.len() - ENTRIES_MAX);
+                let before = Status { audiences, ..self.told.status.clone() };
+                frame::send(self.stream, &ToCoordinator::Status(Box::new(before)))?;
+            }
+            frame::send(self.stream, &ToCoordinator::Status(Box::new(status.clone())))?;
+            self.told.at_ns = now_ns;
+            self.told.status = Status { times: None, audiences: Vec::new(), ..status };
+        }
+        Ok(())
+    }
+
+    /// In this order: what is taken has left its traces in what is read after it.
+    fn look(&mut self, swarm: &Swarm) -> Status {
+        let taken = swarm.taken();
+        let (todo, behind) = (swarm.todo(), swarm.behind().unwrap_or(self.told.status.behind));
+        let counts = swarm.counts();
+        let times = Times::of(&swarm.take_timings());
+        let mut audiences = Vec::new();
+        if self.told.looked_at != Some((counts.open, counts.opened)) {
+            self.told.looked_at = Some((counts.open, counts.opened));
+            audiences = self.plan.lanes.audiences(&mut self.told.audiences);
+        }
+        let Status { synced, usage, .. } = self.told.status;
+        Status { taken, todo, behind, counts, times, audiences, synced, usage }
+    }
+
+    fn say_counts(&mut self, counts: Counts, now_ns: u64) {
+        let told = &mut self.told;
+        let moved = counts.opened != told.said.opened
+            || counts.open != told.said.open
+            || counts.delivered != told.said.delivered;
+        if moved && now_ns.saturating_sub(told.said_ns) > SAY_NS {
+            (told.said, told.said_ns) = (counts, now_ns);
+            say(&format!("{}: {} connected, {} delivered", self.who, count(counts.open), count(counts.delivered)));
+        }
+    }
+
+    /// Closes everything and judges, which takes a while, and says meanwhile that it is still there.
+    fn judge(&mut self, swarm: Swarm, opening: Opening) -> anyhow::Result<(Verdict, Opening)> {
+        std::thread::scope(|scope| {
+            let judging = scope.spawn(move || swarm.finish());
+            while !judging.is_finished() {
+                std::thread::sleep(LOOK);
+                let now_ns = sys::now_ns();
+                if now_ns.saturating_sub(self.told.at_ns) > TELL_NS {
+                    self.told.at_ns = now_ns;
+                    frame::send(self.stream, &ToCoordinator::Status(Box::new(self.told.status.clone())))?;
+                }
+            }
+            let finished = judging.join().ok().context("judging failed")?;
+            if let Err(error) = &finished {
+                frame::send(self.stream, &ToCoordinator::Trouble(shortened(&format!("{error:#}"))))?;
+            }
+            Ok((finished?.0, opening))
+        })
+    }
+
+    fn report(&mut self, mut verdict: Verdict, opening: Opening) -> anyhow::Result<()> {
+        for orders in verdict.take_orders().chunks(ENTRIES_MAX) {
+            frame::send(self.stream, &ToCoordinator::Orders(orders.to_vec()))?;
+        }
+        let (accounts, _) = opening.close();
+        let descriptors = sys::raise_descriptor_limit()?;
+        let machine = Machine::now((*crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&descriptors.0), descriptors.1));
+        let finished = Finished { verdict, machine, build: Build::this(), accounts };
+        Ok(frame::send(self.stream, &ToCoordinator::Finished(Box::new(finished)))?)
+    }
+}

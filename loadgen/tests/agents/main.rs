@@ -1,0 +1,7 @@
+//! Runs whose subscribers are held by agents: on this machine (`loopback`), and over a network (`network`).
+
+mod loopback;
+mod network;
+mod process;
+#[path = "../stand_in/mod.rs"]
+mod stand_in;

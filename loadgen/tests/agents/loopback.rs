@@ -206,7 +206,7 @@ fn a_coordinator_that_makes_no_sense_is_sent_away_and_the_agent_goes_on() {
             r#"{{"Part":{{"title":"t","share":{{"index":{index},"of":2}},"clock_shift_ns":0,"poll_us":1000,"preset":"Cinnabar",
             "url":"{url}","subscribe":"/","issuer":null,"single_lane":true,"groups":[{{"name":"g","count":{count},
             "topics":["urn:a"],"token":"none","reads":"AtOnce","receive_buffer":0,"encoding":null,"keeps_id":false,
-            "earliest":false,"when_closed":"fail","watch_kernel":false}}]}}}}"#
+            "earliest":false,"when_closed":"fail","prompt":false,"watch_kernel":false}}]}}}}"#
         ))
     };
     let good = part(&hub.url(), 0, 10);

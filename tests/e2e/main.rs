@@ -32,6 +32,7 @@ mod publish;
 mod query;
 mod reconcile;
 mod reload;
+mod repeat;
 mod reserved;
 mod rules;
 mod slow;

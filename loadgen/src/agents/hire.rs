@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::clock::{EXCHANGES, Exchange, Offset};
+use super::clock::{EXCHANGES_MAX, EXCHANGES_MIN, EXCHANGES_TIME_NS, Exchange, Offset};
 use super::frame::{self, FrameError, Frames, GREETING_BYTES_MAX};
 use super::link::{Hired, Link};
 use super::message::{Call, ENTRIES_MAX, Greeting, PROTOCOL, Reception, ToAgent, ToCoordinator};
@@ -207,8 +207,12 @@ fn is_here(theirs: IpAddr, ours: IpAddr) -> bool {
 /// How far the agent's clock is away.
 pub(super) fn clock_offset(stream: &mut TcpStream, frames: &mut Frames<TcpStream>) -> anyhow::Result<Offset> {
     let mut exchanges = Vec::new();
-    for _ in 0..EXCHANGES {
+    let began_ns = sys::now_ns();
+    while exchanges.len() < EXCHANGES_MAX {
         let asked_ns = sys::now_ns();
+        if exchanges.len() >= EXCHANGES_MIN && asked_ns - began_ns > EXCHANGES_TIME_NS {
+            break;
+        }
         frame::send(stream, &ToAgent::Time)?;
         let ToCoordinator::Time { received_ns, answered_ns } = wait_for(frames, CONNECT_TIMEOUT)? else {
             bail!("it was asked for the time and said something else");

@@ -3,8 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Questions asked in a row.
-pub(super) const EXCHANGES: u64 = 32;
+/// Questions asked in a row, where they don't take long.
+pub(super) const EXCHANGES_MAX: usize = 32;
+/// The least, however long they take.
+pub(super) const EXCHANGES_MIN: usize = 4;
+/// After so long there are enough.
+pub(super) const EXCHANGES_TIME_NS: u64 = 1_000_000_000;
 
 /// One question and its answer. The first and the last time are the coordinator's, the two between the agent's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::clock::{EXCHANGES, Exchange, Offset};
+use super::clock::{EXCHANGES_MAX, EXCHANGES_MIN, EXCHANGES_TIME_NS, Exchange, Offset};
 use super::frame::{self, FrameError, Frames, GREETING_BYTES_MAX};
 use super::link::{Hired, Link};
-use super::message::{Call, ENTRIES_MAX, Greeting, PROTOCOL, Reception, ToAgent, ToCoordinator};
+use super::message::{Call, Greeting, PROTOCOL, Reception, ToAgent, ToCoordinator};
 use super::part::{AGENTS_MAX, Part};
 use super::secret::{End, Nonces, Secret, SecretOption, nonce};
 use super::serve::{READ_TIMEOUT, WRITE_TIMEOUT, shortened, wait_for};
@@ -21,6 +21,8 @@ use crate::sys;
 
 /// How long an agent may take to be there and to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Topics in one frame: names may be long.
+const TOPICS_AT_ONCE: usize = 1_000;
 /// How long its threads may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -100,7 +102,7 @@ fn hire_one(
     greet(&mut stream, &mut frames, secret)?;
     is_reachable(plan.dialect.target.address, &stream)?;
     let offset = clock_offset(&mut stream, &mut frames)?;
-    for topics in plan.lanes.published().unwrap_or_default().chunks(ENTRIES_MAX) {
+    for topics in plan.lanes.published().unwrap_or_default().chunks(TOPICS_AT_ONCE) {
         frame::send(&mut stream, &ToAgent::Topics(topics.to_vec()))?;
     }
     let part = Part::of(plan, title, share, offset.shift_ns());
@@ -207,8 +209,12 @@ fn is_here(theirs: IpAddr, ours: IpAddr) -> bool {
 /// How far the agent's clock is away.
 pub(super) fn clock_offset(stream: &mut TcpStream, frames: &mut Frames<TcpStream>) -> anyhow::Result<Offset> {
     let mut exchanges = Vec::new();
-    for _ in 0..EXCHANGES {
+    let began_ns = sys::now_ns();
+    while exchanges.len() < EXCHANGES_MAX {
         let asked_ns = sys::now_ns();
+        if exchanges.len() >= EXCHANGES_MIN && asked_ns - began_ns > EXCHANGES_TIME_NS {
+            break;
+        }
         frame::send(stream, &ToAgent::Time)?;
         let ToCoordinator::Time { received_ns, answered_ns } = wait_for(frames, CONNECT_TIMEOUT)? else {
             bail!("it was asked for the time and said something else");

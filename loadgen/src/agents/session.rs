@@ -52,15 +52,15 @@ pub(super) fn run(
     who: &str,
 ) -> anyhow::Result<()> {
     frames.allow(FRAME_BYTES_MAX);
-    let plan = match plan(&mut stream, &mut frames, means, who) {
-        Ok(plan) => plan,
+    let begun = plan(&mut stream, &mut frames, means, who).and_then(|plan| Ok((Swarm::start(&plan)?, plan)));
+    let (swarm, plan) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             // Whoever is still there learns why; an error of the connection itself can't be told.
             let _ = frame::send(&mut stream, &ToCoordinator::Trouble(format!("{error:#}")));
             return Err(error);
         }
     };
-    let swarm = Swarm::start(&plan)?;
     let lanes = &*plan.lanes;
     std::thread::scope(|scope| {
         let (heard, inbox) = sync_channel(ORDERS_MAX);

@@ -1,5 +1,6 @@
 //! Runs whose subscribers are held by agents: on this machine (`loopback`), and over a network (`network`).
 
+mod delay;
 mod loopback;
 mod network;
 mod process;

@@ -12,8 +12,8 @@ mod crowd;
 static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 const SUBSCRIBERS: usize = 2_000;
-/// Topics with something pending for which a shard keeps what it needs: more at once allocate, once for a topic.
-const TOPICS_AT_ONCE: usize = 64;
+/// Topics with something pending at once.
+const TOPICS_AT_ONCE: usize = 700;
 /// Not near a power of two, at which tables have just doubled or are just full.
 const WEIGHED: usize = 25_000;
 

@@ -7,8 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-/// Walks kept for reuse, so that steady traffic allocates nothing.
-const SPARE_WALKS_MAX: usize = 64;
+/// Bytes of walks kept for reuse while nothing is pending, so that steady traffic allocates nothing: some thousand walks.
+const SPARE_BYTES_MAX: usize = 1 << 20;
 /// Pending offsets a spare walk may keep room for.
 const SPARE_PENDING_MAX: usize = 1024;
 /// Entries of a heap per walk under way, and on top of that, before the stale ones are thrown out.
@@ -38,6 +38,8 @@ pub(crate) struct Walk {
 pub(crate) struct Schedule {
     walks: Vec<Walk>,
     free: Vec<u32>,
+    /// Offsets that the free ones have room for.
+    free_room: usize,
     /// (audience, oldest offset, walk, generation): entries of ended passes are skipped when they come up.
     smallest: BinaryHeap<Reverse<(u32, u64, u32, u32)>>,
     oldest: BinaryHeap<Reverse<(u64, u32, u32)>>,
@@ -60,7 +62,8 @@ impl Schedule {
 
     /// Starts a walk over a selector with `members` members.
     pub(crate) fn start(&mut self, selector: u32, members: u32, offset: u64, audience: u32) -> u32 {
-        let walk = self.free.pop().unwrap_or_else(|| {
+        let walk = self.free.pop().inspect(|&walk| self.free_room -= self.walks[walk as usize].pending.capacity());
+        let walk = walk.unwrap_or_else(|| {
             self.walks.push(Walk {
                 selector,
                 pending: VecDeque::new(),
@@ -183,15 +186,26 @@ impl Schedule {
         if entry.pending.capacity() > SPARE_PENDING_MAX {
             entry.pending = VecDeque::new();
         }
+        self.free_room += entry.pending.capacity();
         self.free.push(walk);
         if self.free.len() == self.walks.len() {
             // Idle: generations may start again, for no heap entry is left to name one.
             self.smallest.clear();
             self.oldest.clear();
-            if self.walks.len() > SPARE_WALKS_MAX {
+            if self.spare_bytes() > SPARE_BYTES_MAX {
                 *self = Schedule::default();
             }
         }
+    }
+
+    /// What it takes in memory when nothing is pending.
+    fn spare_bytes(&self) -> usize {
+        debug_assert_eq!(self.free.len(), self.walks.len(), "nothing is pending");
+        self.walks.capacity() * size_of::<Walk>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.free_room * size_of::<u64>()
+            + self.smallest.capacity() * size_of::<Reverse<(u32, u64, u32, u32)>>()
+            + self.oldest.capacity() * size_of::<Reverse<(u64, u32, u32)>>()
     }
 }
 
@@ -277,11 +291,24 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_schedule_gives_its_memory_back() {
-        let mut schedule = Schedule::default();
-        let walks: Vec<u32> = (0..200).map(|n| schedule.start(n, 1, 1, 1)).collect();
-        walks.into_iter().for_each(|walk| schedule.cancel(walk));
-        assert_eq!((schedule.walks.len(), schedule.ranked()), (0, 0));
+    fn an_idle_schedule_keeps_what_it_needs_again_and_gives_the_rest_back() {
+        // Many walks, and fewer with more pending on each of them.
+        for (walks, events, kept) in [(2_000, 1, true), (20_000, 1, false), (50, 1_000, true), (500, 1_000, false)] {
+            let mut schedule = Schedule::default();
+            for round in 0..3 {
+                let under_way: Vec<u32> = (0..walks).map(|n| schedule.start(n, 1, 1, 1)).collect();
+                let begun: usize = schedule.walks.len();
+                for &walk in &under_way {
+                    (2..=events).for_each(|offset| schedule.add(walk, offset, 1));
+                }
+                under_way.into_iter().for_each(|walk| schedule.cancel(walk));
+                assert_eq!(schedule.ranked(), 0);
+                assert_eq!(begun, walks as usize, "round {round}: none is made anew where there is one");
+                let room: usize = schedule.walks.iter().map(|walk| walk.pending.capacity()).sum();
+                assert_eq!((schedule.walks.len(), schedule.free_room), if kept { (begun, room) } else { (0, 0) });
+                assert!(schedule.spare_bytes() <= SPARE_BYTES_MAX);
+            }
+        }
     }
 
     proptest! {

@@ -9,7 +9,7 @@ mod guard;
 mod http;
 mod listen;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub(crate) use listen::{Door, bind_tcp, bind_unix};
 
 /// How long an answer may take: of shards that are busy, and of one that sweeps many streams.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Different times after which they who are refused may come back, from a second on.
+const RETRY_SPREAD_S: u32 = 5;
 /// Kicks and surveys at once: each shard keeps as many under way.
 const ERRANDS_MAX: usize = 8;
 
@@ -257,7 +259,10 @@ impl Admin {
 }
 
 fn unavailable(detail: &str) -> Reply {
-    Reply::problem(503, "Service Unavailable", detail).with_field("Retry-After", "1")
+    /// Those who are refused one after another don't come back together.
+    static REFUSED: AtomicU32 = AtomicU32::new(0);
+    let seconds = 1 + REFUSED.fetch_add(1, Ordering::Relaxed) % RETRY_SPREAD_S;
+    Reply::problem(503, "Service Unavailable", detail).with_field("Retry-After", seconds.to_string())
 }
 
 fn not_stored(why: &str) -> Reply {

@@ -129,7 +129,8 @@ impl Context {
         refused(429, limit, detail, retry_after_s)
     }
 
-    fn retry_after(&self, (least_s, spread_s): (u32, u32)) -> u32 {
+    /// Seconds after which a client that is refused may come back: so many at least, and by how many more they differ at most.
+    pub(crate) fn retry_after(&self, (least_s, spread_s): (u32, u32)) -> u32 {
         least_s.saturating_add((self.random() % (u64::from(spread_s) + 1)) as u32)
     }
 }

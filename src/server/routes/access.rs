@@ -57,9 +57,11 @@ pub(super) async fn access(
             not_denied(context, head, role, access).map(|access| (Some(access), by_cookie))
         }
         Err(TokenError::KeySetEmpty { .. }) => {
-            Err(try_later(503, "the hub has no keys of the token's issuer at hand", 5))
+            Err(try_later(context, "the hub has no keys of the token's issuer at hand", 5))
         }
-        Err(error) if error.may_pass() => Err(try_later(503, "the hub holds as many regular expressions as it may", 5)),
+        Err(error) if error.may_pass() => {
+            Err(try_later(context, "the hub holds as many regular expressions as it may", 5))
+        }
         Err(error) => Err(invalid_token(context, role, &error.to_string())),
     }
 }

@@ -85,7 +85,7 @@ pub(crate) async fn answer<'c>(
         Method::Get | Method::Head | Method::Query => {
             let mut trace = Trace::begin(context, "mercure.subscribe", head);
             let form = match head.method {
-                Method::Query => form_body::of_query(head, body).await?.map(Some),
+                Method::Query => form_body::of_query(context, head, body).await?.map(Some),
                 _ => Ok(None),
             };
             let answered = match form {

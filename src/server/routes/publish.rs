@@ -114,7 +114,7 @@ async fn queue<'c>(
     if let Err(error) = form::check(head) {
         return Some(Err(refusal(error.status(), &error.to_string())));
     }
-    let form = match form_body::read(body, Account::Publishes).await? {
+    let form = match form_body::read(context, body, Account::Publishes).await? {
         Ok(form) => form,
         Err(response) => return Some(Err(response)),
     };
@@ -157,7 +157,7 @@ async fn commit<'c>(
     let way = loop {
         if context.shared.commits_ended(context.now().mono_ms) {
             // The streams end, and with them history in memory: nobody would get it.
-            return Some(Err(try_later(503, "the hub is stopping", 1)));
+            return Some(Err(try_later(context, "the hub is stopping", 1)));
         }
         if context.shared.overloaded() {
             let may_wait = context.waiting.get() <= WAITING_PUBLISHES_MAX;
@@ -166,7 +166,7 @@ async fn commit<'c>(
             }
             if !may_wait || !context.room(deadline_ms).await {
                 let detail = "the hub can't keep up with what is published; it slows its publishers down";
-                return Some(Err(try_later(503, detail, 1)));
+                return Some(Err(try_later(context, detail, 1)));
             }
             continue;
         }
@@ -175,7 +175,7 @@ async fn commit<'c>(
             Err(QueueFull(back)) => draft = back,
         }
         if context.waiting.get() > WAITING_PUBLISHES_MAX || context.now().mono_ms >= deadline_ms {
-            return Some(Err(try_later(503, "too many updates are waiting to be stored", 1)));
+            return Some(Err(try_later(context, "too many updates are waiting to be stored", 1)));
         }
         if !body.answer_earlier().await {
             return None;

@@ -75,7 +75,7 @@ pub(super) async fn subscribe(
     let parsed = read(context, query, form.unwrap_or_default()).await?;
     drop(counted);
     let request = parsed.map_err(|error| match error.may_pass() {
-        true => try_later(503, &error.to_string(), 5),
+        true => try_later(context, &error.to_string(), 5),
         false => refusal(400, &error.to_string()),
     })?;
     trace.texts("mercure.topics", || request.matchers.iter().map(|matcher| matcher.text().to_owned()).collect());
@@ -83,7 +83,7 @@ pub(super) async fn subscribe(
         return Err(ResponseHead::new(204));
     }
     if context.stopping() {
-        return Err(try_later(503, "the hub is stopping", 1));
+        return Err(try_later(context, "the hub is stopping", 1));
     }
     let mut response = ResponseHead::new(200)
         .field("Content-Type", "text/event-stream")
@@ -124,7 +124,7 @@ pub(super) async fn subscribe(
     };
     // Asked last: those whose cursors are being looked up all would find the same room.
     if !context.has_room(&matchers) {
-        return Err(try_later(503, "the hub holds as many different matchers as it may", 5));
+        return Err(try_later(context, "the hub holds as many different matchers as it may", 5));
     }
     hub_fields(&settings, head, &mut response);
     let mut bytes = Vec::new();
@@ -151,7 +151,7 @@ fn coding(settings: &Settings, head: &Head<'_>) -> Result<Option<Coding>, Respon
 pub(super) async fn read(context: &Rc<Context>, query: &str, form: Vec<u8>) -> Result<Compiled, ResponseHead> {
     if compile::may_be_slow(&[query.as_bytes(), &form]) {
         let compiled = context.compile(query, form).await;
-        return compiled.ok_or_else(|| try_later(503, "too many patterns are waiting to be compiled", 1));
+        return compiled.ok_or_else(|| try_later(context, "too many patterns are waiting to be compiled", 1));
     }
     let settings = context.settings();
     Ok(Subscribe::from_forms(&[query.as_bytes(), &form], &settings.hub, &settings.subscribe))

@@ -120,7 +120,7 @@ async fn wanted(context: &Rc<Context>, kind: MatchType, text: &str) -> Result<Op
     let query = form_urlencoded::Serializer::new(String::new()).append_pair(&name, text).finish();
     match read(context, &query, Vec::new()).await? {
         Ok(subscribe) => Ok(subscribe.matchers.into_iter().next()),
-        Err(error) if error.may_pass() => Err(try_later(503, &error.to_string(), 5)),
+        Err(error) if error.may_pass() => Err(try_later(context, &error.to_string(), 5)),
         Err(_) => Ok(None),
     }
 }
@@ -147,7 +147,7 @@ async fn one(
 /// Asks a shard, no more often in a turn than the streams can spare.
 async fn ask(context: &Rc<Context>, shard: usize, question: Question) -> Result<census::Answer, ResponseHead> {
     context.censuses.pass(|| context.rouse()).await;
-    context.ask(shard, question).await.ok_or_else(|| try_later(503, "the hub is stopping", 1))
+    context.ask(shard, question).await.ok_or_else(|| try_later(context, "the hub is stopping", 1))
 }
 
 /// All subscriptions, or those of one matcher: a number, a page, or all of them as one stream.

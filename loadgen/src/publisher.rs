@@ -245,8 +245,11 @@ mod tests {
     use crate::dialect::{Plain, Preset};
     use crate::target::Target;
 
+    /// What a fake hub was sent, with its last connection: nothing it closes can overtake its answer.
+    type Heard = (Vec<String>, Option<TcpStream>);
+
     /// A hub that answers each publish in turn with these, and hands over the bodies; and a publisher to it.
-    fn fake_hub(answers: &'static [&'static str]) -> (Publisher, Arc<Lanes>, std::thread::JoinHandle<Vec<String>>) {
+    fn fake_hub(answers: &'static [&'static str]) -> (Publisher, Arc<Lanes>, std::thread::JoinHandle<Heard>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let url = format!("http://{}/", listener.local_addr().expect("bound"));
         let hub = std::thread::spawn(move || {
@@ -271,12 +274,15 @@ mod tests {
                     bodies.push(String::from_utf8(body).expect("text"));
                     let answer = answers.next().expect("no more publishes than answers");
                     reader.get_mut().write_all(answer.as_bytes()).expect("writes");
-                    if answer.contains("close") || answers.len() == 0 {
+                    if answers.len() == 0 {
+                        return (bodies, Some(reader.into_inner()));
+                    }
+                    if answer.contains("close") {
                         break;
                     }
                 }
             }
-            bodies
+            (bodies, None)
         });
         let target = Target::parse(&url).expect("parses");
         let dialect =
@@ -305,7 +311,7 @@ mod tests {
         settle_all(&mut publisher).expect("answered");
         assert_eq!((publisher.accepted, publisher.refusals), (3, 1));
         assert_eq!((lanes.newest(0), lanes.refused(0)), (4, vec![2]));
-        let bodies = hub.join().expect("ran");
+        let (bodies, _) = hub.join().expect("ran");
         let event = |sequence, time| {
             let number = Number::on(0, 3, sequence).0;
             format!("topic=urn%3Ax&data=n%3D{number:016}+t%3D{time:020}+{}+e%3D00000064", "x".repeat(11))

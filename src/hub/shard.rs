@@ -14,6 +14,8 @@ mod part;
 mod population;
 mod presence;
 mod revoke;
+#[cfg(test)]
+mod sample;
 mod survey;
 
 use std::collections::VecDeque;

@@ -32,6 +32,27 @@ fn try_read(hub: &Hub, subject: &str) -> Result<Stream, Response> {
     hub.try_subscribe(A, &[("Authorization", &format!("Bearer {}", reader(subject)))])
 }
 
+/// A configuration file without limits, but for those given.
+fn configuration(limits: &str) -> String {
+    format!(
+        "{limits}\nresource = \"{RESOURCE}\"\nanonymous = true\n[[issuer]]\nid = \"{ISSUER}\"\n\
+         publisher = {{ key = \"{PUBLISHER_KEY}\" }}\nsubscriber = {{ key = \"{SUBSCRIBER_KEY}\" }}\n"
+    )
+}
+
+/// A hub whose limits [`reload`] changes.
+fn reloadable() -> Hub {
+    let launch = Launch::serve();
+    let path = launch.file("hub.toml", &configuration(""));
+    launch.args(&["--config", &path]).start()
+}
+
+/// These limits are those of a hub from now on.
+fn reload(hub: &Hub, limits: &str) {
+    hub.folder().write("hub.toml", &configuration(limits));
+    assert_eq!(ask(hub, "POST", "/reload").status, 200);
+}
+
 /// Refused, with a time to come back and a sentence that says what to do.
 fn assert_refused(response: &Response, status: u16, limit: &str) {
     assert_eq!(response.status, status, "{response:?}");
@@ -188,17 +209,8 @@ fn as_many_connections_as_there_may_be_and_the_next_one_is_told_when_to_come_bac
 
 #[test]
 fn a_reload_sets_changes_and_lifts_limits() {
-    let base = format!(
-        "resource = \"{RESOURCE}\"\nanonymous = true\n[[issuer]]\nid = \"{ISSUER}\"\n\
-         publisher = {{ key = \"{PUBLISHER_KEY}\" }}\nsubscriber = {{ key = \"{SUBSCRIBER_KEY}\" }}\n"
-    );
-    let launch = Launch::serve();
-    let path = launch.file("hub.toml", &base);
-    let hub = launch.args(&["--config", &path]).start();
-    let reload = |more: &str| {
-        hub.folder().write("hub.toml", &format!("{more}\n{base}"));
-        assert_eq!(ask(&hub, "POST", "/reload").status, 200);
-    };
+    let hub = reloadable();
+    let reload = |more: &str| reload(&hub, more);
     let before = try_read(&hub, "ann").expect("a stream");
     reload("max_streams_per_subject = 2\nmax_connections_per_address = 100");
     let after: Vec<Stream> =

@@ -39,9 +39,9 @@ pub(crate) struct Census {
 }
 
 impl Shard {
-    /// Whether a stream is ending: it gets no event any more.
-    pub(crate) fn is_closing(&self, id: SlotId) -> bool {
-        self.slab.find(id).is_some_and(|slot| self.slab.at(slot).state == State::Closing)
+    /// What dispatch may do with a stream, if it is there.
+    pub(crate) fn state(&self, id: SlotId) -> Option<State> {
+        self.slab.find(id).map(|slot| self.slab.at(slot).state)
     }
 
     /// Counts everything.

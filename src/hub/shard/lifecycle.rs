@@ -294,30 +294,15 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Batch, Input, Outcome, Output, ShardLimits, Sink, SocketId, Start};
+    use crate::hub::{Batch, Input, Outcome, Output, ShardLimits};
     use crate::protocol::frame::LAST_CHUNK;
-    use crate::protocol::matcher::{MatchType, Matcher};
-    use crate::protocol::topic::HubUrl;
 
     const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 
     /// A shard with one stream, whose head is to be written.
     fn parked() -> (Shard, SlotId) {
-        let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
-        let mut shard = Shard::new(ShardLimits::roomy(), hub.clone(), 0);
-        let id = shard.reserve();
-        let registration = Registration {
-            sink: Sink::Socket(SocketId(0)),
-            head: (*b"head").into(),
-            chunked: true,
-            coding: None,
-            start: Start::Live,
-            matchers: vec![Matcher::parse(MatchType::Exact, "urn:a", &hub).unwrap()],
-            access: None,
-            address: 0,
-            spread: 0,
-        };
-        shard.handle(Input::Register(id, Box::new(registration)), NOW);
+        let mut shard = Shard::sample(ShardLimits::roomy());
+        let id = shard.join(Registration::sample(), NOW);
         (shard, id)
     }
 

@@ -198,13 +198,11 @@ fn is_open(subscriber: &Subscriber) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Input, Now, Registration, ShardLimits, Sink, SocketId, Start};
+    use crate::hub::{Input, Now, Registration, ShardLimits};
     use crate::protocol::matcher::MatchType;
-    use crate::protocol::topic::HubUrl;
 
     fn shard() -> Shard {
-        let limits = ShardLimits { announces: true, ..ShardLimits::roomy() };
-        Shard::new(limits, HubUrl::parse("https://hub.example/.well-known/mercure").unwrap(), 0)
+        Shard::sample(ShardLimits { announces: true, ..ShardLimits::roomy() })
     }
 
     fn exact(text: &str) -> Matcher {
@@ -212,20 +210,7 @@ mod tests {
     }
 
     fn join(shard: &mut Shard, matchers: &[Matcher]) -> SlotId {
-        let id = shard.reserve();
-        let registration = Registration {
-            sink: Sink::Socket(SocketId(id.slot)),
-            head: Box::default(),
-            chunked: true,
-            coding: None,
-            start: Start::Live,
-            matchers: matchers.to_vec(),
-            access: None,
-            address: 0,
-            spread: 0,
-        };
-        shard.handle(Input::Register(id, Box::new(registration)), Now::default());
-        id
+        shard.join(Registration { matchers: matchers.to_vec(), ..Registration::sample() }, Now::default())
     }
 
     fn leave(shard: &mut Shard, id: SlotId) {

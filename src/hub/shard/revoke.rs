@@ -170,17 +170,10 @@ fn covers<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Input, Registration, ShardLimits, Sink, SocketId, Start};
+    use crate::hub::{Input, Registration, ShardLimits};
     use crate::protocol::grants::Grants;
-    use crate::protocol::matcher::{MatchType, Matcher};
-    use crate::protocol::topic::HubUrl;
 
     const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
-
-    fn shard() -> Shard {
-        let limits = ShardLimits::roomy();
-        Shard::new(limits, HubUrl::parse("https://hub.example/.well-known/mercure").unwrap(), 0)
-    }
 
     fn register(shard: &mut Shard, key: Option<u64>) {
         let access = key.map(|key| {
@@ -194,20 +187,7 @@ mod tests {
                 grants: Grants::default(),
             })
         });
-        let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
-        let registration = Registration {
-            sink: Sink::Socket(SocketId(0)),
-            head: (*b"head").into(),
-            chunked: true,
-            coding: None,
-            start: Start::Live,
-            matchers: vec![Matcher::parse(MatchType::Exact, "urn:a", &hub).unwrap()],
-            access,
-            address: 0,
-            spread: 0,
-        };
-        let id = shard.reserve();
-        shard.handle(Input::Register(id, Box::new(registration)), NOW);
+        shard.join(Registration { access, ..Registration::sample() }, NOW);
     }
 
     fn revoke(shard: &mut Shard, live: &[u64]) {
@@ -227,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_turn_ends_a_bounded_number_and_the_shard_is_busy_until_all_are_ended() {
-        let mut shard = shard();
+        let mut shard = Shard::sample(ShardLimits::roomy());
         for number in 0..1500 {
             register(&mut shard, [Some(1), Some(2), None][number % 3]);
         }
@@ -246,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_newest_word_on_keys_holds_for_who_comes_later() {
-        let mut shard = shard();
+        let mut shard = Shard::sample(ShardLimits::roomy());
         register(&mut shard, Some(1));
         revoke(&mut shard, &[2]);
         revoke(&mut shard, &[1, 3]);

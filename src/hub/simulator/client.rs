@@ -147,6 +147,8 @@ pub(super) struct Connection {
     /// What its token was accepted by.
     pub(super) key: Option<KeyIdentity>,
     pub(super) idle_since_ms: u64,
+    /// When a tick last found it reading on from its own cursor.
+    pub(super) behind_ms: u64,
     /// The hub was idle once when its head was here: this stream has everything up to there.
     pub(super) settled: u64,
 }
@@ -178,6 +180,7 @@ impl Connection {
             expires_ms: None,
             key: None,
             idle_since_ms: now.mono_ms,
+            behind_ms: 0,
             settled: 0,
         }
     }

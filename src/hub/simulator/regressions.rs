@@ -256,3 +256,24 @@ fn a_stalled_client_keeps_no_event_alive() {
     world.rest();
     assert!(!world.connections[stuck].open());
 }
+
+/// Seen: a stream that had passed over foreign events for a second, and was current since a moment, was taken for one whose heartbeat
+/// had been forgotten.
+#[test]
+fn a_stream_that_has_caught_up_is_due_its_heartbeat_within_a_sweep() {
+    for events in [1_000, 3_600, 3_800] {
+        let mut world = world(|rules| {
+            rules.limits.heartbeat_ms = 800;
+            rules.slice_ns = 2_000;
+        });
+        (0..events).for_each(|_| world.send_event(0, false));
+        world.rest();
+        let quiet = world.join(&[1], None, Start::After(0), u64::MAX);
+        let mut waited = 0;
+        while world.connections[quiet].wire.comments() == 0 {
+            world.pass(50);
+            waited += 50;
+            assert!(waited < 20_000, "{events}");
+        }
+    }
+}

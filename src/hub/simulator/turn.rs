@@ -8,6 +8,7 @@ use crate::hub::batch::VISIT_BYTES_MAX;
 use crate::hub::history::CHUNK_EVENTS_MAX;
 use crate::hub::pattern_index::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
 use crate::hub::shard::{JUDGE_NS, PENDING_MAX, SEND_NS, STALE_MAX};
+use crate::hub::subscriber::State;
 use crate::hub::{Batch, Input, Outcome, Output, Sink, TICK_MS, VISIT_PARTS_MAX};
 
 /// No frame in this world is larger.
@@ -315,11 +316,14 @@ impl World {
         let limits = self.rules.limits;
         for index in 0..self.held.len() {
             let at = self.held[index];
-            let (busy, closing) = {
+            let (busy, state) = {
                 let Connection { shard, slot, .. } = self.connections[at];
                 let shard = &mut self.nodes[shard].shard;
-                (shard.busy(), shard.is_closing(slot))
+                (shard.busy(), shard.state(slot))
             };
+            if state == Some(State::Behind) {
+                self.connections[at].behind_ms = now.mono_ms;
+            }
             let connection = &self.connections[at];
             if let Some(shut_ms) = connection.shut_ms {
                 assert!(now.mono_ms <= shut_ms + LINGER_MS, "bounded: connection {at} lingers");
@@ -329,7 +333,7 @@ impl World {
                 continue;
             }
             // The end of a body may wait for room in the socket, as long as a closed stream may linger.
-            let grace = if busy || closing { LINGER_MS } else { 0 };
+            let grace = if busy || state == Some(State::Closing) { LINGER_MS } else { 0 };
             let age_ms = now.mono_ms - connection.opened.mono_ms;
             if let Some(expires_ms) = connection.expires_ms {
                 assert!(
@@ -347,11 +351,10 @@ impl World {
                     "bounded: connection {at} took nothing since {since} and is open"
                 );
             }
+            // Who reads on from a cursor may pass over foreign events for long, and is due one when it is current again.
+            let due_ms = connection.behind_ms.max(connection.idle_since_ms + limits.heartbeat_ms);
             assert!(
-                limits.heartbeat_ms == 0
-                    || busy
-                    || !connection.expectant()
-                    || now.mono_ms <= connection.idle_since_ms + limits.heartbeat_ms + SWEEP_MS + 100,
+                limits.heartbeat_ms == 0 || busy || !connection.expectant() || now.mono_ms <= due_ms + SWEEP_MS + 100,
                 "isolated: connection {at} got no heartbeat"
             );
         }

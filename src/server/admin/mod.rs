@@ -262,7 +262,7 @@ fn unavailable(detail: &str) -> Reply {
     /// Those who are refused one after another don't come back together.
     static REFUSED: AtomicU32 = AtomicU32::new(0);
     let seconds = 1 + REFUSED.fetch_add(1, Ordering::Relaxed) % RETRY_SPREAD_S;
-    Reply::problem(503, "Service Unavailable", detail).with_field("Retry-After", &seconds.to_string())
+    Reply::problem(503, "Service Unavailable", detail).with_field("Retry-After", seconds.to_string())
 }
 
 fn not_stored(why: &str) -> Reply {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::Sender;
-use crate::hub::{Draft, Event, Input, Log, Now, Outcome, Registration, Shard, ShardLimits, Sink, SlotId, Start};
+use crate::hub::{Draft, Event, Input, Log, Now, Outcome, Registration, Shard, ShardLimits, Sink, SlotId};
 use crate::protocol::coding::{Coding, Codings, Form};
 use crate::protocol::event_id::IdCipher;
 use crate::protocol::known_topics::KnownTopics;
@@ -57,11 +57,8 @@ impl Stage {
             head: b"HEAD\r\n\r\n".as_slice().into(),
             chunked: form.chunked,
             coding: form.coding,
-            start: Start::Live,
             matchers: vec![Matcher::parse(MatchType::Exact, "a", &self.hub).unwrap()],
-            access: None,
-            address: 0,
-            spread: 0,
+            ..Registration::sample()
         };
         self.shard.handle(Input::Register(id, Box::new(registration)), NOW);
         (id, sink, client)

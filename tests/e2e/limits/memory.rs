@@ -1,19 +1,13 @@
 //! The ceiling of memory: new subscribers are refused before anything else suffers.
 
-use super::{A, assert_refused};
-use crate::admin::{ask, metric, see};
+use super::{A, assert_refused, reload, reloadable};
+use crate::admin::{metric, see};
 use crate::harness::*;
 
 /// A ceiling so near what the hub takes that some two thousand connections reach it, by what the kernel takes for them.
 #[test]
 fn near_its_ceiling_a_hub_refuses_new_subscribers_and_goes_on_with_all_else_until_there_is_room() {
-    let base = format!(
-        "resource = \"{RESOURCE}\"\nanonymous = true\n[[issuer]]\nid = \"{ISSUER}\"\n\
-         publisher = {{ key = \"{PUBLISHER_KEY}\" }}\nsubscriber = {{ key = \"{SUBSCRIBER_KEY}\" }}\n"
-    );
-    let launch = Launch::serve();
-    let path = launch.file("hub.toml", &base);
-    let hub = launch.args(&["--config", &path]).start();
+    let hub = reloadable();
     let mut first = hub.subscribe(A);
     // What comes once with the first thousand connections is there before the ceiling is chosen.
     drop((0..1000).map(|_| hub.subscribe(A)).collect::<Vec<_>>());
@@ -29,8 +23,7 @@ fn near_its_ceiling_a_hub_refuses_new_subscribers_and_goes_on_with_all_else_unti
     assert!(used > 0.0);
     // What was used before has to be below 85 % of it, with some room for what an allocator doesn't give back.
     let ceiling = (used * 1.06 + 6_000_000.0) / 0.9;
-    hub.folder().write("hub.toml", &format!("memory_max = {}\n{base}", ceiling as u64));
-    assert_eq!(ask(&hub, "POST", "/reload").status, 200);
+    reload(&hub, &format!("memory_max = {}", ceiling as u64));
 
     let mut streams = Vec::new();
     let refused = loop {

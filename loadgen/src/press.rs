@@ -26,11 +26,12 @@ pub(crate) enum Pace {
 }
 
 impl Pace {
-    /// How long to look away when there was nothing to do: short against what is measured.
-    pub(crate) fn nap(self) -> Duration {
+    /// How long to look away when there was nothing to do, so many times in a row by now: short against what is measured.
+    pub(crate) fn nap(self, times: u32) -> Duration {
         match self {
             Pace::OneAtATime => Duration::from_micros(500),
-            Pace::Flood { .. } => Duration::from_micros(100),
+            // Answers come soon, but room for more may take as long as everybody has to read.
+            Pace::Flood { .. } => Duration::from_micros(100 << times.min(4)),
             Pace::Rate(rate) => Duration::from_secs_f64((0.1 / rate).clamp(100e-6, 1e-3)),
         }
     }

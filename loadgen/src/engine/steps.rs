@@ -85,6 +85,7 @@ pub(super) fn run(
     if on_schedule {
         sys::go(Precedence::First);
     }
+    let mut idle = 0;
     loop {
         stage.swarm.watch_agents()?;
         let mut moved = false;
@@ -111,9 +112,10 @@ pub(super) fn run(
             }
             break;
         }
+        idle = if moved { 0 } else { idle + 1 };
         if !moved {
             let nap = |track: &Track| match track.now {
-                Some(Activity::Publishing { by, .. }) => stage.paces[by].nap(),
+                Some(Activity::Publishing { by, .. }) => stage.paces[by].nap(idle),
                 _ => NAP,
             };
             std::thread::sleep(tracks.iter().map(nap).min().unwrap_or(NAP));

@@ -27,7 +27,7 @@ const READY_MAX: usize = 1024;
 /// How often a swarm looks that has been told to rest.
 pub(crate) const REST: Duration = Duration::from_millis(20);
 /// How long a prompt thread sleeps when nothing comes.
-const PROMPT_SLEEP_MS: i32 = 2;
+const PROMPT_SLEEP_MS: i32 = 10;
 /// Slow readers read so often.
 const SIP_NS: u64 = 100_000_000;
 /// Tries in a row that may fail before an answer, over all connections of a thread.

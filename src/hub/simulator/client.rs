@@ -134,6 +134,8 @@ pub(super) struct Connection {
     pub(super) reading: bool,
     /// History told the hub that the next event is gone.
     pub(super) trimmed: bool,
+    /// The end of its body was to be written, for a reason.
+    pub(super) ending: bool,
     /// The hub has ended the stream.
     pub(super) shut_ms: Option<u64>,
     /// The hub has closed the socket.
@@ -172,6 +174,7 @@ impl Connection {
             edge_queued: false,
             reading: false,
             trimmed: false,
+            ending: false,
             shut_ms: None,
             closed: false,
             left: false,

@@ -277,3 +277,24 @@ fn a_stream_that_has_caught_up_is_due_its_heartbeat_within_a_sweep() {
         }
     }
 }
+
+/// Seen: a reader that took nothing for too long read on just when its stream was ended, and the simulator, which looked for the reason
+/// once the end had been written, found none.
+#[test]
+fn a_stream_ended_for_its_full_socket_gets_its_end_when_there_is_room() {
+    let mut world = world(|rules| rules.limits.write_timeout_ms = 2_000);
+    let stuck = world.join(&[0], None, Start::Live, 1_000);
+    world.rest();
+    world.clients[0].pace = Pace::Stopped;
+    world.connections[stuck].buffer_bytes = 0;
+    world.send_event(0, false);
+    let ended = (0..100).any(|_| {
+        world.pass(50);
+        world.connections[stuck].ending
+    });
+    assert!(ended && world.connections[stuck].open());
+    world.clients[0].pace = Pace::Fast;
+    world.connections[stuck].buffer_bytes = 1_000;
+    world.rest();
+    assert!(world.connections[stuck].wire.over() && !world.connections[stuck].open());
+}

@@ -4,7 +4,7 @@ use super::client::{Connection, Edge, Phase};
 use super::trace::note;
 use super::universe::Universe;
 use super::world::{Question, World};
-use crate::hub::batch::VISIT_BYTES_MAX;
+use crate::hub::batch::{Part, VISIT_BYTES_MAX};
 use crate::hub::history::CHUNK_EVENTS_MAX;
 use crate::hub::pattern_index::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
 use crate::hub::shard::{JUDGE_NS, PENDING_MAX, SEND_NS, STALE_MAX};
@@ -97,7 +97,9 @@ impl World {
 
     fn shut_down(&mut self, at: usize) {
         note(|| format!("{:>6} {at} is shut down", self.now.mono_ms));
-        self.check_reason(at);
+        if !self.connections[at].ending {
+            self.check_reason(at);
+        }
         let connection = &mut self.connections[at];
         assert!(connection.shut_ms.is_none() && !connection.closed, "bounded: shut down twice");
         let cut = connection.blocked_ms.is_some() || connection.edge_queued || !connection.wire.begun();
@@ -196,6 +198,12 @@ impl World {
             pieces <= VISIT_PARTS_MAX && total <= VISIT_BYTES_MAX + FRAME_BYTES_MAX,
             "bounded: a write of {pieces} pieces and {total} bytes"
         );
+        if parts.contains(&Part::LastChunk) && !connection.ending {
+            // Now, and not when there is room for it: a reader that was too slow may have read by then.
+            self.check_reason(at);
+            self.connections[at].ending = true;
+        }
+        let connection = &self.connections[at];
         if self.rules.faults && (connection.left && self.random.chance(500) || self.random.chance(2)) {
             note(|| format!("{:>6} {at} breaks", self.now.mono_ms));
             let connection = &mut self.connections[at];

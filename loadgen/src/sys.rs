@@ -10,15 +10,15 @@ use std::process::Command;
 
 use anyhow::Context;
 
-/// How nice a thread is to others.
-#[derive(Clone, Copy, Debug)]
+/// How a thread stands beside others that want its core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precedence {
-    /// It preempts others when it wakes, and beside three of them has nine tenths of a core.
-    First = -15,
+    /// It runs as soon as it wakes, whoever has the core (`SCHED_FIFO`): for those who sleep nearly always.
+    First,
     /// As every program.
-    Fair = 0,
+    Fair,
     /// Beside another it has a tenth of a core.
-    Last = 10,
+    Last,
 }
 
 /// Nanoseconds of the monotonic clock. Unlike `Instant` they mean the same in every process of the machine, so an
@@ -76,8 +76,18 @@ pub(crate) fn pin_to(cpus: &[usize]) -> anyhow::Result<()> {
 
 /// Says whether the calling thread goes before others that want its core, or after. Answers whether that is allowed.
 pub(crate) fn go(precedence: Precedence) -> bool {
-    // SAFETY: no memory is passed. For Linux the process 0 of this call is the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, precedence as libc::c_int) == 0 }
+    let (policy, priority, nice) = match precedence {
+        Precedence::First => (libc::SCHED_FIFO, 1, 0),
+        Precedence::Fair => (libc::SCHED_OTHER, 0, 0),
+        Precedence::Last => (libc::SCHED_OTHER, 0, 10),
+    };
+    let parameter = libc::sched_param { sched_priority: priority };
+    // SAFETY: `parameter` lives through the call. For Linux 0 is the calling thread in both calls; what it starts meanwhile is
+    // an ordinary program again.
+    unsafe {
+        libc::sched_setscheduler(0, policy | libc::SCHED_RESET_ON_FORK, &raw const parameter) == 0
+            && libc::setpriority(libc::PRIO_PROCESS, 0, nice) == 0
+    }
 }
 
 /// Raises the soft descriptor limit to the hard one. Answers (soft before, hard).

@@ -15,8 +15,8 @@ use crate::hub::subscriber::{Rest, Sink, SlotId, State, Wait};
 use crate::protocol::token::Access;
 use crate::protocol::topic::HubUrl;
 
-/// Work of one slice: about 110 sends.
-pub(super) const SLICE_NS: u64 = 1_000_000;
+/// Work of one slice: about 55 sends.
+pub(super) const SLICE_NS: u64 = 500_000;
 /// A send, and what it costs more per byte.
 pub(in crate::hub) const SEND_NS: u64 = 8_500;
 const BYTES_PER_NS: usize = 2;

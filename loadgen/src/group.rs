@@ -48,8 +48,8 @@ pub(crate) struct Group {
     /// It asks for everything the server still has.
     pub(crate) earliest: bool,
     pub(crate) when_closed: WhenClosed,
-    /// Its threads hold nobody else, wake for every event and go before the others: what its latencies say is the
-    /// server's doing and not this program's.
+    /// Its threads hold nobody else. While something is published on a schedule they wake for every event and go before the
+    /// others: what its latencies say is the server's doing and not this program's.
     pub(crate) prompt: bool,
     /// What the kernel holds for it at the server is watched.
     pub(crate) watch_kernel: bool,

@@ -31,7 +31,7 @@ impl Pace {
         match self {
             Pace::OneAtATime => Duration::from_micros(500),
             // Answers come soon, but room for more may take as long as everybody has to read.
-            Pace::Flood { .. } => Duration::from_micros(100 << times.min(4)),
+            Pace::Flood { .. } => Duration::from_micros(100 << times.min(2)),
             Pace::Rate(rate) => Duration::from_secs_f64((0.1 / rate).clamp(100e-6, 1e-3)),
         }
     }

@@ -177,6 +177,8 @@ pub(crate) struct Shared {
     /// The answer to [`Order::CountBehind`].
     pub(crate) behind: AtomicU64,
     pub(crate) resting: AtomicBool,
+    /// Something is published on a schedule, which prompt groups are to meet.
+    pub(crate) scheduled: AtomicBool,
     pub(crate) stop: AtomicBool,
     pub(crate) trouble: Mutex<Option<String>>,
     /// The times a thread has handed over. Between two looks it keeps them to itself: nobody waits for a lock that a thread
@@ -342,6 +344,13 @@ impl Swarm {
         }
     }
 
+    /// While something is published on a schedule, prompt groups are read at once and before all others.
+    pub(crate) fn keep_schedule(&self, scheduled: bool) {
+        for thread in &self.threads {
+            thread.shared.scheduled.store(scheduled, Ordering::Release);
+        }
+    }
+
     /// The times taken since the last call. Waits until all threads have handed theirs over.
     pub(crate) fn take_timings(&self) -> Timings {
         // Agents tell theirs without being asked (`sync`).
@@ -424,6 +433,7 @@ fn begin(
         todo: number(),
         behind: number(),
         resting: AtomicBool::new(false),
+        scheduled: AtomicBool::new(false),
         stop: AtomicBool::new(false),
         trouble: Mutex::new(None),
         timings: Mutex::new(Timings::new(groups)),

@@ -61,6 +61,8 @@ pub(super) fn run(
             return Err(error);
         }
     };
+    // There is no server beside them that they could disturb.
+    swarm.keep_schedule(true);
     let lanes = &*plan.lanes;
     std::thread::scope(|scope| {
         let (heard, inbox) = sync_channel(ORDERS_MAX);

@@ -84,6 +84,7 @@ pub(super) fn run(
     let on_schedule = keeps_schedule(&step.does, stage);
     if on_schedule {
         sys::go(Precedence::First);
+        stage.swarm.keep_schedule(true);
     }
     let mut idle = 0;
     loop {
@@ -123,6 +124,7 @@ pub(super) fn run(
     }
     if on_schedule {
         sys::go(Precedence::Fair);
+        stage.swarm.keep_schedule(false);
     }
     if rests {
         stage.swarm.rest(false);

@@ -86,9 +86,6 @@ impl Worker {
     pub(crate) fn new(plan: Plan, lot: Lot, shared: Arc<Shared>, orders: Receiver<Order>) -> anyhow::Result<Self> {
         sys::own_descriptor_table()?;
         sys::pin_to(&plan.cpus)?;
-        if plan.groups.iter().any(|group| group.prompt) {
-            sys::go(if lot.prompt { Precedence::First } else { Precedence::Last });
-        }
         let (mut members, mut topics, mut spans, mut starts) = (Vec::new(), Vec::new(), 0, vec![0]);
         for (at, group) in plan.groups.iter().enumerate() {
             let count = if group.prompt == lot.prompt { group.count } else { 0 };
@@ -141,6 +138,8 @@ impl Worker {
     pub(crate) fn run(mut self) -> anyhow::Result<Verdict> {
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut room = [Ready::EMPTY; READY_MAX];
+        let any_prompt = self.plan.groups.iter().any(|group| group.prompt);
+        let mut scheduled = false;
         while !self.shared.stop.load(Ordering::Acquire) {
             let now_ns = sys::now_ns();
             let mut taken = 0;
@@ -159,14 +158,23 @@ impl Worker {
                 self.shared.taken.fetch_add(taken, Ordering::AcqRel);
             }
             self.shared.hand_over(&mut self.timings);
-            let ready = self.epoll.wait(&mut room, if self.lot.prompt { PROMPT_SLEEP_MS } else { 0 })?;
+            if any_prompt && scheduled != self.shared.scheduled.load(Ordering::Acquire) {
+                scheduled = !scheduled;
+                sys::go(match (scheduled, self.lot.prompt) {
+                    (true, true) => Precedence::First,
+                    (true, false) => Precedence::Last,
+                    (false, _) => Precedence::Fair,
+                });
+            }
+            let prompt = scheduled && self.lot.prompt;
+            let ready = self.epoll.wait(&mut room, if prompt { PROMPT_SLEEP_MS } else { 0 })?;
             let full = ready.len() == READY_MAX;
             self.sweep(ready, &mut buffer)?;
             if now_ns >= self.next_sip_ns {
                 self.next_sip_ns = now_ns + SIP_NS;
                 self.sip(&mut buffer)?;
             }
-            if !full && !self.lot.prompt {
+            if !full && !prompt {
                 let resting = self.shared.resting.load(Ordering::Acquire);
                 std::thread::sleep(if resting { REST } else { self.plan.poll });
             }

@@ -32,6 +32,7 @@ mod ledger;
 mod live;
 mod machine;
 mod markdown;
+mod memory_watch;
 mod nchan;
 mod options;
 mod output;

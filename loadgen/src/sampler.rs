@@ -1,14 +1,11 @@
 //! Looks at a target again and again: what the scenario counted and what `/proc` says, as samples of the timeline.
 
 use crate::process::{self, MachineTime};
+use crate::sys;
 use crate::timeline::{Sample, Spread};
-use crate::{sys, usage};
 
 /// How often a target is looked at.
 const INTERVAL_NS: u64 = 500_000_000;
-/// Reading a large process's memory walks its page tables. It is read again after so many times what that took, so that
-/// it costs the process one percent of a core at most.
-const MEMORY_REST: u64 = 100;
 
 /// What a scenario has counted of a target, from the beginning. Connections are those there are now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +19,8 @@ pub(crate) struct Counts {
     pub(crate) closed: u64,
     /// Latencies since the last sample.
     pub(crate) latency: Option<Spread>,
+    /// The server's private memory, if it is known.
+    pub(crate) server_bytes: Option<u64>,
 }
 
 /// The clocks of a moment.
@@ -52,21 +51,12 @@ pub(crate) struct Sampler {
     server: Vec<u32>,
     clocks: Clocks,
     counts: Counts,
-    memory: Option<u64>,
-    memory_due_ns: u64,
 }
 
 impl Sampler {
     /// Of a target, with its processes if they are known. The first stretch begins now.
     pub(crate) fn new(target: impl Into<String>, server: &[u32]) -> Self {
-        Self {
-            target: target.into(),
-            server: server.to_vec(),
-            clocks: Clocks::now(server),
-            counts: Counts::default(),
-            memory: None,
-            memory_due_ns: 0,
-        }
+        Self { target: target.into(), server: server.to_vec(), clocks: Clocks::now(server), counts: Counts::default() }
     }
 
     /// The target's name.
@@ -76,9 +66,6 @@ impl Sampler {
 
     /// A stretch begins now: whatever happened since the last sample belongs to none. `server` may be other processes.
     pub(crate) fn resume(&mut self, server: &[u32]) {
-        if self.server != server {
-            (self.memory, self.memory_due_ns) = (None, 0);
-        }
         self.server = server.to_vec();
         self.clocks = Clocks::now(server);
     }
@@ -108,7 +95,7 @@ impl Sampler {
             closed: counts.closed.checked_sub(was.closed).unwrap_or(counts.closed),
             latency: counts.latency,
             server_cpu_s: now.server_s.zip(before.server_s).map(|(now, before)| cpu(now, before)),
-            server_bytes: self.memory(),
+            server_bytes: counts.server_bytes,
             tcp_bytes: process::tcp_buffer_bytes(),
             slab_bytes: process::slab_bytes(),
             own_cpu_s: cpu(now.own_s, before.own_s),
@@ -116,16 +103,6 @@ impl Sampler {
             busy_cpu_s: cpu(now.machine.busy_s, before.machine.busy_s),
             total_cpu_s: cpu(now.machine.total_s, before.machine.total_s),
         }
-    }
-
-    fn memory(&mut self) -> Option<u64> {
-        let began = sys::now_ns();
-        if began >= self.memory_due_ns {
-            self.memory = usage::private_bytes(&self.server);
-            let now = sys::now_ns();
-            self.memory_due_ns = now + (now - began) * MEMORY_REST;
-        }
-        self.memory
     }
 }
 
@@ -142,12 +119,14 @@ mod tests {
     fn a_sample_has_what_happened_since_the_last_one() {
         let mut sampler = Sampler::new("hub", &[std::process::id()]);
         let began = sys::now_ns();
-        let counts = Counts { connections: 5, deliveries: 100, publishes: 20, ..Counts::default() };
+        let counts =
+            Counts { connections: 5, deliveries: 100, publishes: 20, server_bytes: Some(7), ..Counts::default() };
         sampler.take(began, "connect", counts);
         let sample = sampler.take(began, "broadcast", Counts { deliveries: 130, closed: 1, ..counts });
         assert_eq!((sample.deliveries, sample.publishes, sample.closed, sample.connections), (30, 0, 1, 5));
         assert_eq!((sample.target.as_str(), sample.part.as_str()), ("hub", "broadcast"));
-        assert!(sample.server_bytes.is_some() && sample.server_cpu_s.is_some());
+        assert_eq!(sample.server_bytes, Some(7));
+        assert!(sample.server_cpu_s.is_some());
         assert!(sample.slab_bytes > 0);
     }
 

@@ -174,11 +174,7 @@ impl Server {
 
     /// All its processes: the one to watch and those it has started.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        let Some(pid) = self.pid else {
-            return Vec::new();
-        };
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        std::iter::once(pid).chain(children.split_whitespace().filter_map(|word| word.parse().ok())).collect()
+        pids_of(self.pid)
     }
 
     /// The started process, for who wants to talk to it.
@@ -260,6 +256,15 @@ pub(crate) fn free_port(address: IpAddr) -> anyhow::Result<u16> {
     }
     let listener = TcpListener::bind((address, 0)).with_context(|| format!("--listen-address {address}"))?;
     Ok(listener.local_addr()?.port())
+}
+
+/// A process and those it has started.
+pub(crate) fn pids_of(pid: Option<u32>) -> Vec<u32> {
+    let Some(pid) = pid else {
+        return Vec::new();
+    };
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    std::iter::once(pid).chain(children.split_whitespace().filter_map(|word| word.parse().ok())).collect()
 }
 
 /// Reads a server's standard error for as long as it lives; hands over the URL once it is said.

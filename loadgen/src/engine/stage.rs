@@ -14,6 +14,7 @@ use crate::floor::{Floor, FloorKind, FloorPress};
 use crate::group::Group;
 use crate::hammer::Hammer;
 use crate::lanes::Lanes;
+use crate::memory_watch::MemoryWatch;
 use crate::nchan;
 use crate::options::{Options, cores};
 use crate::payload::SIZE_BYTES_MIN;
@@ -39,6 +40,15 @@ enum Host {
     Floor(Box<Floor>),
 }
 
+impl Host {
+    fn server(&self) -> &Server {
+        match self {
+            Host::Server(server) => server,
+            Host::Floor(floor) => &floor.server,
+        }
+    }
+}
+
 /// How a publisher's events get there.
 enum Publishing {
     /// Posted, and accounted for to those who must get them.
@@ -59,6 +69,7 @@ pub(super) struct Stage {
     pub(super) paces: Vec<Pace>,
     pub(super) dialect: Arc<Dialect>,
     host: Host,
+    pub(super) memory: MemoryWatch,
     publishing: Vec<Publishing>,
     /// What samples took from the swarm of the window that is open.
     timings: Timings,
@@ -232,6 +243,7 @@ impl Stage {
             paces: scenario.publishers.iter().map(|plan| plan.pace).collect(),
             publisher_names: scenario.publishers.iter().map(|plan| plan.name.clone()).collect(),
             dialect,
+            memory: MemoryWatch::start(host.server().pid())?,
             host,
             publishing,
             timings: Timings::new(scenario.groups.len()),
@@ -256,10 +268,7 @@ impl Stage {
 
     /// The server, whoever it is.
     pub(super) fn server_ref(&self) -> &Server {
-        match &self.host {
-            Host::Server(server) => server,
-            Host::Floor(floor) => &floor.server,
-        }
+        self.host.server()
     }
 
     /// The processes whose CPU and memory count.
@@ -304,6 +313,7 @@ impl Stage {
             refused: counts.refused,
             closed: counts.closed,
             latency: Spread::of(&everyone),
+            server_bytes: self.memory.private_bytes(),
         }
     }
 

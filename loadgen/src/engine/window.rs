@@ -5,7 +5,7 @@ use super::stage::Stage;
 use crate::agents::Usage;
 use crate::kernel::KernelWatch;
 use crate::press::Published;
-use crate::process::{self, Cpu, Kernel};
+use crate::process::{Cpu, Kernel};
 use crate::swarm::Counts;
 use crate::{sys, usage};
 
@@ -28,8 +28,6 @@ pub(super) struct Window {
     agents: Vec<Usage>,
     counts: Counts,
     private_bytes: Option<u64>,
-    private_peak: Option<u64>,
-    tcp_peak: u64,
     next_watch_ns: u64,
     long_turns: u64,
     kernel: Vec<KernelWatch>,
@@ -44,12 +42,9 @@ impl Window {
     pub(super) fn open(name: &str, stage: &mut Stage) -> Self {
         stage.take_timings();
         stage.take_published();
-        let private_bytes = stage.private_bytes();
         Self {
             name: name.to_owned(),
-            private_bytes,
-            private_peak: private_bytes,
-            tcp_peak: process::tcp_buffer_bytes(),
+            private_bytes: stage.memory.begin(),
             next_watch_ns: 0,
             long_turns: stage.server_ref().long_turns().with_full_sockets,
             kernel: vec![KernelWatch::default(); stage.groups.len()],
@@ -69,8 +64,6 @@ impl Window {
             return Ok(());
         }
         self.next_watch_ns = now_ns + WATCH_NS;
-        self.private_peak = self.private_peak.max(stage.private_bytes());
-        self.tcp_peak = self.tcp_peak.max(process::tcp_buffer_bytes());
         for (group, watch) in self.kernel.iter_mut().enumerate() {
             if stage.groups[group].watch_kernel {
                 watch.look(stage.dialect.target.address, group)?;
@@ -201,14 +194,15 @@ impl Window {
             let busy = used.iter().map(|usage| usage.busy_s * 100.0 / usage.total_s).fold(f64::NAN, f64::max);
             enter("cpu_agents_machine_percent_max", "CPU in use on the busiest agent's machine", busy, "%");
         }
-        if let (Some(before), Some(peak)) = (self.private_bytes, self.private_peak) {
+        let (private_peak, tcp_peak) = stage.memory.peaks();
+        if let (Some(before), Some(peak)) = (self.private_bytes, private_peak) {
             enter("private_bytes", "server's private memory at the start", before as f64, "B");
             enter("peak_private_bytes", "the most it was meanwhile", peak as f64, "B");
             if let Some(now) = stage.private_bytes() {
                 enter("growth_bytes", "its growth", now as f64 - before as f64, "B");
             }
         }
-        enter("peak_tcp_bytes", "TCP buffers of the whole machine, most", self.tcp_peak as f64, "B");
+        enter("peak_tcp_bytes", "TCP buffers of the whole machine, most", tcp_peak as f64, "B");
         if stage.tells_turns {
             let full = stage.server_ref().long_turns().with_full_sockets - self.long_turns;
             enter("long_turns_full", "turns over 2 ms of CPU that met a full socket", full as f64, "");

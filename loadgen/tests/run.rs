@@ -202,7 +202,7 @@ fn nchan_delivers_everything_where_it_is_installed() {
         "--targets",
         "nchan",
         "--set",
-        "connections=50",
+        "readers=40",
         "--set",
         "topics=10",
         "--set",

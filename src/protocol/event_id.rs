@@ -155,17 +155,16 @@ fn gather(uuid: u128) -> Option<u128> {
 }
 
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+/// Where the two digits of each byte stand between the hyphens.
+const DIGIT_PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 fn write_uuid(uuid: u128) -> [u8; EVENT_ID_BYTES] {
     let mut id = [b'-'; EVENT_ID_BYTES];
     id[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
-    let mut shift = u128::BITS;
-    for (at, byte) in id[PREFIX.len()..].iter_mut().enumerate() {
-        if !HYPHENS.contains(&at) {
-            shift -= 4;
-            let nibble = usize::try_from((uuid >> shift) & 0xF).expect("four bits");
-            *byte = b"0123456789abcdef"[nibble];
-        }
+    for (byte, at) in uuid.to_be_bytes().into_iter().zip(DIGIT_PAIRS) {
+        id[PREFIX.len() + at] = HEX_DIGITS[usize::from(byte >> 4)];
+        id[PREFIX.len() + at + 1] = HEX_DIGITS[usize::from(byte & 0xF)];
     }
     id
 }

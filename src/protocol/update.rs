@@ -134,7 +134,8 @@ impl Update {
         known_topics: &mut KnownTopics,
         limits: &UpdateLimits,
     ) -> Result<Update, UpdateError> {
-        let mut topics = Vec::new();
+        // Nearly always there is one.
+        let mut topics = Vec::with_capacity(1);
         let mut private = false;
         let (mut data, mut id, mut event_type, mut retry) = (None, None, None, None);
         for (name, value) in form::pairs(body) {

@@ -34,13 +34,15 @@ use input::Input;
 /// Bytes read at once.
 const READ_BYTES: usize = 4 * 1024;
 /// Bytes read at once of one that sends requests without pause.
-const PIPELINED_READ_BYTES: usize = 16 * 1024;
+const PIPELINED_READ_BYTES: usize = 64 * 1024;
 /// Bytes read at once of a body.
 const BODY_READ_BYTES: usize = 64 * 1024;
 /// Answers collected for pipelined requests before they are written.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Publishes of one connection that may be on their way to the log while the next one is read.
 const UNANSWERED_MAX: usize = 64;
+/// Bytes of heads a shard recognises, and of what they came to: those of some thousand publishers.
+const FAMILIAR_BYTES_MAX: usize = 4 << 20;
 /// Bytes of an unwanted body read before the connection is closed instead.
 const SKIPPED_BYTES_MAX: usize = 64 * 1024;
 
@@ -129,10 +131,10 @@ pub(crate) struct Wire<'c> {
     held: Option<Hold>,
     input: Input,
     /// The head of the publish before.
-    familiar: Option<Box<Familiar>>,
+    familiar: Option<Box<(Familiar, Counted)>>,
     output: Vec<u8>,
     spare: Vec<u8>,
-    /// The last read filled its buffer: there is more where that came from.
+    /// The last read brought as much as is read at first: there is more where that came from.
     plenty: bool,
     /// A request has been answered on it before.
     served: bool,
@@ -163,7 +165,7 @@ impl<'c> Wire<'c> {
         }
         self.fresh = true;
         let read = result?;
-        self.plenty = read >= bytes;
+        self.plenty = read >= READ_BYTES.min(bytes);
         self.input.add(&buffer[..read]);
         self.spare = buffer;
         Ok(read)
@@ -298,7 +300,7 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
         context.next_turn().await;
     }
     if let Next::Again(again) = next
-        && let Some(familiar) = wire.familiar.take().filter(|familiar| familiar.judged.holds(context))
+        && let Some(familiar) = wire.familiar.take().filter(|familiar| familiar.0.judged.holds(context))
     {
         return publish_again(context, wire, familiar, again).await;
     }
@@ -331,11 +333,18 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
         Some(response) => routes::turned_away(context, &head, response),
     };
     let whole = body.skip();
+    // Of a proxy's requests each may be another client's, and of traced ones each has a place of its own in a trace.
     if let Answer::Published(publishing) = &answer
         && !wire.peer.trusted
+        && !context.tracer.is_on()
     {
-        // Of a proxy's requests each may be another client's.
-        wire.familiar = Familiar::new(&head, &raw, publishing.judged.clone()).map(Box::new);
+        let room = context.familiar_bytes.get() < FAMILIAR_BYTES_MAX;
+        let familiar = if room { Familiar::new(&head, &raw, publishing.judged.clone()) } else { None };
+        wire.familiar = familiar.map(|familiar| {
+            let mut counted = Counted::new(context.familiar_bytes.clone());
+            counted.set(familiar.bytes());
+            Box::new((familiar, counted))
+        });
     }
     let (version, head_only) = (head.version, head.method == head::Method::Head);
     respond(context, wire, Asked { version, keep_alive: head.keep_alive && whole, head_only }, answer).await
@@ -345,16 +354,17 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
 async fn publish_again<'c>(
     context: &'c Rc<Context>,
     wire: &mut Wire<'c>,
-    familiar: Box<Familiar>,
+    familiar: Box<(Familiar, Counted)>,
     again: Again,
 ) -> Result<Option<Box<routes::Stream>>, End> {
     wire.input.take(again.head_bytes);
     wire.registered.enter(Phase::Answer);
     let decoder = again.body(context.settings().body_bytes_max);
     let mut body = Body { context: context.clone(), decoder, expect_continue: false, wire };
-    let answered = routes::answer_again(context, familiar.judged.clone(), familiar.raw(), &mut body).await;
+    let known = &familiar.0;
+    let answered = routes::answer_again(context, known.judged.clone(), known.raw(), &mut body).await;
     let answer = answered.ok_or(End::Gone)?;
-    let asked = Asked { version: familiar.version, keep_alive: body.skip(), head_only: false };
+    let asked = Asked { version: known.version, keep_alive: body.skip(), head_only: false };
     wire.familiar = Some(familiar);
     respond(context, wire, asked, answer).await
 }
@@ -452,7 +462,7 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Next, E
     let mut phase = (!wire.served).then_some(Phase::Head);
     loop {
         let input = wire.input.unused();
-        if let Some(again) = wire.familiar.as_ref().and_then(|familiar| familiar.again(input)) {
+        if let Some(again) = wire.familiar.as_ref().and_then(|familiar| familiar.0.again(input)) {
             return Ok(Next::Again(again));
         }
         let end = head::head_end(input, scanned);
@@ -546,6 +556,8 @@ impl Account {
 pub(crate) struct BodyBytes {
     pub(crate) bytes: Vec<u8>,
     pub(crate) counted: Counted,
+    /// It wasn't there yet when the head was judged.
+    pub(crate) waited: bool,
 }
 
 /// Why there is no body.
@@ -564,9 +576,10 @@ impl Body<'_, '_> {
     /// Reads the whole body.
     pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
         let counted = Counted::new(account.total(&self.context).clone());
-        let mut body = BodyBytes { bytes: Vec::new(), counted };
+        let mut body = BodyBytes { bytes: Vec::new(), counted, waited: false };
         self.decode(&mut body, account)?;
         if !self.decoder.is_done() {
+            body.waited = true;
             if std::mem::take(&mut self.expect_continue) {
                 self.wire.settle().await;
                 self.wire.output.extend_from_slice(CONTINUE);

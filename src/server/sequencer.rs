@@ -312,7 +312,9 @@ impl Pen {
             self.counters.at_ms.store(self.clock.now().mono_ms, Ordering::Relaxed);
             match (self.commit(desk, writer), writer) {
                 (Some(true), Writer::Patient) => {}
-                (Some(_), _) => return true,
+                (Some(false), Writer::Patient) => return true,
+                // What a shard has no room for must be waited for, and nobody may come to commit again.
+                (Some(_), Writer::Shard(_)) => return self.undelivered.is_empty(),
                 (None, _) => return false,
             }
         }
@@ -519,6 +521,20 @@ mod tests {
         let offsets = reader.join().unwrap();
         assert_eq!(offsets, (1..=offsets.len() as u64).collect::<Vec<_>>());
         assert!(sequencer.desk.orders.is_empty() && offsets.len() > 4000);
+    }
+
+    /// Seen: a publisher that waited for its answer got it only when somebody else published.
+    #[test]
+    fn what_a_full_shard_has_no_room_for_is_left_to_the_thread_at_once() {
+        let (sequencer, thread, messages, _) = sequencer(2);
+        let full = messages[1].capacity().expect("bounded") as u64;
+        for ticket in 0..=full {
+            assert!(thread.called.is_empty(), "{ticket}");
+            sequencer.append(draft(), 0, Ticket(ticket)).expect("room");
+            sequencer.commit(0);
+            let _ = read(&messages[0]);
+        }
+        assert!(sequencer.desk.orders.is_empty() && !thread.called.is_empty());
     }
 
     /// Nobody wakes a shard here but for what is in its messages, so that a wake-up that got lost would leave something in the

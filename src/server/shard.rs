@@ -139,6 +139,8 @@ pub(crate) struct Context {
     pub(crate) guests: RefCell<Guests>,
     /// Bytes of request bodies in memory, and of updates that wait for the sequencer's queue.
     pub(crate) body_bytes: Rc<Cell<usize>>,
+    /// Bytes of heads that are recognised when they come again.
+    pub(crate) familiar_bytes: Rc<Cell<usize>>,
     /// Bytes of the forms of QUERY in memory, which come without a token: an account of their own, so that they take no
     /// room from publishes.
     pub(crate) query_bytes: Rc<Cell<usize>>,
@@ -542,6 +544,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         letters: Letters::new(parts.neighbours),
         answered: Replies::new(),
         body_bytes: Rc::new(Cell::new(0)),
+        familiar_bytes: Rc::new(Cell::new(0)),
         query_bytes: Rc::new(Cell::new(0)),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),

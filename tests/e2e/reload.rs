@@ -13,14 +13,14 @@ fn config(publisher: &str, subscriber: &str, more: &str) -> String {
     )
 }
 
-fn start(text: &str) -> Hub {
+pub(crate) fn start(text: &str) -> Hub {
     let launch = Launch::serve();
     let path = launch.file("hub.toml", text);
     launch.args(&["--config", &path]).start()
 }
 
 /// Writes the file anew and sends SIGHUP; waits for these words in the log.
-fn reload(hub: &Hub, text: &str, words: &str) {
+pub(crate) fn reload(hub: &Hub, text: &str, words: &str) {
     hub.folder().write("hub.toml", text);
     let said = |hub: &Hub| hub.log().matches(words).count();
     let before = said(hub);

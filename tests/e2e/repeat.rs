@@ -3,6 +3,7 @@
 
 use crate::admin::{ask, metric};
 use crate::harness::*;
+use crate::reload;
 use serde_json::json;
 
 const CROSS_ORIGIN: &[&str] = &["--cors-origin", "https://app.example"];
@@ -110,8 +111,59 @@ fn a_denial_counts_at_once_and_only_as_long_as_it_lasts() {
     assert_eq!(ask(&hub, "DELETE", "/connections?sub=eve&deny=10m").status, 200);
     let refused = publisher.publish("no");
     assert_eq!((refused.status, refused.header("access-control-allow-origin")), (403, Some("https://app.example")));
+    eventually("it is counted once", || metric(&hub, "cinnabar_denied_requests_total") == 1.0);
     assert_eq!(ask(&hub, "DELETE", "/denied?sub=eve").status, 200);
     assert_eq!(publisher.publish("again").status, 200);
+}
+
+/// Seen: whoever had sent the head of a request before the denial could publish with it after.
+#[test]
+fn a_denial_counts_for_a_body_that_is_still_to_come() {
+    let hub = Hub::start(&[]);
+    let token = Token::granting(&["publish"], &["*"]).claim("sub", json!("eve")).sign(PUBLISHER_KEY);
+    for head_known in [false, true] {
+        let mut client = if head_known {
+            Publisher::with(&hub, &[("Authorization", &format!("Bearer {token}"))]).client
+        } else {
+            hub.connect()
+        };
+        let body = form(&[("topic", "urn:a"), ("data", "too late")]);
+        let head = format!(
+            "POST {HUB} HTTP/1.1\r\nHost: hub.example\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        client.send(format!("{head}{}", &body[..5]).as_bytes());
+        eventually("the head is judged", || unread_bytes(&hub) == 0);
+        assert_eq!(ask(&hub, "DELETE", "/connections?sub=eve&deny=10m").status, 200);
+        client.send(&body.as_bytes()[5..]);
+        assert_eq!(client.response("POST").status, 403, "known: {head_known}");
+        assert_eq!(ask(&hub, "DELETE", "/denied?sub=eve").status, 200);
+    }
+}
+
+#[test]
+fn a_reload_counts_at_once() {
+    let config = |key: &str, more: &str| {
+        format!(
+            "resource = \"{RESOURCE}\"\n{more}\n[[issuer]]\nid = \"{ISSUER}\"\n\
+             publisher = {{ key = \"{key}\" }}\nsubscriber = {{ key = \"{SUBSCRIBER_KEY}\" }}\n"
+        )
+    };
+    let hub = reload::start(&config(PUBLISHER_KEY, ""));
+    let mut publisher = Publisher::new(&hub, &publisher());
+    assert_eq!(publisher.publish("x").header("access-control-allow-origin"), None);
+    let origin = "cors_origin = [\"https://app.example\"]";
+    reload::reload(&hub, &config(PUBLISHER_KEY, origin), "the configuration was reloaded");
+    assert_eq!(publisher.publish("x").header("access-control-allow-origin"), Some("https://app.example"));
+    reload::reload(
+        &hub,
+        &config(PUBLISHER_KEY, "public_url = [\"https://other.example\"]"),
+        "the configuration was reloaded",
+    );
+    assert_eq!(publisher.publish("x").status, 421);
+    reload::reload(&hub, &config("another-key-of-publishers-0123456789", ""), "the configuration was reloaded");
+    assert_eq!(publisher.publish("x").status, 401);
 }
 
 #[test]

@@ -44,11 +44,19 @@ impl Revocation {
         }
     }
 
+    /// Whether what this key has accepted goes on.
+    pub fn spares(&self, key: KeyIdentity) -> bool {
+        match self {
+            Revocation::Kicked(_) => true,
+            Revocation::KeysGone { live } => live.contains(&key),
+        }
+    }
+
     /// Whether the bearer of a token is meant, whatever it subscribes to; `None`: anonymous.
     fn names(&self, access: Option<&Access>) -> bool {
         access.is_some_and(|access| match self {
             Revocation::Kicked(who) => who.names(access),
-            Revocation::KeysGone { live } => !live.contains(&access.key),
+            Revocation::KeysGone { .. } => !self.spares(access.key),
         })
     }
 }

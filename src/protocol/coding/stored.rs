@@ -56,13 +56,9 @@ pub(crate) fn blocks(coding: Coding, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// How many bytes [`blocks`] appends.
 pub(crate) fn blocks_length(coding: Coding, bytes: usize) -> usize {
-    let header_bytes = |length: usize| match coding {
-        Coding::Gzip => GZIP_HEADER_BYTES,
-        Coding::Zstd => ZSTD_HEADER_BYTES - usize::from(length < ZSTD_WIDE_SIZE_BYTES),
-    };
     let (full, last) = (bytes / BLOCK_BYTES_MAX, bytes % BLOCK_BYTES_MAX);
-    let of_last = if last > 0 { header_bytes(last) } else { 0 };
-    bytes + full * header_bytes(BLOCK_BYTES_MAX) + of_last
+    let of_last = if last > 0 { header_bytes(coding, last) } else { 0 };
+    bytes + full * header_bytes(coding, BLOCK_BYTES_MAX) + of_last
 }
 
 #[cfg(test)]

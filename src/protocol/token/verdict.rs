@@ -19,7 +19,7 @@ pub const VERDICT_TOKENS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A bounded memory of valid tokens. When it is full, those not used lately give way.
 ///
-/// A token is known by its SHA-256, so that tokens aren't lying about in memory.
+/// A token is known by its SHA-256, so that tokens aren't lying about in memory for longer than the connections they come on.
 #[derive(Debug)]
 pub struct VerdictCache {
     /// By a part of the key; the whole is compared in the verdict.

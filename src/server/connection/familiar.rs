@@ -10,6 +10,8 @@ use crate::server::routes::Judged;
 
 /// Bytes of a head that is kept: a token of a few grants and what a client adds.
 const HEAD_BYTES_MAX: usize = 4 * 1024;
+/// What one takes besides its head: the answer, encoded and not, and the settings it was judged by, which others share.
+const FAMILIAR_OVERHEAD_BYTES: usize = 1024;
 /// Digits of a body's length.
 const LENGTH_DIGITS_MAX: usize = 9;
 
@@ -45,6 +47,11 @@ impl Familiar {
         }
         let start = (digits.as_ptr() as usize).checked_sub(raw.as_ptr() as usize)?;
         Some(Familiar { raw: raw.into(), length: start..start + digits.len(), version: head.version, judged })
+    }
+
+    /// What it takes in memory, the answer to it included; what its token grants is shared by all who present it.
+    pub(super) fn bytes(&self) -> usize {
+        2 * self.raw.len() + FAMILIAR_OVERHEAD_BYTES
     }
 
     /// The head itself.

@@ -56,6 +56,11 @@ impl LiveKeys {
         self.generation
     }
 
+    /// Whether a key holds.
+    pub(crate) fn has(&self, key: KeyIdentity) -> bool {
+        self.revocation.spares(key)
+    }
+
     /// What judges tokens, for those who only want to know why.
     pub(crate) fn verifier(&self) -> &TokenVerifier {
         &self.verifier

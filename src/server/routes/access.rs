@@ -13,6 +13,8 @@ use crate::protocol::token::{Access, Role, TokenError};
 use crate::server::clock;
 use crate::server::shard::Context;
 
+const DENIED: &str = "an administrator of this hub has denied this access token";
+
 /// Judges the token a request presents, if any, and says whether it came in the cookie.
 pub(super) async fn access(
     context: &Context,
@@ -78,8 +80,26 @@ fn not_denied(
     }
     Err(match role {
         Role::Subscriber if head.path == context.settings().hub.path() => ResponseHead::new(204),
-        Role::Subscriber | Role::Publisher => refusal(403, "an administrator of this hub has denied this access token"),
+        Role::Subscriber | Role::Publisher => refusal(403, DENIED),
     })
+}
+
+/// Judges once more by what may have changed while the rest of the request came: time, keys, the deny list.
+pub(super) fn still_good(context: &Context, access: &Access) -> Result<(), ResponseHead> {
+    if context.denies(access) {
+        return Err(refusal(403, DENIED));
+    }
+    if !access.valid_at(clock::wall_ms()) {
+        return Err(invalid_token(context, Role::Publisher, "it expired while the body of the request was on its way"));
+    }
+    if !context.keys.borrow().has(access.key) {
+        return Err(invalid_token(
+            context,
+            Role::Publisher,
+            "its key was withdrawn while the body of the request came",
+        ));
+    }
+    Ok(())
 }
 
 /// The answer to an invalid token says nothing but a reference; the rule is in the log under it (design §9).

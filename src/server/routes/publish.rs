@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::access::{access, check_origin};
+use super::access::{access, check_origin, still_good};
 use super::fields::complete;
 use super::form_body;
 use super::refusal::{insufficient, refusal, token_needed, try_later};
@@ -46,7 +46,7 @@ impl Judged {
         Rc::ptr_eq(&self.settings, &context.settings())
             && self.generation == context.keys.borrow().generation()
             && self.access.valid_at(context.clock.wall_ms())
-            && !context.denies(&self.access)
+            && !context.is_denied(&self.access)
             // Each request has its own place in a trace, which its head names.
             && !context.tracer.is_on()
     }
@@ -195,6 +195,11 @@ async fn queue<'c>(
         Ok(form) => form,
         Err(response) => return Some(Err(response)),
     };
+    if form.waited
+        && let Err(response) = still_good(context, access)
+    {
+        return Some(Err(response));
+    }
     let update = match Update::from_form(&form.bytes, &mut context.topics.borrow_mut(), &settings.update) {
         Ok(update) => update,
         Err(error) => {
@@ -203,7 +208,7 @@ async fn queue<'c>(
     };
     trace.texts("mercure.topics", || update.topics.iter().map(|topic| topic.as_str().to_owned()).collect());
     trace.flag("mercure.private", update.private);
-    let BodyBytes { bytes, mut counted } = form;
+    let BodyBytes { bytes, mut counted, .. } = form;
     drop(bytes);
     let ungranted = settings.compat.is_some_and(Compat::publishes_public_updates_ungranted) && !update.private;
     let denied = update.topics.iter().find(|topic| !access.grants.may_publish_to(topic, &settings.hub));

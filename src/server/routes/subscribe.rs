@@ -71,7 +71,7 @@ pub(super) async fn subscribe(
     let coding = coding(&settings, head)?;
     let query = head.query.unwrap_or_default();
     // While the form is parsed elsewhere its bytes still count here.
-    let (form, counted) = form.map(|BodyBytes { bytes, counted }| (bytes, counted)).unzip();
+    let (form, counted) = form.map(|BodyBytes { bytes, counted, .. }| (bytes, counted)).unzip();
     let parsed = read(context, query, form.unwrap_or_default()).await?;
     drop(counted);
     let request = parsed.map_err(|error| match error.may_pass() {

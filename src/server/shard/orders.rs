@@ -54,9 +54,14 @@ impl Context {
         }
     }
 
-    /// Whether the bearer of a token is on the deny list.
+    /// Whether the bearer of a token is on the deny list; counts it, as a request that is refused for that.
     pub(crate) fn denies(&self, access: &Access) -> bool {
-        self.count_denied(self.shard.borrow().denials().cover_token(access, self.clock.wall_ms()))
+        self.count_denied(self.is_denied(access))
+    }
+
+    /// The same, and counts nothing.
+    pub(crate) fn is_denied(&self, access: &Access) -> bool {
+        self.shard.borrow().denials().cover_token(access, self.clock.wall_ms())
     }
 
     /// Whether a topic is on the deny list, so that nothing may be published to it.

@@ -52,7 +52,10 @@ pub(crate) enum Visit {
     /// It never got to a stream.
     Refused(Refusal),
     /// The stream ended.
-    Closed,
+    Closed {
+        /// The head came in the same visit.
+        opened: bool,
+    },
 }
 
 /// A subscriber and what it got.
@@ -141,7 +144,7 @@ impl Subscriber {
         };
         let visit = self.read(&mut stream, hung_up, once, request, buffer, enter);
         match visit {
-            Visit::Refused(_) | Visit::Closed => self.leave(),
+            Visit::Refused(_) | Visit::Closed { .. } => self.leave(),
             _ => self.stream = Some(stream),
         }
         visit
@@ -174,14 +177,14 @@ impl Subscriber {
                 Ok(0) if self.phase == Phase::Head => {
                     return Visit::Refused(Refusal::connection("closed without an answer"));
                 }
-                Ok(0) => return Visit::Closed,
+                Ok(0) => return Visit::Closed { opened },
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if self.phase == Phase::Head => {
                     return Visit::Refused(Refusal::connection(error.to_string()));
                 }
-                Err(_) => return Visit::Closed,
+                Err(_) => return Visit::Closed { opened },
             };
             let mut piece = &buffer[..read];
             let rest;
@@ -205,7 +208,7 @@ impl Subscriber {
                 }
             }
             if !self.content(piece, enter) {
-                return Visit::Closed;
+                return Visit::Closed { opened };
             }
             // A short read emptied the socket; being edge-triggered, the next byte will be reported.
             if once || (read < buffer.len() && !hung_up) {
@@ -350,7 +353,7 @@ mod tests {
         server.write_all(&second[400..]).expect("writes");
         assert_eq!(visit(&mut subscriber, false, buffer), (Visit::Streaming, vec![2]));
         server.write_all(b"0\r\n\r\n").expect("writes");
-        assert_eq!(visit(&mut subscriber, false, buffer).0, Visit::Closed);
+        assert_eq!(visit(&mut subscriber, false, buffer).0, Visit::Closed { opened: false });
         assert!(!subscriber.receipt.may_repeat);
     }
 
@@ -360,7 +363,7 @@ mod tests {
         server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("writes");
         server.write_all(stream_chunk(100).fill(Number::new(0, 1), 5)).expect("writes");
         drop(server);
-        assert_eq!(visit(&mut subscriber, true, &mut [0; 4096]), (Visit::Closed, vec![1]));
+        assert_eq!(visit(&mut subscriber, true, &mut [0; 4096]), (Visit::Closed { opened: true }, vec![1]));
     }
 
     #[test]

@@ -90,6 +90,11 @@ pub(crate) fn go(precedence: Precedence) -> bool {
     }
 }
 
+/// Whether threads may go first, and be ordinary again.
+pub(crate) fn may_go_first() -> bool {
+    go(Precedence::First) && go(Precedence::Fair)
+}
+
 /// Raises the soft descriptor limit to the hard one. Answers (soft before, hard).
 pub(crate) fn raise_descriptor_limit() -> io::Result<(u64, u64)> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -62,7 +62,7 @@ pub(super) fn run(
         }
     };
     // There is no server beside them that they could disturb.
-    swarm.keep_schedule(true);
+    swarm.keep_schedule(sys::may_go_first());
     let lanes = &*plan.lanes;
     std::thread::scope(|scope| {
         let (heard, inbox) = sync_channel(ORDERS_MAX);

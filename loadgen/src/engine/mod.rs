@@ -36,10 +36,9 @@ fn run_all(name: &str, title: &str, scenarios: &[Scenario], options: &Options) -
 
 fn play(scenario: &Scenario, options: &Options, report: &mut Report, progress: &mut Progress) -> anyhow::Result<()> {
     let mut findings = Findings::default();
-    if !sys::go(sys::Precedence::First) {
+    if !sys::may_go_first() {
         report.note("no thread may go before others here (CAP_SYS_NICE): prompt groups and schedules may be late");
     }
-    sys::go(sys::Precedence::Fair);
     let mut stages: Vec<Stage> = Vec::new();
     for kind in &options.targets {
         let options = &options.meant_for(*kind);

@@ -81,7 +81,7 @@ pub(super) fn run(
         stage.swarm.rest(true);
     }
     // Nor should they delay what is to be published at its time.
-    let on_schedule = keeps_schedule(&step.does, stage);
+    let on_schedule = keeps_schedule(&step.does, stage) && sys::may_go_first();
     if on_schedule {
         sys::go(Precedence::First);
         stage.swarm.keep_schedule(true);

@@ -25,8 +25,11 @@ impl Worker {
             && self.next_connect_ns <= now_ns
             && let Some((at, goes_on)) = self.queue.pop_front()
         {
-            self.next_connect_ns += self.connect_gap_ns;
-            self.connect(at as usize, goes_on)?;
+            // Who was to try again may have been told to connect meanwhile.
+            if self.members[at as usize].subscriber.is_away() {
+                self.next_connect_ns += self.connect_gap_ns;
+                self.connect(at as usize, goes_on)?;
+            }
         }
         Ok(())
     }

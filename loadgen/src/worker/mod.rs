@@ -356,7 +356,12 @@ impl Worker {
                 self.timings.heads.saturating_record(sys::now_ns().saturating_sub(asked_ns) / 1000);
                 self.opened(at);
             }
-            Visit::Closed => self.closed(at),
+            Visit::Closed { opened } => {
+                if opened {
+                    self.opened(at);
+                }
+                self.closed(at);
+            }
             Visit::Refused(refusal) => self.refused(at, refusal),
         }
     }

@@ -2,6 +2,11 @@
 
 use crate::chunked::{Chunked, Part};
 
+/// Bytes of an answer's body that make sense: an id, or a problem's explanation.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Whoever asks for a longer pause is come back to after this one.
+pub(crate) const RETRY_AFTER_S_MAX: u64 = 60;
+
 /// One complete answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -28,7 +33,7 @@ pub(crate) fn take_all(inbox: &mut Vec<u8>) -> Result<Vec<Answer>, String> {
 /// The first complete answer and its length; nothing when more must come.
 pub(crate) fn first(inbox: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     let Some(end) = memchr::memmem::find(inbox, b"\r\n\r\n") else {
-        return Ok(None);
+        return too_long(inbox);
     };
     let head = String::from_utf8_lossy(&inbox[..end]).to_ascii_lowercase();
     let mut lines = head.split("\r\n");
@@ -41,12 +46,18 @@ pub(crate) fn first(inbox: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         match name {
-            "content-length" => length = value.parse().map_err(|_| format!("Content-Length: {value}"))?,
+            "content-length" => {
+                let declared: u64 = value.parse().map_err(|_| format!("Content-Length: {value}"))?;
+                length = usize::try_from(declared).unwrap_or(usize::MAX);
+            }
             "transfer-encoding" => chunked = value.ends_with("chunked"),
-            "retry-after" => answer.retry_after = value.parse().ok(),
+            "retry-after" => answer.retry_after = value.parse().ok().map(|seconds: u64| seconds.min(RETRY_AFTER_S_MAX)),
             "connection" => answer.closes = value == "close",
             _ => {}
         }
+    }
+    if length > ANSWER_BYTES_MAX {
+        return Err(format!("an answer of {length} bytes; at most {ANSWER_BYTES_MAX} make sense"));
     }
     let start = end + 4;
     let Some(after) = (if chunked {
@@ -57,9 +68,17 @@ pub(crate) fn first(inbox: &[u8]) -> Result<Option<(Answer, usize)>, String> {
             start + length
         })
     }) else {
-        return Ok(None);
+        return too_long(inbox);
     };
     Ok(Some((answer, after)))
+}
+
+/// Nothing yet, unless this is more than any answer should have.
+fn too_long(inbox: &[u8]) -> Result<Option<(Answer, usize)>, String> {
+    match inbox.len() > 2 * ANSWER_BYTES_MAX {
+        true => Err(format!("an answer that doesn't end after {} bytes", inbox.len())),
+        false => Ok(None),
+    }
 }
 
 /// Answers where the chunked body ends, once all of it is there.
@@ -78,6 +97,18 @@ fn read_chunks(inbox: &[u8], start: usize, body: &mut Vec<u8>) -> Result<Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_server_in_its_senses_answers_is_an_error_or_cut_to_size() {
+        for length in ["18446744073709551615", "99999999", "-1"] {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            assert!(first(answer.as_bytes()).is_err(), "{length}");
+        }
+        assert!(first(&b"x".repeat(3 * ANSWER_BYTES_MAX)).is_err());
+        let busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 99999999999\r\nContent-Length: 0\r\n\r\n";
+        let (answer, _) = first(busy).expect("an answer").expect("a whole one");
+        assert_eq!(answer.retry_after, Some(RETRY_AFTER_S_MAX));
+    }
 
     #[test]
     fn pipelined_answers_come_out_one_by_one_once_complete() {

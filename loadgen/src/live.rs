@@ -48,8 +48,15 @@ pub(crate) fn arguments() -> Vec<String> {
     without_secrets(std::env::args().skip(1))
 }
 
-/// Options whose value opens a hub: a record is made to be shown to others.
-const SECRET_OPTIONS: [&str; 4] = ["--token", "--publisher-jwt-key", "--subscriber-jwt-key", "--api-key"];
+/// How options end whose value opens a hub, this program's and those of the hub it starts: a record is made to be shown to others.
+const SECRET_ENDINGS: [&str; 3] = ["token", "key", "secret"];
+/// What stands in its value is a command line, which may hold anything.
+const COMMAND_OPTION: &str = "--spawn";
+
+fn is_secret(option: &str) -> bool {
+    let name = option.strip_prefix("--");
+    option == COMMAND_OPTION || name.is_some_and(|name| SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending)))
+}
 
 fn without_secrets(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut hide_next = false;
@@ -59,7 +66,7 @@ fn without_secrets(arguments: impl Iterator<Item = String>) -> Vec<String> {
         }
         let (option, value) =
             argument.split_once('=').map_or((&*argument, None), |(option, value)| (option, Some(value)));
-        match (SECRET_OPTIONS.contains(&option), value) {
+        match (is_secret(option), value) {
             (true, Some(_)) => format!("{option}=…"),
             (secret, _) => {
                 hide_next = secret;
@@ -80,6 +87,14 @@ mod tests {
     fn a_line_says_what_it_is() {
         let line = line("check", json!({"check": "all there", "ok": true}));
         assert_eq!(line, r#"{"type":"check","check":"all there","ok":true}"#);
+    }
+
+    #[test]
+    fn nor_those_of_the_hub_it_starts() {
+        let called =
+            ["x", "--spawn", "env KEY=s hub", "--", "--admin-token", "t", "--subscriber-jwt-key=s", "--io", "epoll"];
+        let kept = without_secrets(called.iter().map(|&word| word.to_owned()));
+        assert_eq!(kept, ["x", "--spawn", "…", "--", "--admin-token", "…", "--subscriber-jwt-key=…", "--io", "epoll"]);
     }
 
     #[test]

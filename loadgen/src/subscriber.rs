@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
+use crate::answer::RETRY_AFTER_S_MAX;
 use crate::chunked::{Chunked, Part};
 use crate::coding::Decoder;
 use crate::last_id::LastId;
@@ -297,7 +298,9 @@ fn take_head(head: &[u8]) -> Result<Option<(Head, Vec<u8>)>, Refusal> {
     if status != Some(200) {
         let body = String::from_utf8_lossy(&head[end + 4..]);
         let text = format!("{status_line}: {}", body.chars().take(200).collect::<String>());
-        return Err(Refusal { status, retry_after: value("retry-after").and_then(|value| value.parse().ok()), text });
+        let retry_after = value("retry-after").and_then(|value| value.parse().ok());
+        let retry_after = retry_after.map(|seconds: u64| seconds.min(RETRY_AFTER_S_MAX));
+        return Err(Refusal { status, retry_after, text });
     }
     let chunked = value("transfer-encoding").is_some_and(|value| value.ends_with("chunked"));
     let coding = value("content-encoding").unwrap_or_default();

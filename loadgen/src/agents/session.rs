@@ -67,7 +67,15 @@ pub(super) fn run(
     std::thread::scope(|scope| {
         let (heard, inbox) = sync_channel(ORDERS_MAX);
         scope.spawn(move || listen(&mut frames, lanes, &heard));
-        let session = Session { stream: &mut stream, inbox, plan: &plan, who, resting: false, told: Told::default() };
+        let session = Session {
+            stream: &mut stream,
+            inbox,
+            plan: &plan,
+            who,
+            resting: false,
+            synced: Default::default(),
+            told: Told::default(),
+        };
         let ended = session.run(swarm, opening);
         // The reading thread ends with the connection.
         let _ = stream.shutdown(Shutdown::Both);
@@ -157,6 +165,8 @@ struct Session<'a> {
     plan: &'a Plan,
     who: &'a str,
     resting: bool,
+    /// The last question for everything as it is now, and the CPU time at that moment.
+    synced: (u64, Usage),
     told: Told,
 }
 
@@ -226,8 +236,7 @@ impl Session<'_> {
                 swarm.rest(resting);
             }
             ToAgent::Sync(number) => {
-                self.told.status.synced = number;
-                self.told.status.usage = Usage::now();
+                self.synced = (number, Usage::now());
                 // Told at once, changed or not.
                 self.told.at_ns = 0;
             }
@@ -279,7 +288,7 @@ impl Session<'_> {
             self.told.looked_at = Some((counts.open, counts.opened));
             audiences = self.plan.lanes.audiences(&mut self.told.audiences);
         }
-        let Status { synced, usage, .. } = self.told.status;
+        let (synced, usage) = self.synced;
         Status { taken, todo, behind, counts, times, audiences, synced, usage }
     }
 

@@ -121,12 +121,11 @@ impl Floor {
         self.kind
     }
 
-    /// Has one event sent to everyone. Answers when.
-    fn broadcast(&mut self) -> anyhow::Result<u64> {
-        let sent_ns = sys::now_ns();
-        self.order(&format!("one {sent_ns}"))?;
+    /// Has one event sent to everyone that was meant to be sent at this time.
+    fn broadcast(&mut self, intended_ns: u64) -> anyhow::Result<()> {
+        self.order(&format!("one {intended_ns}"))?;
         self.count += 1;
-        Ok(sent_ns)
+        Ok(())
     }
 
     /// Has events sent one after another for so long. [`Self::hear_count`] must follow.

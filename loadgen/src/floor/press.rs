@@ -7,6 +7,7 @@ use super::{Floor, FloorKind};
 use crate::lanes::Lanes;
 use crate::press::{Limit, Pace, Published, Turn};
 use crate::swarm::Swarm;
+use crate::sys;
 
 /// A broadcast that stops moving for so long has failed.
 const DELIVERY_PATIENCE_NS: u64 = 10_000_000_000;
@@ -98,7 +99,7 @@ impl FloorPress {
                     return Ok(Turn::Done);
                 }
                 if intended_ns <= now_ns {
-                    floor.broadcast()?;
+                    floor.broadcast(intended_ns)?;
                     sent(floor, lanes);
                     run.scheduled += 1;
                     turn = Turn::Moved;
@@ -121,7 +122,8 @@ impl FloorPress {
                     return Ok(Turn::Done);
                 } else {
                     let delivered = swarm.delivered();
-                    let sent_ns = floor.broadcast()?;
+                    let sent_ns = sys::now_ns();
+                    floor.broadcast(sent_ns)?;
                     sent(floor, lanes);
                     run.waiting = Some((sent_ns, delivered + lanes.audience(0)));
                     run.progress = (delivered, now_ns);

@@ -66,8 +66,8 @@ impl Unit {
             let value = value.trim();
             match key.trim() {
                 "LimitNOFILE" => self.descriptors = descriptors(value).unwrap_or(self.descriptors),
-                "MemoryMax" => self.memory_max = memory(value, memory_bytes),
-                "MemoryHigh" => self.memory_high = memory(value, memory_bytes),
+                "MemoryMax" => self.memory_max = memory(value, memory_bytes).unwrap_or(self.memory_max),
+                "MemoryHigh" => self.memory_high = memory(value, memory_bytes).unwrap_or(self.memory_high),
                 "TasksMax" => self.tasks_max = value.parse().ok(),
                 _ => {}
             }
@@ -83,21 +83,26 @@ fn descriptors(value: &str) -> Option<u64> {
     }
 }
 
-/// `2G`, `80%`, `infinity`.
-fn memory(value: &str, memory_bytes: u64) -> Option<u64> {
+/// `2G`, `1.5G`, `80%`; `infinity` and nothing are no limit. What makes no sense is passed over, as systemd does it.
+fn memory(value: &str, memory_bytes: u64) -> Option<Option<u64>> {
+    if value.is_empty() || value == "infinity" {
+        return Some(None);
+    }
+    let number = |digits: &str| digits.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
     if let Some(percent) = value.strip_suffix('%') {
-        return Some(memory_bytes / 100 * percent.parse::<u64>().ok()?.min(100));
+        return Some(Some((memory_bytes as f64 * number(percent)?.min(100.0) / 100.0) as u64));
     }
     let digits = value.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
-    let shift = match &value[digits.len()..] {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
+    let unit_bytes = match &value[digits.len()..] {
+        "" => 1_u64,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1 << 40,
         _ => return None,
     };
-    digits.parse::<u64>().ok()?.checked_shl(shift)
+    // Beyond what a number holds it is the largest, which is as good as none.
+    Some(Some((number(digits)? * unit_bytes as f64) as u64))
 }
 
 #[cfg(test)]
@@ -130,6 +135,12 @@ mod tests {
             "[Service]\nLimitNOFILE = infinity\nMemoryMax=80%\n",
         );
         assert_eq!((unit(&made).descriptors, unit(&made).memory_max), (u64::MAX, Some(800)));
+        let made =
+            made.with("etc/systemd/system/cinnabar.service.d/30.conf", "[Service]\nMemoryMax=1.5G\nMemoryHigh=lots\n");
+        assert_eq!((unit(&made).memory_max, unit(&made).memory_high), (Some(3 << 29), Some(1 << 30)));
+        let made =
+            made.with("etc/systemd/system/cinnabar.service.d/40.conf", "[Service]\nMemoryMax=infinity\nMemoryHigh=\n");
+        assert_eq!((unit(&made).memory_max, unit(&made).memory_high), (None, None));
         assert_eq!(read(made.root(), "other", 1000), None);
     }
 }

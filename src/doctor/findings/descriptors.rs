@@ -10,15 +10,15 @@ const REQUESTS_FEW: u64 = 4_096;
 const WANTED_MIN: u64 = 65_536;
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Vec<Finding>) {
-    let own = own(case);
-    let raised = own.wanted.replace(',', "").parse().unwrap_or(0);
+    let (own, raised) = own(case);
     findings.push(own);
     findings.extend(per_process(case, raised));
     findings.extend(files(case));
     findings.extend(watches(case));
 }
 
-fn own(case: &Case<'_>) -> Finding {
+/// And what it says the limit should be, 0 if it needn't be raised.
+fn own(case: &Case<'_>) -> (Finding, u64) {
     const NAME: &str = "descriptors";
     let machine = case.machine;
     let max = machine.descriptors_max();
@@ -29,7 +29,7 @@ fn own(case: &Case<'_>) -> Finding {
     let found = format!("hard limit {} {whose}", count(max));
     let (level, why, wanted) = if case.hub.uring {
         if max >= REQUESTS_FEW {
-            return Finding::ok(NAME, format!("{found}; parked connections need none with io_uring"));
+            return (Finding::ok(NAME, format!("{found}; parked connections need none with io_uring")), 0);
         }
         let why = "streams need no descriptor with io_uring, but requests do: few can be served at a time, and a storm of \
                    reconnecting clients takes long";
@@ -37,17 +37,18 @@ fn own(case: &Case<'_>) -> Finding {
     } else {
         let level = case.shortage(Resource::Descriptors);
         if level == Level::Ok {
-            return Finding::ok(NAME, found);
+            return (Finding::ok(NAME, found), 0);
         }
         let why = "every connection is a descriptor on epoll: beyond the limit connections are closed as they come";
         (level, why, round_up((case.target().saturating_add(case.hub.own_descriptors)) / 10 * 11).max(WANTED_MIN))
     };
     let unit = machine.unit.as_ref().map_or("cinnabar", |unit| &unit.name);
-    Finding::new(NAME, level, found, why)
+    let finding = Finding::new(NAME, level, found, why)
         .wanted(count(wanted))
         .fix(format!("systemctl edit {unit}.service"), format!("[Service]\nLimitNOFILE={wanted}"))
         .fix("shell, before the hub is started as root", format!("ulimit -Hn {wanted}"))
-        .fix("container", format!("--ulimit nofile={wanted}:{wanted}"))
+        .fix("container", format!("--ulimit nofile={wanted}:{wanted}"));
+    (finding, wanted)
 }
 
 /// A limit can't be raised above `fs.nr_open`.

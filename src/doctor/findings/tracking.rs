@@ -35,7 +35,7 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Vec<Finding>) {
     if level == Level::Ok {
         findings.push(Finding::ok(NAME, found));
     } else {
-        let wanted = round_up(case.target() / 2 * 3);
+        let wanted = round_up(case.target().div_ceil(2).saturating_mul(3));
         let why = "when the table is full new connections are dropped without a word";
         findings.push(Finding::new(NAME, level, found, why).set_sysctl(&wanted.to_string()));
         findings.extend(buckets(case, wanted));

@@ -251,9 +251,10 @@ impl Shard {
     /// Whether something is still owed to somebody who has taken some of it lately: what a stop waits for.
     pub fn owes(&mut self, now: Now) -> bool {
         self.busy()
-            || (0..self.slab.capacity() as u32).filter_map(|slot| self.slab.get(slot)).any(|subscriber| {
-                subscriber.state == State::Behind && now.ds().saturating_sub(subscriber.progress_ds) <= LATELY_DS
-            })
+            || self.population.behind > 0
+                && (0..self.slab.capacity() as u32).filter_map(|slot| self.slab.get(slot)).any(|subscriber| {
+                    subscriber.state == State::Behind && now.ds().saturating_sub(subscriber.progress_ds) <= LATELY_DS
+                })
     }
 
     /// What has been counted since the start.

@@ -115,7 +115,8 @@ impl Shard {
         let subscriber = self.slab.at(slot);
         self.presence.subscriptions -= subscriber.places.as_slice().len();
         let ghost = planted(Defect::LeavesGhosts) && subscriber.state == State::Behind;
-        if subscriber.announced && !ghost {
+        // A hub that stops announces nothing more; the next one ends what it finds open.
+        if subscriber.announced && !ghost && !self.stopping {
             let subscriptions = self.subscriptions_of(slot);
             self.presence.ended.push_back(subscriptions);
         }

@@ -6,80 +6,16 @@ mod stand_in;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use stand_in::story::{PROGRAM, SMALL, held, judges, said, scenario};
 use stand_in::{Defect, StandIn};
 
-/// One round of broadcasts, then everybody returns with the last id while more come.
-const SMALL: &str = r#"title = "small"
-[variables]
-encoding = ""
-[[group]]
-name = "everyone"
-count = 40
-topics = ["urn:a"]
-keep-id = true
-[[group]]
-name = "own"
-count = 20
-topics = ["urn:t/{n % 5}", "urn:a"]
-token = "shared"
-[[group]]
-name = "victim"
-count = 1
-topics = ["urn:a", "urn:victim"]
-[[publisher]]
-name = "one"
-topics = ["urn:a"]
-sizes = [300]
-one-at-a-time = true
-[[publisher]]
-name = "some"
-topics = ["urn:a", "urn:t/{n % 5}"]
-sizes = [64, 3000]
-connections = 3
-rate = 200.0
-[steps]
-rounds = 2
-setup = [
-  { connect = { group = "everyone", measure = "come" } },
-  { connect = { group = "own" } },
-  { connect = { group = "victim" } },
-  { publish = { by = "one", count = 2 } },
-]
-round = [
-  { publish = { by = "one", count = 3, measure = "broadcast" } },
-  { together = { measure = "storm", tracks = [
-    [{ publish = { by = "some" } }],
-    [
-      { drop = { group = "everyone", share = 0.5 } },
-      { wait = { seconds = 0.1 } },
-      { return = { group = "everyone", rate = 1000.0 } },
-      { churn = { group = "own", rate = 100.0, seconds = 0.2 } },
-    ],
-  ] } },
-]
-finish = [{ leave = { group = "own" } }]
-[[goal]]
-figure = "broadcast.latency_p99_ms"
-at-most = 60000.0
-"#;
-
 fn loadgen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cinnabar-loadgen")).args(arguments).output().expect("runs")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn scenario(name: &str, text: &str) -> PathBuf {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
-    std::fs::write(&file, text).expect("written");
-    file
+    Command::new(PROGRAM).args(arguments).output().expect("runs")
 }
 
 /// The hub built last in the workspace's target folder, if one has been.
 fn hub() -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_BIN_EXE_cinnabar-loadgen")).ancestors().nth(2).expect("target/profile/name");
+    let target = Path::new(PROGRAM).ancestors().nth(2).expect("target/profile/name");
     let built = |profile| {
         let hub = target.join(profile).join("cinnabar");
         let when = std::fs::metadata(&hub).ok()?.modified().ok()?;
@@ -90,11 +26,6 @@ fn hub() -> Option<PathBuf> {
         eprintln!("not run: there is no hub in {}", target.display());
     }
     newest
-}
-
-fn held(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}", said(output));
-    assert!(said(output).contains("every event once, whole, in one order"), "{}", said(output));
 }
 
 #[test]
@@ -146,22 +77,9 @@ fn a_sound_stand_in_passes_and_each_planted_defect_is_caught() {
     let file = scenario("planted", SMALL);
     let run = |defect| {
         let hub = StandIn::start(defect);
-        loadgen(&["run", file.to_str().expect("a path"), "--url", &hub.url()])
+        loadgen(&["run", &file, "--url", &hub.url()])
     };
-    held(&run(Defect::None));
-    for (defect, words) in [
-        (Defect::Loss, "with gaps"),
-        (Defect::LossAtReturn, "with gaps"),
-        (Defect::Repeat, "with repeats"),
-        (Defect::Disorder, "with repeats, disorder"),
-        (Defect::Foreign, "topics they didn't ask for"),
-        (Defect::Torn, "torn"),
-        (Defect::Close, "closed by the server"),
-    ] {
-        let output = run(defect);
-        assert_eq!(output.status.code(), Some(1), "{defect:?}: {}", said(&output));
-        assert!(said(&output).contains(words), "{defect:?}: {}", said(&output));
-    }
+    judges(run);
 }
 
 #[test]
@@ -169,7 +87,7 @@ fn who_comes_back_by_itself_has_missed_nothing() {
     let back = "topics = [\"urn:a\", \"urn:victim\"]\nkeep-id = true\nwhen-closed = \"return\"";
     let file = scenario("back", &SMALL.replace("topics = [\"urn:a\", \"urn:victim\"]", back));
     let hub = StandIn::start(Defect::Close);
-    let output = loadgen(&["run", file.to_str().expect("a path"), "--url", &hub.url()]);
+    let output = loadgen(&["run", &file, "--url", &hub.url()]);
     held(&output);
     assert!(said(&output).contains("storm: streams the server ended"), "{}", said(&output));
 }
@@ -179,7 +97,7 @@ fn a_real_hub_delivers_everything() {
     let Some(hub) = hub() else { return };
     let hub = hub.to_str().expect("a path");
     let file = scenario("real", SMALL);
-    let file = file.to_str().expect("a path");
+    let file = &file;
     held(&loadgen(&["run", file, "--hub", hub]));
     held(&loadgen(&["run", file, "--hub", hub, "--preset", "mercure-0", "--", "--compat", "8"]));
 }
@@ -189,7 +107,7 @@ fn a_hub_and_another_server_are_measured_in_turn() {
     let Some(hub) = hub() else { return };
     let file = scenario("beside", &SMALL.replace("rounds = 2", "rounds = 1"));
     let other = StandIn::start(Defect::None);
-    let (file, hub) = (file.to_str().expect("a path"), hub.to_str().expect("a path"));
+    let (file, hub) = (&file, hub.to_str().expect("a path"));
     let output = loadgen(&["run", file, "--targets", "hub,url", "--hub", hub, "--url", &other.url()]);
     held(&output);
     assert!(said(&output).contains("hub / url: broadcast: deliveries per second"), "{}", said(&output));
@@ -222,7 +140,7 @@ fn nchan_delivers_everything_where_it_is_installed() {
 #[test]
 fn a_mistake_in_a_file_is_named_with_its_line() {
     let file = scenario("mistake", &SMALL.replace("count = 40", "cuont = 40"));
-    let output = loadgen(&["run", file.to_str().expect("a path"), "--url", "http://127.0.0.1:9/"]);
+    let output = loadgen(&["run", &file, "--url", "http://127.0.0.1:9/"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("line 6") && said(&output).contains("cuont"), "{}", said(&output));
 }

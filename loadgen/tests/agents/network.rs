@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::process::{Agent, ENDLESS, PROGRAM, SMALL, held, refused, said, scenario, secret};
+use crate::process::{Agent, ENDLESS, refused, secret};
+use crate::stand_in::story::{PROGRAM, SMALL, held, said, scenario};
 
 /// What the names of these tests' namespaces begin with; the process's id follows.
 const PREFIX: &str = "cinnabar-loadgen-";

@@ -6,61 +6,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use crate::stand_in::story::{PROGRAM, said};
+
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// One round of broadcasts, then everybody returns with the last id while more come, and some come anew.
-pub(crate) const SMALL: &str = r#"title = "small"
-[[group]]
-name = "everyone"
-count = 40
-topics = ["urn:a"]
-keep-id = true
-[[group]]
-name = "own"
-count = 20
-topics = ["urn:t/{n % 5}", "urn:a"]
-token = "shared"
-[[group]]
-name = "victim"
-count = 1
-topics = ["urn:a", "urn:victim"]
-[[publisher]]
-name = "one"
-topics = ["urn:a"]
-sizes = [300]
-one-at-a-time = true
-[[publisher]]
-name = "some"
-topics = ["urn:a", "urn:t/{n % 5}"]
-sizes = [64, 3000]
-connections = 3
-rate = 200.0
-[steps]
-rounds = 2
-setup = [
-  { connect = { group = "everyone", measure = "come" } },
-  { connect = { group = "own" } },
-  { connect = { group = "victim" } },
-  { publish = { by = "one", count = 2 } },
-]
-round = [
-  { publish = { by = "one", count = 3, measure = "broadcast" } },
-  { together = { measure = "storm", tracks = [
-    [{ publish = { by = "some" } }],
-    [
-      { drop = { group = "everyone", share = 0.5 } },
-      { wait = { seconds = 0.1 } },
-      { return = { group = "everyone", rate = 1000.0 } },
-      { churn = { group = "own", rate = 100.0, seconds = 0.3 } },
-      { stop-reading = { group = "everyone" } },
-      { wait = { seconds = 0.1 } },
-      { read-on = { group = "everyone" } },
-    ],
-  ] } },
-]
-finish = [{ leave = { group = "own" } }]
-"#;
 
 /// Publishes for longer than any test lasts.
 pub(crate) const ENDLESS: &str = r#"title = "endless"
@@ -77,8 +26,6 @@ rate = 50.0
 setup = [{ connect = { group = "all" } }]
 round = [{ publish = { by = "p", seconds = 600.0, measure = "on" } }]
 "#;
-
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cinnabar-loadgen");
 
 /// An agent that runs until it is dropped.
 pub(crate) struct Agent {
@@ -138,28 +85,11 @@ impl Drop for Agent {
     }
 }
 
-/// A scenario's file, of a name no other test uses.
-pub(crate) fn scenario(name: &str, text: &str) -> String {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
-    std::fs::write(&file, text).expect("written");
-    file.to_str().expect("a path").to_owned()
-}
-
 /// A file with a secret.
 pub(crate) fn secret(name: &str, text: &str) -> String {
     let file: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.secret"));
     std::fs::write(&file, text).expect("written");
     file.to_str().expect("a path").to_owned()
-}
-
-pub(crate) fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Every delivery was checked, and was as it had to be.
-pub(crate) fn held(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}", said(output));
-    assert!(said(output).contains("every event once, whole, in one order"), "{}", said(output));
 }
 
 /// The run could not be made, and it is said why.

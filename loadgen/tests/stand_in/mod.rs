@@ -1,5 +1,7 @@
 //! A hub of threads, as small as it can be, that can be made to lose, repeat, swap, misdirect or tear events.
 
+pub(crate) mod story;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

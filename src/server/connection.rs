@@ -33,8 +33,8 @@ use input::Input;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 4 * 1024;
-/// Bytes read at once of one that sends requests without pause.
-const PIPELINED_READ_BYTES: usize = 64 * 1024;
+/// Bytes taken at once from a client that sends requests without pause.
+const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 /// Bytes read at once of a body.
 const BODY_READ_BYTES: usize = 64 * 1024;
 /// Answers collected for pipelined requests before they are written.
@@ -134,8 +134,8 @@ pub(crate) struct Wire<'c> {
     familiar: Option<Box<(Familiar, Counted)>>,
     output: Vec<u8>,
     spare: Vec<u8>,
-    /// The last read brought as much as is read at first: there is more where that came from.
-    plenty: bool,
+    /// When the last read ended, microseconds of the hub's clock.
+    read_us: u64,
     /// A request has been answered on it before.
     served: bool,
     /// Something was read since the last head: the client was waited for, and the shard's loop had its turn.
@@ -150,6 +150,7 @@ impl<'c> Wire<'c> {
         if buffer.capacity() < bytes {
             buffer = Vec::with_capacity(bytes);
         }
+        let room = buffer.capacity();
         let mut pending = false;
         let (result, buffer) = {
             let mut reading = pin!(self.stream.read(buffer));
@@ -164,11 +165,24 @@ impl<'c> Wire<'c> {
             self.registered.context.next_turn().await;
         }
         self.fresh = true;
+        self.read_us = self.context.clock.mono_us();
         let read = result?;
-        self.plenty = read >= READ_BYTES.min(bytes);
         self.input.add(&buffer[..read]);
         self.spare = buffer;
+        if read == room {
+            self.top_up();
+        }
         Ok(read)
+    }
+
+    /// Takes what else is there, after a read that was filled: what is sent together is answered with one write, and while
+    /// nothing comes, the connection keeps no more than a small buffer. What ends the connection, the next read tells.
+    fn top_up(&mut self) {
+        let mut scratch = self.context.scratch.borrow_mut();
+        while self.input.unused().len() < PIPELINED_BYTES_MAX {
+            let Ok(read @ 1..) = sys::receive(self.stream.as_raw_fd(), &mut scratch) else { return };
+            self.input.add(&scratch.as_mut_slice()[..read]);
+        }
     }
 
     /// Gives back what a large request or answer left: a connection that waits keeps small buffers only.
@@ -252,7 +266,7 @@ pub(crate) async fn serve(
         familiar: None,
         output: Vec::new(),
         spare: Vec::new(),
-        plenty: false,
+        read_us: 0,
         served: false,
         fresh: false,
     };
@@ -474,16 +488,11 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Next, E
         // What is answered so far goes out before we wait: one write for all pipelined requests.
         wire.flush().await?;
         let next = if wire.served && wire.input.unused().is_empty() { Phase::Idle } else { Phase::Head };
-        // Whoever is in the middle of a request and has sent much is likely to go on.
-        let more = wire.plenty && next == Phase::Head;
         if phase.replace(next) != Some(next) {
             wire.registered.enter(next);
-            if !more {
-                wire.shrink();
-            }
+            wire.shrink();
         }
-        let bytes = if more { PIPELINED_READ_BYTES } else { READ_BYTES };
-        if wire.read(bytes).await? == 0 {
+        if wire.read(READ_BYTES).await? == 0 {
             if wire.registered.timed_out() && !wire.input.unused().is_empty() {
                 let answer = problem(408, "Request Timeout", "the head of the request took too long to arrive", &[]);
                 wire.answer(&answer, Version::Http11, false, false).await;
@@ -598,6 +607,11 @@ impl Body<'_, '_> {
             }
         }
         Ok(body)
+    }
+
+    /// When the last of it was read, microseconds of the hub's clock.
+    pub(crate) fn read_us(&self) -> u64 {
+        self.wire.read_us
     }
 
     /// Writes what is owed for earlier requests, before this one has to wait. False: the client is gone.

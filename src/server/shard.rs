@@ -159,7 +159,7 @@ pub(crate) struct Context {
     shard: RefCell<Shard>,
     sender: RefCell<Sender>,
     epoll: RefCell<Epoll>,
-    scratch: RefCell<Scratch>,
+    pub(crate) scratch: RefCell<Scratch>,
     listener: RefCell<Option<TcpListener>>,
     /// The listener is not watched until the next tick.
     listener_rests: Cell<bool>,

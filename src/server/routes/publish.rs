@@ -220,7 +220,7 @@ async fn queue<'c>(
         let detail = format!("an administrator of this hub has denied the topic {:?}", topic.as_str());
         return Some(Err(refusal(403, &detail)));
     }
-    let draft = Draft::new(update).received(context.clock.mono_us());
+    let draft = Draft::new(update).received(body.read_us());
     counted.set(draft.cost_bytes());
     commit(context, draft, counted, body).await
 }

@@ -33,8 +33,6 @@ use input::Input;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 4 * 1024;
-/// Bytes taken at once from a client that sends requests without pause.
-const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 /// Bytes read at once of a body.
 const BODY_READ_BYTES: usize = 64 * 1024;
 /// Answers collected for pipelined requests before they are written.
@@ -179,8 +177,7 @@ impl<'c> Wire<'c> {
     /// nothing comes, the connection keeps no more than a small buffer. What ends the connection, the next read tells.
     fn top_up(&mut self) {
         let mut scratch = self.context.scratch.borrow_mut();
-        while self.input.unused().len() < PIPELINED_BYTES_MAX {
-            let Ok(read @ 1..) = sys::receive(self.stream.as_raw_fd(), &mut scratch) else { return };
+        if let Ok(read) = sys::receive(self.stream.as_raw_fd(), &mut scratch) {
             self.input.add(&scratch.as_mut_slice()[..read]);
         }
     }

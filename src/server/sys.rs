@@ -166,8 +166,8 @@ impl AsRawFd for Ticker {
     }
 }
 
-/// Bytes of a client's input thrown away at once.
-const SCRATCH_BYTES: usize = 16 * 1024;
+/// Bytes of a client's input taken at once, or thrown away.
+const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// What a look into a socket's input found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +178,7 @@ pub(crate) enum Drained {
     End,
 }
 
-/// Where input that nobody wants is read to: one per shard.
+/// Where input is read to that goes elsewhere at once, or nowhere: one per shard.
 pub(crate) struct Scratch(Box<[u8; SCRATCH_BYTES]>);
 
 impl Scratch {

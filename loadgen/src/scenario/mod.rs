@@ -17,6 +17,7 @@ pub(crate) use compile::SUBSCRIBERS_MAX;
 pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
+    ("compressed", include_str!("../../scenarios/compressed.toml")),
     ("connect", include_str!("../../scenarios/connect.toml")),
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("idle-own", include_str!("../../scenarios/idle-own.toml")),

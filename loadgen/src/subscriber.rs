@@ -73,7 +73,7 @@ pub(crate) struct Subscriber {
     scanner: Scanner,
     /// What it got so far.
     pub(crate) receipt: Receipt,
-    /// When it began to connect.
+    /// When it was to connect: what the time to its response head is counted from.
     pub(crate) asked_ns: u64,
 }
 
@@ -94,10 +94,10 @@ impl Subscriber {
     }
 
     /// Begins anew on a non-blocking socket whose connection may be under way still.
-    pub(crate) fn open(&mut self, stream: TcpStream, now_ns: u64) {
+    pub(crate) fn open(&mut self, stream: TcpStream, asked_ns: u64) {
         self.stream = Some(stream);
         self.phase = Phase::Opening;
-        self.asked_ns = now_ns;
+        self.asked_ns = asked_ns;
         self.chunked = None;
         self.decoder = None;
         self.scanner = Scanner::default();

@@ -128,7 +128,7 @@ pub(crate) enum Order {
 pub(crate) struct Timings {
     /// From the intended send time to the delivery, per group.
     pub(crate) deliveries: Vec<Histogram<u64>>,
-    /// From connecting to the response head.
+    /// To the response head: from when a connection was due, or from connecting where all come as fast as they can.
     pub(crate) heads: Histogram<u64>,
 }
 

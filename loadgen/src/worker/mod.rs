@@ -1,8 +1,7 @@
 //! One client thread: its share of every group, on one epoll descriptor, with one read buffer for all. The descriptor
 //! table is its own. It polls and never sleeps in epoll, unless its groups are to be prompt.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -18,8 +17,10 @@ use crate::sys::{self, Epoll, Precedence, Ready};
 
 mod accounts;
 mod connecting;
+mod schedule;
 mod turnover;
 
+use schedule::Schedule;
 use turnover::{Churn, Leaver};
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -63,12 +64,7 @@ pub(crate) struct Worker {
     spans: Vec<Span>,
     retired: VecDeque<(u32, Receipt, Box<[Span]>, Ending)>,
     verdict: Verdict,
-    queue: VecDeque<(u32, bool)>,
-    retries: BinaryHeap<Reverse<(u64, u32, bool)>>,
-    next_connect_ns: u64,
-    connect_gap_ns: u64,
-    at_once: usize,
-    opening: usize,
+    schedule: Schedule,
     leavers: Vec<Leaver>,
     /// Members that have their head and wait for an answer what was sent by then, with its number (at an agent only).
     undated: VecDeque<(u32, u64)>,
@@ -116,12 +112,7 @@ impl Worker {
             spans: vec![Span::default(); spans],
             retired: VecDeque::new(),
             verdict: Verdict::default(),
-            queue: VecDeque::new(),
-            retries: BinaryHeap::new(),
-            next_connect_ns: 0,
-            connect_gap_ns: 0,
-            at_once: 1,
-            opening: 0,
+            schedule: Schedule::new(),
             leavers: Vec::new(),
             undated: VecDeque::new(),
             churn: None,
@@ -151,8 +142,7 @@ impl Worker {
             self.churn_due(now_ns);
             self.let_leave(now_ns);
             self.date_heads();
-            let waits = self.opening + self.undated.len() + self.leavers.len();
-            let todo = self.queue.len() + self.retries.len() + waits;
+            let todo = self.schedule.todo() + self.undated.len() + self.leavers.len();
             self.shared.todo.store(todo as u64, Ordering::Release);
             if taken > 0 {
                 self.shared.taken.fetch_add(taken, Ordering::AcqRel);
@@ -205,12 +195,12 @@ impl Worker {
     fn take(&mut self, order: Order, now_ns: u64, buffer: &mut [u8]) {
         match order {
             Order::Connect { group, rate, goes_on, at_once } => {
-                self.connect_gap_ns = rate.map_or(0, |rate| (1e9 * self.lot.share.of as f64 / rate) as u64);
-                self.next_connect_ns = now_ns;
-                self.at_once = (at_once / self.lot.share.of).max(1);
+                let of = self.lot.share.of;
+                let gap_ns = rate.map_or(0, |rate| (1e9 * of as f64 / rate) as u64);
+                self.schedule.pace(gap_ns, (at_once / of).max(1), now_ns);
                 for at in self.of_group(group) {
                     if self.members[at].subscriber.is_away() {
-                        self.queue.push_back((at as u32, goes_on));
+                        self.schedule.want(at as u32, goes_on);
                     }
                 }
             }
@@ -232,6 +222,8 @@ impl Worker {
             Order::Churn { group, rate } => {
                 let gap_ns = if rate > 0.0 { (1e9 * self.lot.share.of as f64 / rate) as u64 } else { 0 };
                 let cursor = self.of_group(group).start;
+                // They come at the rate at which they leave.
+                self.schedule.unpace();
                 self.churn = (gap_ns > 0).then_some(Churn { group, gap_ns, next_ns: now_ns + gap_ns, cursor });
             }
             Order::Read { group, reads } => {

@@ -50,7 +50,7 @@ impl Worker {
             }
             self.close(member);
             if leaver.comes_back {
-                self.queue.push_back((leaver.member, false));
+                self.schedule.again(now_ns, leaver.member, false);
             }
         }
     }

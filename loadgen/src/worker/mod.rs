@@ -311,7 +311,7 @@ impl Worker {
         let latency = &mut timings.deliveries[group];
         let n = member.n as usize;
         let request = |last_id: Option<&[u8]>| make_request(plan, group, n, last_id, shared_tokens[group].as_deref());
-        let mut enter = |receipt: &mut Receipt, found: Found| {
+        let mut enter = |receipt: &mut Receipt, found: Found, read_ns: u64| {
             let Found::Event { number, time_ns } = found else {
                 receipt.tear();
                 return;
@@ -322,11 +322,10 @@ impl Worker {
                 if topic as usize == number.topic()
                     && let Some(lane) = plan.lanes.of(number)
                 {
-                    if tally.now_ns == 0 {
-                        tally.now_ns = sys::now_ns().wrapping_add_signed(plan.clock_shift_ns);
-                    }
+                    let now_ns = read_ns.wrapping_add_signed(plan.clock_shift_ns);
+                    tally.last_ns = tally.last_ns.max(now_ns);
                     if receipt.enter(number, lane, &mut spans[at + lane - lanes.start]) {
-                        latency.saturating_record(tally.now_ns.saturating_sub(time_ns) / 1000);
+                        latency.saturating_record(now_ns.saturating_sub(time_ns) / 1000);
                         tally.delivered += u64::from(plan.groups[group].must_have_all());
                     }
                     return;
@@ -336,11 +335,6 @@ impl Worker {
             receipt.stray();
         };
         let visit = member.subscriber.visit(hung_up, once, request, buffer, &mut enter);
-        if tally.now_ns > 0 {
-            tally.last_ns = tally.last_ns.max(tally.now_ns);
-            // The next subscriber's events are timed by themselves.
-            tally.now_ns = 0;
-        }
         let asked_ns = member.subscriber.asked_ns;
         match visit {
             Visit::Pending | Visit::Streaming => {}
@@ -378,7 +372,6 @@ impl Worker {
 struct Tally {
     delivered: u64,
     last_ns: u64,
-    now_ns: u64,
 }
 
 fn make_request(plan: &Plan, group: usize, n: usize, last_id: Option<&[u8]>, shared_token: Option<&str>) -> Vec<u8> {

@@ -133,7 +133,7 @@ impl Subscriber {
     /// Does what the socket allows. `hung_up` says that the end of the stream was reported too, so that a short read
     /// isn't taken for all there is; `once` that one read is enough. `request` makes the request when it can be sent,
     /// `enter` is told of each event, and when the bytes were read that ended it: the clock is read after each read, so that
-    /// however many events a visit finds, none is timed before it was there nor by more than one read too late.
+    /// what a visit does about one read's events is part of the latency of the next one's.
     pub(crate) fn visit(
         &mut self,
         hung_up: bool,

@@ -15,13 +15,16 @@ const RETRY_NS: u64 = 1_000_000_000;
 
 impl Worker {
     pub(super) fn connect_due(&mut self, now_ns: u64) -> anyhow::Result<()> {
-        loop {
-            let Self { schedule, members, .. } = self;
-            let Some(due) = schedule.next(now_ns, |at| members[at as usize].subscriber.is_away()) else {
-                return Ok(());
-            };
-            self.connect(due)?;
+        for group in 0..self.schedules.len() {
+            loop {
+                let Self { schedules, members, .. } = self;
+                let Some(due) = schedules[group].next(now_ns, |at| members[at as usize].subscriber.is_away()) else {
+                    break;
+                };
+                self.connect(due)?;
+            }
         }
+        Ok(())
     }
 
     fn connect(&mut self, due: Due) -> anyhow::Result<()> {
@@ -44,9 +47,10 @@ impl Worker {
     }
 
     pub(super) fn opened(&mut self, at: usize) {
-        self.schedule.opened();
+        let group = usize::from(self.members[at].group);
+        self.schedules[group].opened();
         self.failures = 0;
-        let group = &self.plan.groups[usize::from(self.members[at].group)];
+        let group = &self.plan.groups[group];
         if group.encoding.is_some() && !self.members[at].subscriber.is_coded() {
             self.shared.uncoded.fetch_add(1, Ordering::AcqRel);
         }
@@ -90,7 +94,8 @@ impl Worker {
 
     pub(super) fn closed(&mut self, at: usize) {
         self.gone(at);
-        let group = &self.plan.groups[usize::from(self.members[at].group)];
+        let group_at = usize::from(self.members[at].group);
+        let group = &self.plan.groups[group_at];
         if !group.must_have_all() {
             return;
         }
@@ -98,13 +103,17 @@ impl Worker {
         match group.when_closed {
             WhenClosed::Fail => self.members[at].subscriber.receipt.close(),
             WhenClosed::Allow => {}
-            WhenClosed::Return => self.schedule.again(sys::now_ns() + RETRY_NS, at as u32, group.keeps_id),
+            WhenClosed::Return => {
+                let again_ns = sys::now_ns() + RETRY_NS;
+                self.schedules[group_at].again(again_ns, at as u32, group.keeps_id);
+            }
         }
     }
 
     pub(super) fn refused(&mut self, at: usize, refusal: Refusal) {
-        self.schedule.opened();
-        let keeps_id = self.plan.groups[usize::from(self.members[at].group)].keeps_id;
+        let group = usize::from(self.members[at].group);
+        self.schedules[group].opened();
+        let keeps_id = self.plan.groups[group].keeps_id;
         let busy = matches!(refusal.status, Some(429 | 503));
         if !busy && refusal.status.is_some() {
             lock(&self.shared.trouble).get_or_insert(format!("a subscriber was refused: {}", refusal.text));
@@ -114,6 +123,6 @@ impl Worker {
         counter.fetch_add(1, Ordering::AcqRel);
         self.failures += u64::from(!busy);
         let wait_ns = refusal.retry_after.map_or(RETRY_NS, |seconds| seconds * 1_000_000_000);
-        self.schedule.again(sys::now_ns() + wait_ns, at as u32, keeps_id);
+        self.schedules[group].again(sys::now_ns() + wait_ns, at as u32, keeps_id);
     }
 }

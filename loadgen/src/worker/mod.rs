@@ -64,11 +64,12 @@ pub(crate) struct Worker {
     spans: Vec<Span>,
     retired: VecDeque<(u32, Receipt, Box<[Span]>, Ending)>,
     verdict: Verdict,
-    schedule: Schedule,
+    /// Of each group: who connects, and when.
+    schedules: Vec<Schedule>,
     leavers: Vec<Leaver>,
     /// Members that have their head and wait for an answer what was sent by then, with its number (at an agent only).
     undated: VecDeque<(u32, u64)>,
-    churn: Option<Churn>,
+    churns: Vec<Churn>,
     reading: Vec<bool>,
     next_sip_ns: u64,
     shared_tokens: Vec<Option<String>>,
@@ -112,10 +113,10 @@ impl Worker {
             spans: vec![Span::default(); spans],
             retired: VecDeque::new(),
             verdict: Verdict::default(),
-            schedule: Schedule::new(),
+            schedules: plan.groups.iter().map(|_| Schedule::new()).collect(),
             leavers: Vec::new(),
             undated: VecDeque::new(),
-            churn: None,
+            churns: Vec::new(),
             reading: vec![true; plan.groups.len()],
             next_sip_ns: 0,
             shared_tokens: plan.groups.iter().map(shared_token).collect(),
@@ -142,8 +143,7 @@ impl Worker {
             self.churn_due(now_ns);
             self.let_leave(now_ns);
             self.date_heads();
-            let todo = self.schedule.todo() + self.undated.len() + self.leavers.len();
-            self.shared.todo.store(todo as u64, Ordering::Release);
+            self.count_todo();
             if taken > 0 {
                 self.shared.taken.fetch_add(taken, Ordering::AcqRel);
             }
@@ -173,6 +173,17 @@ impl Worker {
         Ok(self.verdict)
     }
 
+    /// Says what is still to be done, group by group and in all.
+    fn count_todo(&self) {
+        let mut todo: Vec<u64> = self.schedules.iter().map(|schedule| schedule.todo() as u64).collect();
+        let members = self.undated.iter().map(|(at, _)| *at).chain(self.leavers.iter().map(|leaver| leaver.member));
+        members.for_each(|at| todo[usize::from(self.members[at as usize].group)] += 1);
+        for (shared, todo) in self.shared.todo_of.iter().zip(&todo) {
+            shared.store(*todo, Ordering::Release);
+        }
+        self.shared.todo.store(todo.iter().sum(), Ordering::Release);
+    }
+
     fn of_group(&self, group: usize) -> std::ops::Range<usize> {
         self.starts[group]..self.starts[group + 1]
     }
@@ -197,10 +208,10 @@ impl Worker {
             Order::Connect { group, rate, goes_on, at_once } => {
                 let of = self.lot.share.of;
                 let gap_ns = rate.map_or(0, |rate| (1e9 * of as f64 / rate) as u64);
-                self.schedule.pace(gap_ns, (at_once / of).max(1), now_ns);
+                self.schedules[group].pace(gap_ns, (at_once / of).max(1), now_ns);
                 for at in self.of_group(group) {
                     if self.members[at].subscriber.is_away() {
-                        self.schedule.want(at as u32, goes_on);
+                        self.schedules[group].want(at as u32, goes_on);
                     }
                 }
             }
@@ -223,8 +234,9 @@ impl Worker {
                 let gap_ns = if rate > 0.0 { (1e9 * self.lot.share.of as f64 / rate) as u64 } else { 0 };
                 let cursor = self.of_group(group).start;
                 // They come at the rate at which they leave.
-                self.schedule.unpace();
-                self.churn = (gap_ns > 0).then_some(Churn { group, gap_ns, next_ns: now_ns + gap_ns, cursor });
+                self.schedules[group].unpace();
+                self.churns.retain(|churn| churn.group != group);
+                self.churns.extend((gap_ns > 0).then_some(Churn { group, gap_ns, next_ns: now_ns + gap_ns, cursor }));
             }
             Order::Read { group, reads } => {
                 self.reading[group] = reads;

@@ -1,4 +1,4 @@
-//! When members connect: those an order named one after another, at its rate if it has one, and those who come again at a time
+//! When members of a group connect: those an order named one after another, at its rate if it has one, and those who come again at a time
 //! of their own.
 //!
 //! Where there is such a time it is kept with the connection, however late this program or the server is: what is counted from

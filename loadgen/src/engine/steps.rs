@@ -29,7 +29,7 @@ const NAP: Duration = Duration::from_millis(2);
 
 /// Something that has begun.
 enum Activity {
-    Swarming { group: usize, before: u64, most: u64, since_ns: u64 },
+    Swarming { group: usize, connects: bool, before: u64, most: u64, since_ns: u64 },
     Churning { group: usize, until_ns: u64 },
     Publishing { by: usize, unlimited: bool },
     Draining { counting: bool, next_ns: u64, before: u64, since_ns: u64 },
@@ -183,11 +183,15 @@ fn advance(
         if let (Does::Publish { by, .. }, Some(window)) = (&does, &mut window) {
             window.active.push(*by);
         }
+        let connects = matches!(does, Does::Connect { .. } | Does::Churn { .. });
+        if let (true, Some(window)) = (connects, &mut window) {
+            window.connecting.begin(now_ns, stage.swarm.counts().opened);
+        }
         track.now = begin(does, stage, now_ns)?;
         return Ok(true);
     };
     let (over, moved) = match activity {
-        Activity::Swarming { group, before, most, since_ns } => {
+        Activity::Swarming { group, connects, before, most, since_ns } => {
             let idle = stage.swarm.is_idle_in(*group)?;
             let todo = stage.swarm.todo_of(*group);
             *most = todo.max(*most);
@@ -196,13 +200,17 @@ fn advance(
             } else if !idle && now_ns - *since_ns > CONNECT_STALL_NS {
                 bail!("{}: {todo} connections got no answer", stage.name);
             }
+            if let (true, true, Some(window)) = (idle, *connects, &mut window) {
+                window.connecting.end(now_ns, stage.swarm.counts().opened);
+            }
             (idle, false)
         }
         Activity::Churning { group, until_ns } => {
             let over = now_ns >= *until_ns;
             if over {
                 stage.swarm.order(Order::Churn { group: *group, rate: 0.0 });
-                track.now = Some(Activity::Swarming { group: *group, before: 0, most: 0, since_ns: now_ns });
+                track.now =
+                    Some(Activity::Swarming { group: *group, connects: true, before: 0, most: 0, since_ns: now_ns });
                 return Ok(true);
             }
             (false, false)
@@ -262,6 +270,7 @@ fn advance(
 
 fn begin(does: Does, stage: &mut Stage, now_ns: u64) -> anyhow::Result<Option<Activity>> {
     let seconds_on = |seconds: f64| now_ns + (seconds * 1e9) as u64;
+    let connects = matches!(does, Does::Connect { .. });
     let (group, order) = match does {
         Does::Connect { group, rate, goes_on, at_once } => (group, Order::Connect { group, rate, goes_on, at_once }),
         Does::Drop { group, share } => (group, Order::Drop { group, share }),
@@ -293,7 +302,7 @@ fn begin(does: Does, stage: &mut Stage, now_ns: u64) -> anyhow::Result<Option<Ac
         Does::Together { .. } => return Ok(None),
     };
     stage.swarm.order(order);
-    Ok(Some(Activity::Swarming { group, before: 0, most: 0, since_ns: now_ns }))
+    Ok(Some(Activity::Swarming { group, connects, before: 0, most: 0, since_ns: now_ns }))
 }
 
 /// Enters what memory is, and what it has grown by since another mark.

@@ -1,5 +1,6 @@
 //! A measured window: everything is read at its start, watched meanwhile, and read again at its end.
 
+use super::connecting::Connecting;
 use super::findings::Findings;
 use super::stage::Stage;
 use crate::agents::Usage;
@@ -31,6 +32,7 @@ pub(super) struct Window {
     next_watch_ns: u64,
     long_turns: u64,
     kernel: Vec<KernelWatch>,
+    pub(super) connecting: Connecting,
     /// The publishers that published in it.
     pub(super) active: Vec<usize>,
     /// When the last of them had all its answers.
@@ -48,6 +50,7 @@ impl Window {
             next_watch_ns: 0,
             long_turns: stage.server_ref().long_turns().with_full_sockets,
             kernel: vec![KernelWatch::default(); stage.groups.len()],
+            connecting: Connecting::default(),
             active: Vec::new(),
             published_ns: None,
             counts: stage.swarm.counts(),
@@ -89,8 +92,8 @@ impl Window {
         let opened = counts.opened - self.counts.opened;
         if opened > 0 {
             enter("connects", "response heads", opened as f64, "");
-            if self.active.is_empty() {
-                enter("connects_per_s", "response heads per second", opened as f64 / seconds, "/s");
+            if let Some(rate) = self.connecting.per_second() {
+                enter("connects_per_s", "response heads per second", rate, "/s");
             }
         }
         let all_published = stage.take_published();

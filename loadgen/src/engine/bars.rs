@@ -5,7 +5,11 @@ use crate::record;
 use crate::report::{Report, number};
 use crate::scenario::Bar;
 
-/// Enters how each bar was met. A goal in relation to a target that isn't part of the run is left out; a check is not.
+/// Targets the goals aren't the project's for: of them only what was measured is held against a goal.
+const OTHERS: [&str; 3] = ["floor", "nchan", "url"];
+
+/// Enters how each bar was met. A goal in relation to a target that isn't part of the run is left out; a check is not. A goal
+/// for a hub whose figure is missing is missed: nobody knows that it was met.
 pub(super) fn judge(bars: &[Bar], targets: &[String], findings: &Findings, report: &mut Report) {
     for bar in bars {
         let on = bar.on.as_ref().unwrap_or(&targets[0]);
@@ -32,7 +36,7 @@ pub(super) fn judge(bars: &[Bar], targets: &[String], findings: &Findings, repor
         if bar.is_check {
             let found = value.map_or_else(|| "not measured".to_owned(), number);
             report.check(sentence(bar, on), met, found);
-        } else if let Some(value) = value {
+        } else if value.is_some() || !OTHERS.contains(&on.as_str()) {
             let unit = match (&bar.of, &bar.than) {
                 (None, None) => findings.unit(on, &bar.figure),
                 _ => "x",
@@ -41,9 +45,9 @@ pub(super) fn judge(bars: &[Bar], targets: &[String], findings: &Findings, repor
                 (Some(least), _) => record::Bar::AtLeast(least),
                 (_, most) => record::Bar::AtMost(most.unwrap_or_default()),
             };
-            report.goal_of(format!("{on}: {}{}", bar.figure, relation(bar)), value, limit, unit);
-        } else {
-            report.note(format!("no such figure for the goal: {}", sentence(bar, on)));
+            let reason = if value.is_some() { "" } else { " (not measured in this run)" };
+            let what = format!("{on}: {}{}{reason}", bar.figure, relation(bar));
+            report.goal_of(what, value.unwrap_or(f64::NAN), limit, unit);
         }
     }
 }
@@ -68,6 +72,8 @@ fn sentence(bar: &Bar, on: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Accounts;
+    use crate::surroundings::Surroundings;
 
     fn bar(at_least: f64, of: Option<&str>, is_check: bool) -> Bar {
         Bar {
@@ -81,13 +87,37 @@ mod tests {
         }
     }
 
-    fn judged(bar: Bar) -> bool {
+    fn report(bar: Bar, targets: &[&str]) -> Report {
         let mut findings = Findings::default();
         findings.enter("hub", "w.x".to_owned(), "x".to_owned(), 10.0, "/s");
         findings.enter("floor", "w.x".to_owned(), "x".to_owned(), 20.0, "/s");
         let mut report = Report::new("x", "y");
-        judge(&[bar], &["hub".to_owned(), "floor".to_owned()], &findings, &mut report);
-        report.is_good()
+        let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
+        judge(&[bar], &targets, &findings, &mut report);
+        report
+    }
+
+    fn judged(bar: Bar) -> bool {
+        report(bar, &["hub", "floor"]).is_good()
+    }
+
+    /// The goals of a report: what, whether it was met, and the value.
+    fn goals(report: Report) -> Vec<(String, bool, Option<f64>)> {
+        let record = report.into_record(Surroundings::look((0, 0), None, None), Accounts::default(), 1.0);
+        record.goals.into_iter().map(|goal| (goal.goal, goal.met, goal.value)).collect()
+    }
+
+    #[test]
+    fn a_goal_without_its_figure_is_missed_where_it_is_meant() {
+        let missing = |of| Bar { figure: "w.none".to_owned(), ..bar(1.0, of, false) };
+        let missed = |what: &str| vec![(format!("{what} (not measured in this run): at least 1"), false, None)];
+        assert_eq!(goals(report(missing(None), &["hub", "floor"])), missed("hub: w.none"));
+        // A hub of the scenario's own.
+        assert_eq!(goals(report(missing(None), &["with"])), missed("with: w.none"));
+        assert_eq!(goals(report(missing(Some("floor")), &["hub", "floor"])).len(), 1);
+        for (of, targets) in [(Some("nchan"), &["hub", "floor"][..]), (None, &["floor"]), (None, &["nchan", "hub"])] {
+            assert_eq!(goals(report(missing(of), targets)), [], "{of:?} {targets:?}");
+        }
     }
 
     #[test]

@@ -278,6 +278,13 @@ fn bars(parts: Vec<BarPart>, is_check: bool, names: &Names) -> impl Iterator<Ite
         if part.of.is_some() && part.than.is_some() {
             return Err(names.error(&part.figure, "of", "either `of` (a target) or `than` (a figure), not both"));
         }
+        if part.or_more_by.is_some() && (part.than.is_none() || part.at_most.is_none()) {
+            return Err(names.error(
+                &part.figure,
+                "or-more-by",
+                "it widens `at-most` of a ratio `than` another figure",
+            ));
+        }
         if !part.figure.get_ref().contains('.') {
             return Err(names.error(
                 &part.figure,
@@ -292,6 +299,7 @@ fn bars(parts: Vec<BarPart>, is_check: bool, names: &Names) -> impl Iterator<Ite
             on: part.on,
             of: part.of,
             than: part.than,
+            or_more_by: part.or_more_by,
             is_check,
         })
     })
@@ -354,6 +362,10 @@ at-most = 10.0
         assert!(
             error("at-most = 10.0", "at-most = 10.0\nof = \"none\"")
                 .starts_with("line 14, `of`: there is no target `none`")
+        );
+        assert_eq!(
+            error("at-most = 10.0", "at-most = 10.0\nor-more-by = 1"),
+            "line 14, `or-more-by`: it widens `at-most` of a ratio `than` another figure"
         );
         assert!(error("name = \"p\"", "name = \"g\"").starts_with("line 7, `name`: groups, publishers"));
         let inside = "{ together = { tracks = [[{ wait = { seconds = 1, measure = \"w\" } }]] } }";

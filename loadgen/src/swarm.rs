@@ -169,6 +169,8 @@ pub(crate) struct Shared {
     /// Streams the server ended.
     pub(crate) closed: AtomicU64,
     pub(crate) delivered: AtomicU64,
+    /// Comment lines received while nothing else came. Agents don't tell theirs.
+    pub(crate) heartbeats: AtomicU64,
     pub(crate) last_ns: AtomicU64,
     /// Orders carried out, as far as they are done at once.
     pub(crate) taken: AtomicU64,
@@ -210,6 +212,8 @@ pub(crate) struct Counts {
     pub(crate) uncoded: u64,
     pub(crate) closed: u64,
     pub(crate) delivered: u64,
+    #[serde(default)]
+    pub(crate) heartbeats: u64,
     /// When the newest event came in.
     pub(crate) last_ns: u64,
 }
@@ -335,6 +339,7 @@ impl Swarm {
             uncoded: self.sum(|shared| &shared.uncoded),
             closed: self.sum(|shared| &shared.closed),
             delivered: self.sum(|shared| &shared.delivered),
+            heartbeats: self.sum(|shared| &shared.heartbeats),
             last_ns: self.threads.iter().map(last).max().unwrap_or_default(),
         }
     }
@@ -443,6 +448,7 @@ fn begin(
         uncoded: number(),
         closed: number(),
         delivered: number(),
+        heartbeats: number(),
         last_ns: number(),
         taken: number(),
         todo: number(),

@@ -184,6 +184,17 @@ impl Window {
                 enter("cpu_us_per_connect", "server CPU per connection", cpu.server_s * 1e6 / opened as f64, "us");
             }
         }
+        let heartbeats = counts.heartbeats - self.counts.heartbeats;
+        if heartbeats > 0 && delivered == 0 && all.accepted == 0 && opened == 0 {
+            let count = heartbeats as f64;
+            enter("heartbeats", "heartbeats received (comment lines)", count, "");
+            enter("heartbeats_per_s", "heartbeats per second", count / seconds, "/s");
+            if !stage.pids().is_empty() {
+                let (each, share) = (cpu.server_s * 1e6 / count, cpu.server_s / seconds);
+                enter("cpu_us_per_heartbeat", "server CPU per heartbeat", each, "us");
+                enter("heartbeats_cpu_s_per_s", "server CPU on heartbeats, per second", share, "s/s");
+            }
+        }
         enter("cpu_server_s", "CPU of the server", cpu.server_s, "s");
         enter("cpu_server_percent", "CPU of the server, of one core", cpu.server_s * 100.0 / seconds, "%");
         enter("cpu_client_s", "CPU of this program", cpu.own_s, "s");

@@ -324,9 +324,13 @@ impl Worker {
         let n = member.n as usize;
         let request = |last_id: Option<&[u8]>| make_request(plan, group, n, last_id, shared_tokens[group].as_deref());
         let mut enter = |receipt: &mut Receipt, found: Found, read_ns: u64| {
-            let Found::Event { number, time_ns } = found else {
-                receipt.tear();
-                return;
+            let (number, time_ns) = match found {
+                Found::Event { number, time_ns } => (number, time_ns),
+                Found::Torn => return receipt.tear(),
+                Found::Comments(count) => {
+                    tally.heartbeats += count;
+                    return;
+                }
             };
             let mut at = first_span;
             for &topic in topics {
@@ -375,6 +379,9 @@ impl Worker {
             self.shared.last_ns.fetch_max(tally.last_ns, Ordering::AcqRel);
             self.shared.delivered.fetch_add(tally.delivered, Ordering::AcqRel);
         }
+        if tally.heartbeats > 0 {
+            self.shared.heartbeats.fetch_add(tally.heartbeats, Ordering::AcqRel);
+        }
         *tally = Tally::default();
     }
 }
@@ -384,6 +391,7 @@ impl Worker {
 struct Tally {
     delivered: u64,
     last_ns: u64,
+    heartbeats: u64,
 }
 
 fn make_request(plan: &Plan, group: usize, n: usize, last_id: Option<&[u8]>, shared_token: Option<&str>) -> Vec<u8> {

@@ -101,20 +101,20 @@ impl Window {
             sum.add(one);
             sum
         };
-        let names: Vec<(String, u64)> = stage
+        let each: Vec<(String, u64, Option<f64>)> = stage
             .publisher_names
             .iter()
             .zip(&all_published)
-            .map(|(name, published)| (name.clone(), published.accepted))
+            .map(|(name, published)| (name.clone(), published.accepted, published.flow.percent()))
             .collect();
         let all = all_published.into_iter().fold(Published::none(), published);
         let delivered = counts.delivered - self.counts.delivered;
+        let flowing = if all.spans.is_empty() {
+            counts.last_ns.saturating_sub(self.start_ns) as f64 / 1e9
+        } else {
+            all.spans.iter().sum()
+        };
         if delivered > 0 {
-            let flowing = if all.spans.is_empty() {
-                counts.last_ns.saturating_sub(self.start_ns) as f64 / 1e9
-            } else {
-                all.spans.iter().sum()
-            };
             enter("deliveries", "deliveries", delivered as f64, "");
             enter("deliveries_per_s", "deliveries per second", delivered as f64 / flowing, "/s");
         }
@@ -131,7 +131,13 @@ impl Window {
                 enter("refusals", "publishes answered 429 or 503", all.refusals as f64, "");
             }
             if self.active.len() > 1 {
-                for (publisher, accepted) in names.iter().filter(|(_, accepted)| *accepted > 0) {
+                for (publisher, accepted, under_way) in each.iter().filter(|(_, accepted, _)| *accepted > 0) {
+                    let label = format!("events of {publisher} accepted");
+                    enter(&format!("{publisher}_events"), &label, *accepted as f64, "");
+                    if let Some(percent) = under_way {
+                        let label = format!("time in which one of {publisher} was on its way");
+                        enter(&format!("{publisher}_under_way_percent"), &label, *percent, "%");
+                    }
                     let label = format!("events of {publisher} accepted per second");
                     enter(&format!("{publisher}_events_per_s"), &label, *accepted as f64 / seconds, "/s");
                 }
@@ -152,6 +158,13 @@ impl Window {
         if live().count() > 1 {
             for (group, deliveries) in live() {
                 times(&format!("{}_latency", group.name), &format!("latency of {}", group.name), deliveries);
+            }
+        }
+        if self.active.len() > 1 && live().count() > 1 {
+            for (group, deliveries) in live() {
+                let (key, label) = (&group.name, format!("{name}: deliveries to {} per second", group.name));
+                let rate = deliveries.len() as f64 / flowing;
+                findings.enter(&target, format!("{name}.{key}_deliveries_per_s"), label, rate, "/s");
             }
         }
         let mut enter = |figure: &str, label: &str, value: f64, unit| {

@@ -410,10 +410,14 @@ impl Swarm {
         }
         let mut verdict = Verdict::default();
         for thread in self.threads {
-            let judged = thread.handle.join().unwrap_or_default();
+            let name = thread.handle.thread().name().unwrap_or_default().to_owned();
+            let judged = thread.handle.join();
             if let Some(trouble) = lock(&thread.shared.trouble).take() {
                 bail!("{trouble}");
             }
+            let Ok(judged) = judged else {
+                bail!("the thread {name} panicked (see above): nobody knows what its subscribers got");
+            };
             verdict.merge(judged);
         }
         Ok((verdict, self.agents.iter().filter_map(|agent| agent.record()).collect()))
@@ -552,6 +556,14 @@ mod tests {
         assert_eq!((swarm.counts().open, swarm.todo_of(0), swarm.todo_of(1)), (10, 6, 0));
         assert!(!swarm.is_idle().expect("goes on"));
         swarm.finish().expect("judges");
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_an_error_and_no_verdict() {
+        let threads = vec![begin("client-0".to_owned(), 0, |_, _| panic!("as this test wants")).expect("starts")];
+        let swarm = Swarm { threads, agents: Vec::new(), groups: 0, issued: 0 };
+        let error = swarm.finish().expect_err("no verdict").to_string();
+        assert!(error.starts_with("the thread client-0 panicked"), "{error}");
     }
 
     #[test]

@@ -342,9 +342,8 @@ fn settled(
             }
         }
         let connections = now.open.saturating_sub(before.open);
-        if connections > 0 && !now.kernel.slabs.is_empty() {
-            let (_, sum) = now.kernel.growth(&before.kernel, 0);
-            let each = sum as f64 / connections as f64;
+        if let Some(growth) = now.kernel.slab_growth(&before.kernel).filter(|_| connections > 0) {
+            let each = growth as f64 / connections as f64;
             enter("kernel_bytes_per_connection", "kernel slabs per connection, both ends", each, "B");
         }
     }

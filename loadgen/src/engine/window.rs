@@ -8,7 +8,7 @@ use crate::kernel::KernelWatch;
 use crate::press::Published;
 use crate::process::{Cpu, Kernel};
 use crate::swarm::Counts;
-use crate::{sys, usage};
+use crate::sys;
 
 /// How often memory is read during a window.
 const WATCH_NS: u64 = 250_000_000;
@@ -48,13 +48,13 @@ impl Window {
             name: name.to_owned(),
             private_bytes: stage.memory.begin(),
             next_watch_ns: 0,
-            long_turns: stage.server_ref().long_turns().with_full_sockets,
+            long_turns: stage.server_ref().long_turns_full(),
             kernel: vec![KernelWatch::default(); stage.groups.len()],
             connecting: Connecting::default(),
             active: Vec::new(),
             published_ns: None,
             counts: stage.swarm.counts(),
-            cpu: usage::cpu(&stage.pids()),
+            cpu: Cpu::now(&stage.pids()),
             agents: stage.swarm.usages(),
             start_ns: sys::now_ns(),
         }
@@ -78,7 +78,7 @@ impl Window {
     /// Closes it and enters its figures.
     pub(super) fn close(mut self, stage: &mut Stage, findings: &mut Findings) -> anyhow::Result<()> {
         let end_ns = sys::now_ns();
-        let cpu = usage::cpu(&stage.pids()).since(self.cpu);
+        let cpu = Cpu::now(&stage.pids()).since(self.cpu);
         let counts = stage.swarm.counts();
         self.next_watch_ns = 0;
         self.watch(stage)?;
@@ -231,7 +231,7 @@ impl Window {
         }
         enter("peak_tcp_bytes", "TCP buffers of the whole machine, most", tcp_peak as f64, "B");
         if stage.tells_turns {
-            let full = stage.server_ref().long_turns().with_full_sockets - self.long_turns;
+            let full = stage.server_ref().long_turns_full() - self.long_turns;
             enter("long_turns_full", "turns over 2 ms of CPU that met a full socket", full as f64, "");
         }
         for (group, watch) in stage.groups.iter().zip(&self.kernel).filter(|(group, _)| group.watch_kernel) {

@@ -1,6 +1,8 @@
 //! Stories of whole runs: the program against its own floor, against a stand-in hub with planted defects, and against the
 //! real hub and nchan where they are there.
 
+#[path = "run/built_in.rs"]
+mod built_in;
 mod stand_in;
 
 use std::path::{Path, PathBuf};

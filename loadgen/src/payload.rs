@@ -113,6 +113,8 @@ pub(crate) enum Found {
     },
     /// An event whose end is missing or isn't as many bytes after its start as it says.
     Torn,
+    /// So many comment lines, in a piece without an event: heartbeats, if they come while nothing is published.
+    Comments(u64),
 }
 
 /// Finds events in the bytes of one stream, in pieces of any size.
@@ -133,15 +135,26 @@ pub(crate) struct Scanner {
 
 impl Scanner {
     /// Looks at the next piece of the stream and hands over each event at its last byte.
-    pub(crate) fn scan(&mut self, mut piece: &[u8], mut found: impl FnMut(Found)) {
+    pub(crate) fn scan(&mut self, whole: &[u8], mut found: impl FnMut(Found)) {
+        let (mut piece, before) = (whole, self.previous);
+        let mut any = self.inside;
+        let mut event = |what| {
+            any = true;
+            found(what);
+        };
         while !piece.is_empty() {
-            let used = if self.digits_left > 0 { self.digits(piece, &mut found) } else { self.seek(piece, &mut found) };
+            let used = if self.digits_left > 0 { self.digits(piece, &mut event) } else { self.seek(piece, &mut event) };
             self.since = self.since.saturating_add(used as u32);
             if self.field == b'n' && self.digits_left == NUMBER_DIGITS {
                 self.since = 0;
             }
             self.previous = piece[used - 1];
             piece = &piece[used..];
+        }
+        // Of pieces with events nobody asks this, and it would cost more than finding them.
+        let comments = if any || self.inside { 0 } else { comment_lines(whole, before) };
+        if comments > 0 {
+            found(Found::Comments(comments));
         }
     }
 
@@ -215,6 +228,12 @@ impl Scanner {
     }
 }
 
+/// Lines that begin with a colon. `before` is the byte before the text, 0 for none.
+fn comment_lines(text: &[u8], before: u8) -> u64 {
+    let begins = |at: usize| matches!(if at == 0 { before } else { text[at - 1] }, 0 | b'\r' | b'\n');
+    memchr::memchr_iter(b':', text).filter(|at| begins(*at)).count() as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +244,7 @@ mod tests {
         for part in bytes.chunks(piece) {
             scanner.scan(part, |found| all.push(found));
         }
+        all.retain(|found| !matches!(found, Found::Comments(_)));
         all
     }
 
@@ -260,6 +280,22 @@ mod tests {
             assert_eq!(scan_in_pieces(&cut, piece), [Found::Torn, event(0, 1, 1)]);
             assert_eq!(scan_in_pieces(&whole[..40], piece), []);
         }
+    }
+
+    #[test]
+    fn comment_lines_are_counted_where_nothing_else_comes() {
+        let count = |pieces: &[&[u8]]| {
+            let mut scanner = Scanner::default();
+            let mut all = Vec::new();
+            pieces.iter().for_each(|piece| scanner.scan(piece, |found| all.push(found)));
+            all
+        };
+        assert_eq!(count(&[b":\n", b":ping\r\n\r\n", b": a:b\n:\n"]), [1, 1, 2].map(Found::Comments));
+        assert_eq!(count(&[b"data", b":x\n", b"id: a\n", b"\n\n"]), [], "fields are no comments");
+        let mut event = Template::new(b":\nid: urn:x\ndata: ", 300, b"\n\n", " ", "=");
+        let event = event.fill(Number::new(0, 1), 1);
+        assert_eq!(count(&[event, b":\n"])[1..], [Found::Comments(1)]);
+        assert_eq!(count(&[&event[..100], b":\n"]), [], "that is in the middle of an event");
     }
 
     #[test]

@@ -71,11 +71,40 @@ pub(crate) struct Published {
     pub(crate) spans: Vec<f64>,
     pub(crate) answers: Histogram<u64>,
     pub(crate) late: Histogram<u64>,
+    /// Of those published as fast as they may.
+    pub(crate) flow: Flow,
+}
+
+/// How long somebody published as fast as it may, and for how long of that an event was on its way to somebody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) under_way_ns: u64,
+    pub(crate) all_ns: u64,
+}
+
+impl Flow {
+    /// It went on for so long, and something was on its way or nothing was.
+    fn add(&mut self, ns: u64, under_way: bool) {
+        self.all_ns += ns;
+        self.under_way_ns += if under_way { ns } else { 0 };
+    }
+
+    /// The share without a pause, in percent; nothing of none.
+    pub(crate) fn percent(self) -> Option<f64> {
+        (self.all_ns > 0).then(|| self.under_way_ns as f64 * 100.0 / self.all_ns as f64)
+    }
 }
 
 impl Published {
     pub(crate) fn none() -> Self {
-        Self { accepted: 0, refusals: 0, spans: Vec::new(), answers: new_histogram(), late: new_histogram() }
+        Self {
+            accepted: 0,
+            refusals: 0,
+            spans: Vec::new(),
+            answers: new_histogram(),
+            late: new_histogram(),
+            flow: Flow::default(),
+        }
     }
 
     /// Takes in what another has.
@@ -83,6 +112,8 @@ impl Published {
         self.accepted += other.accepted;
         self.refusals += other.refusals;
         self.spans.extend(other.spans);
+        self.flow.under_way_ns += other.flow.under_way_ns;
+        self.flow.all_ns += other.flow.all_ns;
         for (ours, theirs) in [(&mut self.answers, other.answers), (&mut self.late, other.late)] {
             ours.add(theirs).expect("histograms of one shape");
         }
@@ -94,8 +125,12 @@ struct Run {
     limit: Limit,
     start_ns: u64,
     scheduled: u64,
+    /// Deliveries its own events lead to.
+    expected: u64,
     delivered_before: u64,
     expected_before: u64,
+    /// Its last turn.
+    turn_ns: u64,
     /// When the event went out that everybody must get before the next, and how many deliveries that makes.
     waiting: Option<(u64, u64)>,
     /// What had been delivered when something last moved.
@@ -110,6 +145,7 @@ pub(crate) struct Press {
     publishers: Vec<Publisher>,
     run: Option<Run>,
     spans: Vec<f64>,
+    flow: Flow,
     /// What was taken already.
     taken: (u64, u64),
     /// Why no further event makes sense.
@@ -131,22 +167,38 @@ impl Press {
             .enumerate()
             .map(|(index, post)| Publisher::connect(Arc::clone(dialect), Arc::clone(lanes), post, first + index))
             .collect::<anyhow::Result<_>>()?;
-        Ok(Self { pace, pipeline, publishers, run: None, spans: Vec::new(), taken: (0, 0), trouble: None })
+        Ok(Self {
+            pace,
+            pipeline,
+            publishers,
+            run: None,
+            spans: Vec::new(),
+            flow: Flow::default(),
+            taken: (0, 0),
+            trouble: None,
+        })
     }
 
     fn sum(&self, of: impl Fn(&Publisher) -> u64) -> u64 {
         self.publishers.iter().map(of).sum()
     }
 
-    /// Begins to publish.
-    pub(crate) fn begin(&mut self, limit: Limit, swarm: &Swarm, now_ns: u64) {
+    /// Deliveries that what was published must lead to.
+    pub(crate) fn expected(&self) -> u64 {
+        self.sum(|publisher| publisher.expected)
+    }
+
+    /// Begins to publish. `expected` are the deliveries that all publishers' events must lead to.
+    pub(crate) fn begin(&mut self, limit: Limit, swarm: &Swarm, expected: u64, now_ns: u64) {
         let delivered_before = swarm.delivered();
         self.run = Some(Run {
             limit,
             start_ns: now_ns,
             scheduled: 0,
+            expected: 0,
             delivered_before,
-            expected_before: self.sum(|publisher| publisher.expected),
+            expected_before: expected,
+            turn_ns: now_ns,
             waiting: None,
             progress: (delivered_before, now_ns),
             told_to_end: false,
@@ -160,8 +212,8 @@ impl Press {
         }
     }
 
-    /// Publishes what is due, and reads answers.
-    pub(crate) fn turn(&mut self, swarm: &Swarm, now_ns: u64) -> anyhow::Result<Turn> {
+    /// Publishes what is due, and reads answers. `expected` are the deliveries that all publishers' events must lead to.
+    pub(crate) fn turn(&mut self, swarm: &Swarm, expected: u64, now_ns: u64) -> anyhow::Result<Turn> {
         let Some(mut run) = self.run.take() else {
             return Ok(Turn::Done);
         };
@@ -169,7 +221,7 @@ impl Press {
         let mut moved = match self.pace {
             Pace::Rate(rate) => self.on_schedule(&mut run, rate, now_ns),
             Pace::Flood { .. } if over => false,
-            Pace::Flood { ahead } => self.flood(&mut run, ahead, swarm, now_ns),
+            Pace::Flood { ahead } => self.flood(&mut run, ahead, (expected, swarm.delivered()), now_ns),
             Pace::OneAtATime => self.one_at_a_time(&mut run, over, swarm, now_ns),
         };
         for publisher in &mut self.publishers {
@@ -196,10 +248,13 @@ impl Press {
         }
     }
 
-    fn flood(&mut self, run: &mut Run, ahead: u64, swarm: &Swarm, now_ns: u64) -> bool {
-        let expected = self.sum(|publisher| publisher.expected) - run.expected_before;
-        let on_their_way = expected.saturating_sub(swarm.delivered() - run.delivered_before);
-        let audience = expected as f64 / run.scheduled.max(1) as f64;
+    fn flood(&mut self, run: &mut Run, ahead: u64, (expected, delivered): (u64, u64), now_ns: u64) -> bool {
+        // Deliveries are counted of all publishers' events together.
+        let expected = expected.saturating_sub(run.expected_before);
+        let on_their_way = expected.saturating_sub(delivered - run.delivered_before);
+        self.flow.add(now_ns - run.turn_ns, on_their_way > 0);
+        run.turn_ns = now_ns;
+        let audience = run.expected as f64 / run.scheduled.max(1) as f64;
         // In events to the average subscriber.
         let mut room = if ahead == 0 || audience == 0.0 {
             u64::MAX
@@ -212,7 +267,7 @@ impl Press {
         let before = run.scheduled;
         for publisher in &mut self.publishers {
             while room > 0 && publisher.is_ready(self.pipeline, now_ns) {
-                publisher.publish(now_ns, now_ns);
+                run.expected += publisher.publish(now_ns, now_ns);
                 run.scheduled += 1;
                 room -= 1;
             }
@@ -258,6 +313,7 @@ impl Press {
         (published.accepted, published.refusals) = (now.0 - self.taken.0, now.1 - self.taken.1);
         self.taken = now;
         published.spans = std::mem::take(&mut self.spans);
+        published.flow = std::mem::take(&mut self.flow);
         for publisher in &mut self.publishers {
             published.answers.add(&publisher.answers).expect("histograms of one shape");
             published.late.add(&publisher.late).expect("histograms of one shape");
@@ -265,5 +321,19 @@ impl Press {
             publisher.late.reset();
         }
         published
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_no_time_under_way() {
+        let mut flow = Flow::default();
+        assert_eq!(flow.percent(), None, "nobody published as fast as it could");
+        flow.add(30, true);
+        flow.add(10, false);
+        assert_eq!(flow.percent(), Some(75.0));
     }
 }

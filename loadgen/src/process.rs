@@ -67,11 +67,11 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// Reads all clocks.
-    pub(crate) fn now(server: Option<u32>) -> Self {
+    /// Reads all clocks, of a server with all its processes.
+    pub(crate) fn now(server: &[u32]) -> Self {
         let both = |pid| cpu_seconds(pid).map(|(user, system)| user + system).unwrap_or(0.0);
         Self {
-            server_s: server.map_or(0.0, both),
+            server_s: server.iter().map(|pid| both(*pid)).sum(),
             own_s: both(std::process::id()),
             machine_s: MachineTime::now().busy_s,
         }
@@ -122,30 +122,24 @@ impl MachineTime {
     }
 }
 
-/// What the kernel holds: bytes per slab cache and TCP's buffer pages.
-#[derive(Clone, Debug, Default)]
+/// What the kernel holds: live objects in slab caches, and TCP's buffer pages.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Kernel {
-    /// Bytes of live objects per cache; empty when `/proc/slabinfo` isn't readable.
-    pub(crate) slabs: Vec<(String, u64)>,
+    /// Bytes of live objects in all slab caches, if `/proc/slabinfo` is readable.
+    slab_bytes: Option<u64>,
     pub(crate) tcp_buffer_bytes: u64,
 }
 
 impl Kernel {
     /// Reads what is readable.
     pub(crate) fn now() -> Self {
-        let slabs = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
-        Self { slabs: parse_slabs(&slabs), tcp_buffer_bytes: tcp_buffer_bytes() }
+        let slabs = fs::read_to_string("/proc/slabinfo").ok();
+        Self { slab_bytes: slabs.and_then(|text| live_bytes(&text)), tcp_buffer_bytes: tcp_buffer_bytes() }
     }
 
-    /// Caches that grew by more than `bytes`, most first, and the sum over all caches.
-    pub(crate) fn growth(&self, before: &Self, bytes: i64) -> (Vec<(String, i64)>, i64) {
-        let was = |name: &str| before.slabs.iter().find(|(n, _)| n == name).map_or(0, |(_, bytes)| *bytes);
-        let mut grown: Vec<(String, i64)> =
-            self.slabs.iter().map(|(name, now)| (name.clone(), *now as i64 - was(name) as i64)).collect();
-        let sum = grown.iter().map(|(_, bytes)| bytes).sum();
-        grown.retain(|(_, grown)| *grown > bytes);
-        grown.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-        (grown, sum)
+    /// What all slab caches together grew by, in bytes; nothing where they can't be read.
+    pub(crate) fn slab_growth(&self, before: &Self) -> Option<i64> {
+        Some(self.slab_bytes? as i64 - before.slab_bytes? as i64)
     }
 }
 
@@ -168,15 +162,15 @@ fn sockstat(name: &str) -> u64 {
     words.next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
-fn parse_slabs(text: &str) -> Vec<(String, u64)> {
+/// Objects times their size, over all caches; nothing of none.
+fn live_bytes(slabinfo: &str) -> Option<u64> {
     let parse = |line: &str| {
-        let mut words = line.split_whitespace();
-        let name = words.next()?.to_owned();
+        let mut words = line.split_whitespace().skip(1);
         let active = words.next()?.parse::<u64>().ok()?;
         let size = words.nth(1)?.parse::<u64>().ok()?;
-        Some((name, active * size))
+        Some(active * size)
     };
-    text.lines().filter_map(parse).collect()
+    slabinfo.lines().filter_map(parse).reduce(|sum, bytes| sum + bytes)
 }
 
 #[cfg(test)]
@@ -190,13 +184,15 @@ mod tests {
         assert!(threads(own).expect("readable") >= 1);
         let (open, limit) = descriptors(own).expect("readable");
         assert!(open > 2 && limit > open);
-        assert!(Cpu::now(Some(own)).machine_s > 0.0);
+        assert!(Cpu::now(&[own]).machine_s > 0.0);
     }
 
     #[test]
     fn slab_lines_are_objects_times_size() {
-        let text = "slabinfo - version: 2.1\n# name <active_objs>\nTCP 10 26 2368 13 8 : tunables 0\n";
-        assert_eq!(parse_slabs(text), [("TCP".to_owned(), 23_680)]);
+        let head = "slabinfo - version: 2.1\n# name <active_objs>\n";
+        assert_eq!(live_bytes(head), None);
+        let slabs = format!("{head}TCP 10 26 2368 13 8 : tunables 0\nfilp 2 4 256 13 8 : tunables 0\n");
+        assert_eq!(live_bytes(&slabs), Some(23_680 + 512));
     }
 
     #[test]

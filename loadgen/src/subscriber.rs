@@ -9,6 +9,7 @@ use crate::coding::Decoder;
 use crate::last_id::LastId;
 use crate::ledger::Receipt;
 use crate::payload::{Found, Scanner};
+use crate::sys;
 
 /// The longest response head read, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -73,7 +74,7 @@ pub(crate) struct Subscriber {
     scanner: Scanner,
     /// What it got so far.
     pub(crate) receipt: Receipt,
-    /// When it began to connect.
+    /// When it was to connect: what the time to its response head is counted from.
     pub(crate) asked_ns: u64,
 }
 
@@ -94,10 +95,10 @@ impl Subscriber {
     }
 
     /// Begins anew on a non-blocking socket whose connection may be under way still.
-    pub(crate) fn open(&mut self, stream: TcpStream, now_ns: u64) {
+    pub(crate) fn open(&mut self, stream: TcpStream, asked_ns: u64) {
         self.stream = Some(stream);
         self.phase = Phase::Opening;
-        self.asked_ns = now_ns;
+        self.asked_ns = asked_ns;
         self.chunked = None;
         self.decoder = None;
         self.scanner = Scanner::default();
@@ -131,14 +132,15 @@ impl Subscriber {
 
     /// Does what the socket allows. `hung_up` says that the end of the stream was reported too, so that a short read
     /// isn't taken for all there is; `once` that one read is enough. `request` makes the request when it can be sent,
-    /// `enter` is told of each event.
+    /// `enter` is told of each event, and when the bytes were read that ended it: the clock is read after each read, so that
+    /// what a visit does about one read's events is part of the latency of the next one's.
     pub(crate) fn visit(
         &mut self,
         hung_up: bool,
         once: bool,
         request: impl FnOnce(Option<&[u8]>) -> Vec<u8>,
         buffer: &mut [u8],
-        enter: &mut impl FnMut(&mut Receipt, Found),
+        enter: &mut impl FnMut(&mut Receipt, Found, u64),
     ) -> Visit {
         let Some(mut stream) = self.stream.take() else {
             return Visit::Pending;
@@ -158,7 +160,7 @@ impl Subscriber {
         once: bool,
         request: impl FnOnce(Option<&[u8]>) -> Vec<u8>,
         buffer: &mut [u8],
-        enter: &mut impl FnMut(&mut Receipt, Found),
+        enter: &mut impl FnMut(&mut Receipt, Found, u64),
     ) -> Visit {
         if self.phase == Phase::Opening {
             let request = request(self.last_id.as_ref().and_then(|last_id| last_id.get()));
@@ -187,6 +189,7 @@ impl Subscriber {
                 }
                 Err(_) => return Visit::Closed { opened },
             };
+            let read_ns = sys::now_ns();
             let mut piece = &buffer[..read];
             let rest;
             if let Some(head) = &mut self.head {
@@ -208,7 +211,7 @@ impl Subscriber {
                     Err(refusal) => return Visit::Refused(refusal),
                 }
             }
-            if !self.content(piece, enter) {
+            if !self.content(piece, read_ns, enter) {
                 return Visit::Closed { opened };
             }
             // A short read emptied the socket; being edge-triggered, the next byte will be reported.
@@ -224,14 +227,14 @@ impl Subscriber {
     }
 
     /// Answers false when the stream ended.
-    fn content(&mut self, mut piece: &[u8], enter: &mut impl FnMut(&mut Receipt, Found)) -> bool {
+    fn content(&mut self, mut piece: &[u8], read_ns: u64, enter: &mut impl FnMut(&mut Receipt, Found, u64)) -> bool {
         let Some(mut chunked) = self.chunked else {
-            return self.decoded(piece, enter);
+            return self.decoded(piece, read_ns, enter);
         };
         let goes_on = loop {
             match chunked.next(&mut piece) {
                 Ok(Part::Content(content)) => {
-                    if !self.decoded(content, enter) {
+                    if !self.decoded(content, read_ns, enter) {
                         break false;
                     }
                 }
@@ -248,10 +251,10 @@ impl Subscriber {
     }
 
     /// Takes content out of its coding. Answers false when it is broken.
-    fn decoded(&mut self, content: &[u8], enter: &mut impl FnMut(&mut Receipt, Found)) -> bool {
+    fn decoded(&mut self, content: &[u8], read_ns: u64, enter: &mut impl FnMut(&mut Receipt, Found, u64)) -> bool {
         let Self { decoder, scanner, last_id, receipt, .. } = self;
         let mut plain = |text: &[u8]| {
-            scanner.scan(text, |found| enter(receipt, found));
+            scanner.scan(text, |found| enter(receipt, found, read_ns));
             if let Some(last_id) = last_id {
                 last_id.scan(text);
             }
@@ -331,7 +334,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         let mut got = Vec::new();
         let visit =
-            subscriber.visit(hung_up, false, |_| b"GET / HTTP/1.1\r\n\r\n".to_vec(), buffer, &mut |_, found| {
+            subscriber.visit(hung_up, false, |_| b"GET / HTTP/1.1\r\n\r\n".to_vec(), buffer, &mut |_, found, _| {
                 if let Found::Event { number, .. } = found {
                     got.push(number.sequence());
                 }
@@ -358,6 +361,25 @@ mod tests {
         server.write_all(b"0\r\n\r\n").expect("writes");
         assert_eq!(visit(&mut subscriber, false, buffer).0, Visit::Closed { opened: false });
         assert!(!subscriber.receipt.may_repeat);
+    }
+
+    #[test]
+    fn an_event_read_after_others_is_not_timed_with_them() {
+        let (mut subscriber, mut server) = pair();
+        server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("writes");
+        assert_eq!(visit(&mut subscriber, false, &mut [0; 512]).0, Visit::Opened);
+        let mut chunk = stream_chunk(300);
+        let both = [chunk.fill(Number::new(0, 1), 5).to_vec(), chunk.fill(Number::new(0, 2), 5).to_vec()].concat();
+        server.write_all(&both).expect("writes");
+        std::thread::sleep(Duration::from_millis(20));
+        // One visit, and a read for each: what is done about the first event is part of the second's latency.
+        let (mut read, mut done) = (Vec::new(), Vec::new());
+        let buffer = &mut [0; 400];
+        subscriber.visit(false, false, |_| Vec::new(), buffer, &mut |_, _, read_ns| {
+            read.push(read_ns);
+            done.push(sys::now_ns());
+        });
+        assert!(read.len() == 2 && read[0] <= done[0] && done[0] <= read[1], "read at {read:?}, done at {done:?}");
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub(crate) enum Order {
 pub(crate) struct Timings {
     /// From the intended send time to the delivery, per group.
     pub(crate) deliveries: Vec<Histogram<u64>>,
-    /// From connecting to the response head.
+    /// To the response head: from when a connection was due, or from connecting where all come as fast as they can.
     pub(crate) heads: Histogram<u64>,
 }
 
@@ -169,11 +169,15 @@ pub(crate) struct Shared {
     /// Streams the server ended.
     pub(crate) closed: AtomicU64,
     pub(crate) delivered: AtomicU64,
+    /// Comment lines received while nothing else came. Agents don't tell theirs.
+    pub(crate) heartbeats: AtomicU64,
     pub(crate) last_ns: AtomicU64,
     /// Orders carried out, as far as they are done at once.
     pub(crate) taken: AtomicU64,
     /// Connections that orders still want opened or left.
     pub(crate) todo: AtomicU64,
+    /// Those of each group, where the members are this program's own.
+    pub(crate) todo_of: Box<[AtomicU64]>,
     /// The answer to [`Order::CountBehind`].
     pub(crate) behind: AtomicU64,
     pub(crate) resting: AtomicBool,
@@ -208,6 +212,8 @@ pub(crate) struct Counts {
     pub(crate) uncoded: u64,
     pub(crate) closed: u64,
     pub(crate) delivered: u64,
+    #[serde(default)]
+    pub(crate) heartbeats: u64,
     /// When the newest event came in.
     pub(crate) last_ns: u64,
 }
@@ -283,6 +289,15 @@ impl Swarm {
 
     /// Is every order carried out? Fails when a thread can't go on.
     pub(crate) fn is_idle(&self) -> anyhow::Result<bool> {
+        Ok(self.has_taken_all()? && self.todo() == 0)
+    }
+
+    /// Is every order to a group carried out? What other groups still do doesn't matter, but agents tell it of all together.
+    pub(crate) fn is_idle_in(&self, group: usize) -> anyhow::Result<bool> {
+        Ok(self.has_taken_all()? && self.todo_of(group) == 0)
+    }
+
+    fn has_taken_all(&self) -> anyhow::Result<bool> {
         if let Some(trouble) = self.threads.iter().find_map(|thread| lock(&thread.shared.trouble).clone()) {
             bail!("{trouble}");
         }
@@ -290,13 +305,17 @@ impl Swarm {
             bail!("a client thread stopped");
         }
         // The orders first: what they leave to be done is counted before they count as taken.
-        let taken = self.threads.iter().all(|thread| thread.shared.taken.load(Ordering::Acquire) == self.issued);
-        Ok(taken && self.sum(|shared| &shared.todo) == 0)
+        Ok(self.threads.iter().all(|thread| thread.shared.taken.load(Ordering::Acquire) == self.issued))
     }
 
     /// Connections that orders still want opened or left.
     pub(crate) fn todo(&self) -> u64 {
         self.sum(|shared| &shared.todo)
+    }
+
+    /// Those of a group; of all groups where agents hold them.
+    pub(crate) fn todo_of(&self, group: usize) -> u64 {
+        if self.agents.is_empty() { self.sum(|shared| &shared.todo_of[group]) } else { self.todo() }
     }
 
     /// How many hadn't got everything, once the order to count is taken.
@@ -320,6 +339,7 @@ impl Swarm {
             uncoded: self.sum(|shared| &shared.uncoded),
             closed: self.sum(|shared| &shared.closed),
             delivered: self.sum(|shared| &shared.delivered),
+            heartbeats: self.sum(|shared| &shared.heartbeats),
             last_ns: self.threads.iter().map(last).max().unwrap_or_default(),
         }
     }
@@ -390,10 +410,14 @@ impl Swarm {
         }
         let mut verdict = Verdict::default();
         for thread in self.threads {
-            let judged = thread.handle.join().unwrap_or_default();
+            let name = thread.handle.thread().name().unwrap_or_default().to_owned();
+            let judged = thread.handle.join();
             if let Some(trouble) = lock(&thread.shared.trouble).take() {
                 bail!("{trouble}");
             }
+            let Ok(judged) = judged else {
+                bail!("the thread {name} panicked (see above): nobody knows what its subscribers got");
+            };
             verdict.merge(judged);
         }
         Ok((verdict, self.agents.iter().filter_map(|agent| agent.record()).collect()))
@@ -428,9 +452,11 @@ fn begin(
         uncoded: number(),
         closed: number(),
         delivered: number(),
+        heartbeats: number(),
         last_ns: number(),
         taken: number(),
         todo: number(),
+        todo_of: (0..groups).map(|_| number()).collect(),
         behind: number(),
         resting: AtomicBool::new(false),
         scheduled: AtomicBool::new(false),
@@ -453,6 +479,9 @@ fn begin(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
     use super::*;
     use crate::scenario::Scenario;
     use crate::target::Target;
@@ -496,6 +525,47 @@ mod tests {
         let lots = plan(&format!("{CROWD}{FEW}"), Share { index: 1, of: 2 }).lots();
         let lot = |index, of, prompt| Lot { share: Share { index, of }, prompt };
         assert_eq!(lots, [lot(1, 4, false), lot(3, 4, false), lot(1, 2, true)]);
+    }
+
+    /// A server that answers every request with a response head and keeps the connection.
+    fn server() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let port = listener.local_addr().expect("bound").port();
+        std::thread::spawn(move || {
+            let mut streams = Vec::new();
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+                streams.push(stream);
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn a_group_that_connects_slowly_does_not_hold_up_another_and_keeps_its_rate() {
+        let mut plan = plan(&CROWD.replace("40000", "8").repeat(2).replacen("crowd", "slow", 1), Share::default());
+        let url = format!("http://127.0.0.1:{}/", server());
+        plan.dialect = Arc::new(Dialect { target: Target::parse(&url).expect("parses"), ..(*plan.dialect).clone() });
+        let mut swarm = Swarm::start(&plan).expect("starts");
+        // The next place of a thread is hours after its first.
+        swarm.order(Order::Connect { group: 0, rate: Some(1e-4), goes_on: false, at_once: 8 });
+        swarm.order(Order::Connect { group: 1, rate: None, goes_on: false, at_once: 8 });
+        while !swarm.is_idle_in(1).expect("goes on") || swarm.counts().open < 10 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!((swarm.counts().open, swarm.todo_of(0), swarm.todo_of(1)), (10, 6, 0));
+        assert!(!swarm.is_idle().expect("goes on"));
+        swarm.finish().expect("judges");
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_an_error_and_no_verdict() {
+        // Without a backtrace, which takes tens of megabytes: another test looks at this program's memory.
+        let panics = |_, _| std::panic::resume_unwind(Box::new("as this test wants"));
+        let threads = vec![begin("client-0".to_owned(), 0, panics).expect("starts")];
+        let swarm = Swarm { threads, agents: Vec::new(), groups: 0, issued: 0 };
+        let error = swarm.finish().expect_err("no verdict").to_string();
+        assert!(error.starts_with("the thread client-0 panicked"), "{error}");
     }
 
     #[test]

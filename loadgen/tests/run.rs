@@ -1,6 +1,8 @@
 //! Stories of whole runs: the program against its own floor, against a stand-in hub with planted defects, and against the
 //! real hub and nchan where they are there.
 
+#[path = "run/built_in.rs"]
+mod built_in;
 mod stand_in;
 
 use std::path::{Path, PathBuf};
@@ -77,7 +79,12 @@ fn a_sound_stand_in_passes_and_each_planted_defect_is_caught() {
     let file = scenario("planted", SMALL);
     let run = |defect| {
         let hub = StandIn::start(defect);
-        loadgen(&["run", &file, "--url", &hub.url()])
+        let output = loadgen(&["run", &file, "--url", &hub.url()]);
+        // Who returns while something is published is timed too.
+        for figure in ["storm: response heads per second", "storm: time to the response head p99"] {
+            assert!(said(&output).contains(figure), "{figure}: {}", said(&output));
+        }
+        output
     };
     judges(run);
 }

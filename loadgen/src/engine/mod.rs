@@ -8,6 +8,7 @@ use crate::scenario::Scenario;
 use crate::sys;
 
 mod bars;
+mod connecting;
 mod findings;
 mod floor;
 mod stage;

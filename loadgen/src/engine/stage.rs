@@ -326,11 +326,21 @@ impl Stage {
         self.lanes.accepted() + self.publishing.iter().map(hammered).sum::<u64>()
     }
 
+    /// Deliveries that what all publishers posted must lead to.
+    fn expected(&self) -> u64 {
+        let expected = |publishing: &Publishing| match publishing {
+            Publishing::Press(press) => press.expected(),
+            Publishing::Hammer(_) | Publishing::Orders(_) => 0,
+        };
+        self.publishing.iter().map(expected).sum()
+    }
+
     /// A publisher begins.
     pub(super) fn begin(&mut self, publisher: usize, limit: Limit) -> anyhow::Result<()> {
         let now_ns = sys::now_ns();
+        let expected = self.expected();
         match &mut self.publishing[publisher] {
-            Publishing::Press(press) => press.begin(limit, &self.swarm, now_ns),
+            Publishing::Press(press) => press.begin(limit, &self.swarm, expected, now_ns),
             Publishing::Hammer(hammer) => hammer.begin(limit)?,
             Publishing::Orders(orders) => orders.begin(limit, &self.swarm, now_ns),
         }
@@ -348,8 +358,9 @@ impl Stage {
 
     /// A publisher's turn.
     pub(super) fn turn(&mut self, publisher: usize, now_ns: u64) -> anyhow::Result<Turn> {
+        let expected = self.expected();
         let (turn, trouble) = match (&mut self.publishing[publisher], &mut self.host) {
-            (Publishing::Press(press), _) => (press.turn(&self.swarm, now_ns)?, &mut press.trouble),
+            (Publishing::Press(press), _) => (press.turn(&self.swarm, expected, now_ns)?, &mut press.trouble),
             (Publishing::Hammer(hammer), _) => return hammer.turn(),
             (Publishing::Orders(orders), Host::Floor(floor)) => {
                 let pace = self.paces[publisher];

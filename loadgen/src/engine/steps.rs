@@ -29,7 +29,7 @@ const NAP: Duration = Duration::from_millis(2);
 
 /// Something that has begun.
 enum Activity {
-    Swarming { before: u64, most: u64, since_ns: u64 },
+    Swarming { group: usize, connects: bool, before: u64, most: u64, since_ns: u64 },
     Churning { group: usize, until_ns: u64 },
     Publishing { by: usize, unlimited: bool },
     Draining { counting: bool, next_ns: u64, before: u64, since_ns: u64 },
@@ -183,18 +183,25 @@ fn advance(
         if let (Does::Publish { by, .. }, Some(window)) = (&does, &mut window) {
             window.active.push(*by);
         }
+        let connects = matches!(does, Does::Connect { .. } | Does::Churn { .. });
+        if let (true, Some(window)) = (connects, &mut window) {
+            window.connecting.begin(now_ns, stage.swarm.counts().opened);
+        }
         track.now = begin(does, stage, now_ns)?;
         return Ok(true);
     };
     let (over, moved) = match activity {
-        Activity::Swarming { before, most, since_ns } => {
-            let idle = stage.swarm.is_idle()?;
-            let todo = stage.swarm.todo();
+        Activity::Swarming { group, connects, before, most, since_ns } => {
+            let idle = stage.swarm.is_idle_in(*group)?;
+            let todo = stage.swarm.todo_of(*group);
             *most = todo.max(*most);
             if todo != *before {
                 (*before, *since_ns) = (todo, now_ns);
             } else if !idle && now_ns - *since_ns > CONNECT_STALL_NS {
                 bail!("{}: {todo} connections got no answer", stage.name);
+            }
+            if let (true, true, Some(window)) = (idle, *connects, &mut window) {
+                window.connecting.end(now_ns, stage.swarm.counts().opened);
             }
             (idle, false)
         }
@@ -202,7 +209,8 @@ fn advance(
             let over = now_ns >= *until_ns;
             if over {
                 stage.swarm.order(Order::Churn { group: *group, rate: 0.0 });
-                track.now = Some(Activity::Swarming { before: 0, most: 0, since_ns: now_ns });
+                track.now =
+                    Some(Activity::Swarming { group: *group, connects: true, before: 0, most: 0, since_ns: now_ns });
                 return Ok(true);
             }
             (false, false)
@@ -262,11 +270,12 @@ fn advance(
 
 fn begin(does: Does, stage: &mut Stage, now_ns: u64) -> anyhow::Result<Option<Activity>> {
     let seconds_on = |seconds: f64| now_ns + (seconds * 1e9) as u64;
-    let order = match does {
-        Does::Connect { group, rate, goes_on, at_once } => Order::Connect { group, rate, goes_on, at_once },
-        Does::Drop { group, share } => Order::Drop { group, share },
-        Does::Leave { group } => Order::Leave { group },
-        Does::Read { group, reads } => Order::Read { group, reads },
+    let connects = matches!(does, Does::Connect { .. });
+    let (group, order) = match does {
+        Does::Connect { group, rate, goes_on, at_once } => (group, Order::Connect { group, rate, goes_on, at_once }),
+        Does::Drop { group, share } => (group, Order::Drop { group, share }),
+        Does::Leave { group } => (group, Order::Leave { group }),
+        Does::Read { group, reads } => (group, Order::Read { group, reads }),
         Does::Churn { group, rate, seconds } => {
             stage.swarm.order(Order::Churn { group, rate });
             return Ok(Some(Activity::Churning { group, until_ns: seconds_on(seconds) }));
@@ -293,7 +302,7 @@ fn begin(does: Does, stage: &mut Stage, now_ns: u64) -> anyhow::Result<Option<Ac
         Does::Together { .. } => return Ok(None),
     };
     stage.swarm.order(order);
-    Ok(Some(Activity::Swarming { before: 0, most: 0, since_ns: now_ns }))
+    Ok(Some(Activity::Swarming { group, connects, before: 0, most: 0, since_ns: now_ns }))
 }
 
 /// Enters what memory is, and what it has grown by since another mark.
@@ -333,9 +342,8 @@ fn settled(
             }
         }
         let connections = now.open.saturating_sub(before.open);
-        if connections > 0 && !now.kernel.slabs.is_empty() {
-            let (_, sum) = now.kernel.growth(&before.kernel, 0);
-            let each = sum as f64 / connections as f64;
+        if let Some(growth) = now.kernel.slab_growth(&before.kernel).filter(|_| connections > 0) {
+            let each = growth as f64 / connections as f64;
             enter("kernel_bytes_per_connection", "kernel slabs per connection, both ends", each, "B");
         }
     }

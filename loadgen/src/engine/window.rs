@@ -1,5 +1,6 @@
 //! A measured window: everything is read at its start, watched meanwhile, and read again at its end.
 
+use super::connecting::Connecting;
 use super::findings::Findings;
 use super::stage::Stage;
 use crate::agents::Usage;
@@ -7,7 +8,7 @@ use crate::kernel::KernelWatch;
 use crate::press::Published;
 use crate::process::{Cpu, Kernel};
 use crate::swarm::Counts;
-use crate::{sys, usage};
+use crate::sys;
 
 /// How often memory is read during a window.
 const WATCH_NS: u64 = 250_000_000;
@@ -31,6 +32,7 @@ pub(super) struct Window {
     next_watch_ns: u64,
     long_turns: u64,
     kernel: Vec<KernelWatch>,
+    pub(super) connecting: Connecting,
     /// The publishers that published in it.
     pub(super) active: Vec<usize>,
     /// When the last of them had all its answers.
@@ -46,12 +48,13 @@ impl Window {
             name: name.to_owned(),
             private_bytes: stage.memory.begin(),
             next_watch_ns: 0,
-            long_turns: stage.server_ref().long_turns().with_full_sockets,
+            long_turns: stage.server_ref().long_turns_full(),
             kernel: vec![KernelWatch::default(); stage.groups.len()],
+            connecting: Connecting::default(),
             active: Vec::new(),
             published_ns: None,
             counts: stage.swarm.counts(),
-            cpu: usage::cpu(&stage.pids()),
+            cpu: Cpu::now(&stage.pids()),
             agents: stage.swarm.usages(),
             start_ns: sys::now_ns(),
         }
@@ -75,7 +78,7 @@ impl Window {
     /// Closes it and enters its figures.
     pub(super) fn close(mut self, stage: &mut Stage, findings: &mut Findings) -> anyhow::Result<()> {
         let end_ns = sys::now_ns();
-        let cpu = usage::cpu(&stage.pids()).since(self.cpu);
+        let cpu = Cpu::now(&stage.pids()).since(self.cpu);
         let counts = stage.swarm.counts();
         self.next_watch_ns = 0;
         self.watch(stage)?;
@@ -89,8 +92,8 @@ impl Window {
         let opened = counts.opened - self.counts.opened;
         if opened > 0 {
             enter("connects", "response heads", opened as f64, "");
-            if self.active.is_empty() {
-                enter("connects_per_s", "response heads per second", opened as f64 / seconds, "/s");
+            if let Some(rate) = self.connecting.per_second() {
+                enter("connects_per_s", "response heads per second", rate, "/s");
             }
         }
         let all_published = stage.take_published();
@@ -98,20 +101,20 @@ impl Window {
             sum.add(one);
             sum
         };
-        let names: Vec<(String, u64)> = stage
+        let each: Vec<(String, u64, Option<f64>)> = stage
             .publisher_names
             .iter()
             .zip(&all_published)
-            .map(|(name, published)| (name.clone(), published.accepted))
+            .map(|(name, published)| (name.clone(), published.accepted, published.flow.percent()))
             .collect();
         let all = all_published.into_iter().fold(Published::none(), published);
         let delivered = counts.delivered - self.counts.delivered;
+        let flowing = if all.spans.is_empty() {
+            counts.last_ns.saturating_sub(self.start_ns) as f64 / 1e9
+        } else {
+            all.spans.iter().sum()
+        };
         if delivered > 0 {
-            let flowing = if all.spans.is_empty() {
-                counts.last_ns.saturating_sub(self.start_ns) as f64 / 1e9
-            } else {
-                all.spans.iter().sum()
-            };
             enter("deliveries", "deliveries", delivered as f64, "");
             enter("deliveries_per_s", "deliveries per second", delivered as f64 / flowing, "/s");
         }
@@ -128,7 +131,13 @@ impl Window {
                 enter("refusals", "publishes answered 429 or 503", all.refusals as f64, "");
             }
             if self.active.len() > 1 {
-                for (publisher, accepted) in names.iter().filter(|(_, accepted)| *accepted > 0) {
+                for (publisher, accepted, under_way) in each.iter().filter(|(_, accepted, _)| *accepted > 0) {
+                    let label = format!("events of {publisher} accepted");
+                    enter(&format!("{publisher}_events"), &label, *accepted as f64, "");
+                    if let Some(percent) = under_way {
+                        let label = format!("time in which one of {publisher} was on its way");
+                        enter(&format!("{publisher}_under_way_percent"), &label, *percent, "%");
+                    }
                     let label = format!("events of {publisher} accepted per second");
                     enter(&format!("{publisher}_events_per_s"), &label, *accepted as f64 / seconds, "/s");
                 }
@@ -149,6 +158,13 @@ impl Window {
         if live().count() > 1 {
             for (group, deliveries) in live() {
                 times(&format!("{}_latency", group.name), &format!("latency of {}", group.name), deliveries);
+            }
+        }
+        if self.active.len() > 1 && live().count() > 1 {
+            for (group, deliveries) in live() {
+                let (key, label) = (&group.name, format!("{name}: deliveries to {} per second", group.name));
+                let rate = deliveries.len() as f64 / flowing;
+                findings.enter(&target, format!("{name}.{key}_deliveries_per_s"), label, rate, "/s");
             }
         }
         let mut enter = |figure: &str, label: &str, value: f64, unit| {
@@ -181,6 +197,17 @@ impl Window {
                 enter("cpu_us_per_connect", "server CPU per connection", cpu.server_s * 1e6 / opened as f64, "us");
             }
         }
+        let heartbeats = counts.heartbeats - self.counts.heartbeats;
+        if heartbeats > 0 && delivered == 0 && all.accepted == 0 && opened == 0 {
+            let count = heartbeats as f64;
+            enter("heartbeats", "heartbeats received (comment lines)", count, "");
+            enter("heartbeats_per_s", "heartbeats per second", count / seconds, "/s");
+            if !stage.pids().is_empty() {
+                let (each, share) = (cpu.server_s * 1e6 / count, cpu.server_s / seconds);
+                enter("cpu_us_per_heartbeat", "server CPU per heartbeat", each, "us");
+                enter("heartbeats_cpu_s_per_s", "server CPU on heartbeats, per second", share, "s/s");
+            }
+        }
         enter("cpu_server_s", "CPU of the server", cpu.server_s, "s");
         enter("cpu_server_percent", "CPU of the server, of one core", cpu.server_s * 100.0 / seconds, "%");
         enter("cpu_client_s", "CPU of this program", cpu.own_s, "s");
@@ -204,7 +231,7 @@ impl Window {
         }
         enter("peak_tcp_bytes", "TCP buffers of the whole machine, most", tcp_peak as f64, "B");
         if stage.tells_turns {
-            let full = stage.server_ref().long_turns().with_full_sockets - self.long_turns;
+            let full = stage.server_ref().long_turns_full() - self.long_turns;
             enter("long_turns_full", "turns over 2 ms of CPU that met a full socket", full as f64, "");
         }
         for (group, watch) in stage.groups.iter().zip(&self.kernel).filter(|(group, _)| group.watch_kernel) {

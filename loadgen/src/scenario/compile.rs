@@ -1,6 +1,6 @@
 //! From the file as it is parsed to a scenario that makes sense: names become places, and values are checked.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use toml::Spanned;
 
@@ -226,10 +226,28 @@ fn step(part: StepPart, names: &Names, at_top: bool) -> Result<Step, ScenarioErr
                 }
             };
             let track = |track: Vec<StepPart>| track.into_iter().map(inside).collect::<Result<Vec<_>, _>>();
-            Does::Together { tracks: part.tracks.into_iter().map(track).collect::<Result<_, _>>()? }
+            let tracks = part.tracks.into_iter().map(track).collect::<Result<Vec<_>, _>>()?;
+            if let Some(group) = connected_twice(&tracks) {
+                let problem = "is connected in two tracks of a `together`: a group connects by one schedule at a time";
+                return Err(ScenarioError::Toml(format!("the group `{}` {problem}", names.groups[group])));
+            }
+            Does::Together { tracks }
         }
     };
     Ok(Step { does, measure })
+}
+
+/// A group that two tracks want to connect.
+fn connected_twice(tracks: &[Vec<Step>]) -> Option<usize> {
+    let mut by = HashMap::new();
+    for (at, step) in tracks.iter().enumerate().flat_map(|(at, track)| track.iter().map(move |step| (at, step))) {
+        if let Does::Connect { group, .. } | Does::Churn { group, .. } = step.does
+            && *by.entry(group).or_insert(at) != at
+        {
+            return Some(group);
+        }
+    }
+    None
 }
 
 fn connect(
@@ -260,6 +278,13 @@ fn bars(parts: Vec<BarPart>, is_check: bool, names: &Names) -> impl Iterator<Ite
         if part.of.is_some() && part.than.is_some() {
             return Err(names.error(&part.figure, "of", "either `of` (a target) or `than` (a figure), not both"));
         }
+        if part.or_more_by.is_some() && (part.than.is_none() || part.at_most.is_none()) {
+            return Err(names.error(
+                &part.figure,
+                "or-more-by",
+                "it widens `at-most` of a ratio `than` another figure",
+            ));
+        }
         if !part.figure.get_ref().contains('.') {
             return Err(names.error(
                 &part.figure,
@@ -274,6 +299,7 @@ fn bars(parts: Vec<BarPart>, is_check: bool, names: &Names) -> impl Iterator<Ite
             on: part.on,
             of: part.of,
             than: part.than,
+            or_more_by: part.or_more_by,
             is_check,
         })
     })
@@ -337,9 +363,17 @@ at-most = 10.0
             error("at-most = 10.0", "at-most = 10.0\nof = \"none\"")
                 .starts_with("line 14, `of`: there is no target `none`")
         );
+        assert_eq!(
+            error("at-most = 10.0", "at-most = 10.0\nor-more-by = 1"),
+            "line 14, `or-more-by`: it widens `at-most` of a ratio `than` another figure"
+        );
         assert!(error("name = \"p\"", "name = \"g\"").starts_with("line 7, `name`: groups, publishers"));
         let inside = "{ together = { tracks = [[{ wait = { seconds = 1, measure = \"w\" } }]] } }";
         assert!(error("{ connect = { group = \"g\" } }", inside).contains("only all of it can be measured"));
+        let come = "{ connect = { group = \"g\" } }";
+        let churn = "{ churn = { group = \"g\", rate = 1, seconds = 1 } }";
+        let twice = error(come, &format!("{{ together = {{ tracks = [[{come}], [{churn}]] }} }}"));
+        assert!(twice.starts_with("the group `g` is connected in two tracks"), "{twice}");
         let step = error("{ connect =", "{ conect =");
         assert!(step.contains("line 11") && step.contains("conect"), "{step}");
     }

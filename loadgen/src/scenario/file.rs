@@ -202,4 +202,5 @@ pub(super) struct BarPart {
     pub(super) on: Option<String>,
     pub(super) of: Option<String>,
     pub(super) than: Option<String>,
+    pub(super) or_more_by: Option<f64>,
 }

@@ -175,6 +175,8 @@ pub(crate) struct Bar {
     pub(crate) of: Option<String>,
     /// Divide by this figure.
     pub(crate) than: Option<String>,
+    /// So much more than that figure is within the bar too, whatever share of it that is.
+    pub(crate) or_more_by: Option<f64>,
     /// Missing it changes the exit status.
     pub(crate) is_check: bool,
 }

@@ -1,9 +1,9 @@
 //! Members connect, get a stream or are refused, and lose it.
 
-use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Worker;
+use super::schedule::Due;
 use crate::group::WhenClosed;
 use crate::ledger::Span;
 use crate::subscriber::Refusal;
@@ -15,26 +15,20 @@ const RETRY_NS: u64 = 1_000_000_000;
 
 impl Worker {
     pub(super) fn connect_due(&mut self, now_ns: u64) -> anyhow::Result<()> {
-        while let Some(&Reverse((due_ns, at, goes_on))) = self.retries.peek()
-            && due_ns <= now_ns
-        {
-            self.retries.pop();
-            self.queue.push_front((at, goes_on));
-        }
-        while self.opening < self.at_once
-            && self.next_connect_ns <= now_ns
-            && let Some((at, goes_on)) = self.queue.pop_front()
-        {
-            // Who was to try again may have been told to connect meanwhile.
-            if self.members[at as usize].subscriber.is_away() {
-                self.next_connect_ns += self.connect_gap_ns;
-                self.connect(at as usize, goes_on)?;
+        for group in 0..self.schedules.len() {
+            loop {
+                let Self { schedules, members, .. } = self;
+                let Some(due) = schedules[group].next(now_ns, |at| members[at as usize].subscriber.is_away()) else {
+                    break;
+                };
+                self.connect(due)?;
             }
         }
         Ok(())
     }
 
-    pub(super) fn connect(&mut self, at: usize, goes_on: bool) -> anyhow::Result<()> {
+    fn connect(&mut self, due: Due) -> anyhow::Result<()> {
+        let (at, goes_on) = (due.member as usize, due.goes_on);
         let has_id = self.members[at].subscriber.last_id.as_ref().is_some_and(|last_id| last_id.get().is_some());
         if !(goes_on && has_id) {
             self.begin_anew(at);
@@ -43,19 +37,20 @@ impl Worker {
         let group = &self.plan.groups[group_at];
         let place = self.plan.place_of(self.members[at].n as usize);
         let to = self.plan.dialect.target.address;
+        let connecting_ns = sys::now_ns();
         let stream = self.plan.sources.connect(to, group_at, place, group.receive_buffer)?;
         self.epoll.add(&stream, at)?;
         let member = &mut self.members[at];
         member.asked = true;
-        member.subscriber.open(stream, sys::now_ns());
-        self.opening += 1;
+        member.subscriber.open(stream, due.due_ns.unwrap_or(connecting_ns));
         Ok(())
     }
 
     pub(super) fn opened(&mut self, at: usize) {
-        self.opening -= 1;
+        let group = usize::from(self.members[at].group);
+        self.schedules[group].opened();
         self.failures = 0;
-        let group = &self.plan.groups[usize::from(self.members[at].group)];
+        let group = &self.plan.groups[group];
         if group.encoding.is_some() && !self.members[at].subscriber.is_coded() {
             self.shared.uncoded.fetch_add(1, Ordering::AcqRel);
         }
@@ -99,7 +94,8 @@ impl Worker {
 
     pub(super) fn closed(&mut self, at: usize) {
         self.gone(at);
-        let group = &self.plan.groups[usize::from(self.members[at].group)];
+        let group_at = usize::from(self.members[at].group);
+        let group = &self.plan.groups[group_at];
         if !group.must_have_all() {
             return;
         }
@@ -107,13 +103,17 @@ impl Worker {
         match group.when_closed {
             WhenClosed::Fail => self.members[at].subscriber.receipt.close(),
             WhenClosed::Allow => {}
-            WhenClosed::Return => self.retries.push(Reverse((sys::now_ns() + RETRY_NS, at as u32, group.keeps_id))),
+            WhenClosed::Return => {
+                let again_ns = sys::now_ns() + RETRY_NS;
+                self.schedules[group_at].again(again_ns, at as u32, group.keeps_id);
+            }
         }
     }
 
     pub(super) fn refused(&mut self, at: usize, refusal: Refusal) {
-        self.opening -= 1;
-        let keeps_id = self.plan.groups[usize::from(self.members[at].group)].keeps_id;
+        let group = usize::from(self.members[at].group);
+        self.schedules[group].opened();
+        let keeps_id = self.plan.groups[group].keeps_id;
         let busy = matches!(refusal.status, Some(429 | 503));
         if !busy && refusal.status.is_some() {
             lock(&self.shared.trouble).get_or_insert(format!("a subscriber was refused: {}", refusal.text));
@@ -123,6 +123,6 @@ impl Worker {
         counter.fetch_add(1, Ordering::AcqRel);
         self.failures += u64::from(!busy);
         let wait_ns = refusal.retry_after.map_or(RETRY_NS, |seconds| seconds * 1_000_000_000);
-        self.retries.push(Reverse((sys::now_ns() + wait_ns, at as u32, keeps_id)));
+        self.schedules[group].again(sys::now_ns() + wait_ns, at as u32, keeps_id);
     }
 }

@@ -1,8 +1,7 @@
 //! One client thread: its share of every group, on one epoll descriptor, with one read buffer for all. The descriptor
 //! table is its own. It polls and never sleeps in epoll, unless its groups are to be prompt.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -18,8 +17,10 @@ use crate::sys::{self, Epoll, Precedence, Ready};
 
 mod accounts;
 mod connecting;
+mod schedule;
 mod turnover;
 
+use schedule::Schedule;
 use turnover::{Churn, Leaver};
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -63,16 +64,12 @@ pub(crate) struct Worker {
     spans: Vec<Span>,
     retired: VecDeque<(u32, Receipt, Box<[Span]>, Ending)>,
     verdict: Verdict,
-    queue: VecDeque<(u32, bool)>,
-    retries: BinaryHeap<Reverse<(u64, u32, bool)>>,
-    next_connect_ns: u64,
-    connect_gap_ns: u64,
-    at_once: usize,
-    opening: usize,
+    /// Of each group: who connects, and when.
+    schedules: Vec<Schedule>,
     leavers: Vec<Leaver>,
     /// Members that have their head and wait for an answer what was sent by then, with its number (at an agent only).
     undated: VecDeque<(u32, u64)>,
-    churn: Option<Churn>,
+    churns: Vec<Churn>,
     reading: Vec<bool>,
     next_sip_ns: u64,
     shared_tokens: Vec<Option<String>>,
@@ -116,15 +113,10 @@ impl Worker {
             spans: vec![Span::default(); spans],
             retired: VecDeque::new(),
             verdict: Verdict::default(),
-            queue: VecDeque::new(),
-            retries: BinaryHeap::new(),
-            next_connect_ns: 0,
-            connect_gap_ns: 0,
-            at_once: 1,
-            opening: 0,
+            schedules: plan.groups.iter().map(|_| Schedule::new()).collect(),
             leavers: Vec::new(),
             undated: VecDeque::new(),
-            churn: None,
+            churns: Vec::new(),
             reading: vec![true; plan.groups.len()],
             next_sip_ns: 0,
             shared_tokens: plan.groups.iter().map(shared_token).collect(),
@@ -151,9 +143,7 @@ impl Worker {
             self.churn_due(now_ns);
             self.let_leave(now_ns);
             self.date_heads();
-            let waits = self.opening + self.undated.len() + self.leavers.len();
-            let todo = self.queue.len() + self.retries.len() + waits;
-            self.shared.todo.store(todo as u64, Ordering::Release);
+            self.count_todo();
             if taken > 0 {
                 self.shared.taken.fetch_add(taken, Ordering::AcqRel);
             }
@@ -183,6 +173,17 @@ impl Worker {
         Ok(self.verdict)
     }
 
+    /// Says what is still to be done, group by group and in all.
+    fn count_todo(&self) {
+        let mut todo: Vec<u64> = self.schedules.iter().map(|schedule| schedule.todo() as u64).collect();
+        let members = self.undated.iter().map(|(at, _)| *at).chain(self.leavers.iter().map(|leaver| leaver.member));
+        members.for_each(|at| todo[usize::from(self.members[at as usize].group)] += 1);
+        for (shared, todo) in self.shared.todo_of.iter().zip(&todo) {
+            shared.store(*todo, Ordering::Release);
+        }
+        self.shared.todo.store(todo.iter().sum(), Ordering::Release);
+    }
+
     fn of_group(&self, group: usize) -> std::ops::Range<usize> {
         self.starts[group]..self.starts[group + 1]
     }
@@ -205,12 +206,12 @@ impl Worker {
     fn take(&mut self, order: Order, now_ns: u64, buffer: &mut [u8]) {
         match order {
             Order::Connect { group, rate, goes_on, at_once } => {
-                self.connect_gap_ns = rate.map_or(0, |rate| (1e9 * self.lot.share.of as f64 / rate) as u64);
-                self.next_connect_ns = now_ns;
-                self.at_once = (at_once / self.lot.share.of).max(1);
+                let of = self.lot.share.of;
+                let gap_ns = rate.map_or(0, |rate| (1e9 * of as f64 / rate) as u64);
+                self.schedules[group].pace(gap_ns, (at_once / of).max(1), now_ns);
                 for at in self.of_group(group) {
                     if self.members[at].subscriber.is_away() {
-                        self.queue.push_back((at as u32, goes_on));
+                        self.schedules[group].want(at as u32, goes_on);
                     }
                 }
             }
@@ -232,7 +233,10 @@ impl Worker {
             Order::Churn { group, rate } => {
                 let gap_ns = if rate > 0.0 { (1e9 * self.lot.share.of as f64 / rate) as u64 } else { 0 };
                 let cursor = self.of_group(group).start;
-                self.churn = (gap_ns > 0).then_some(Churn { group, gap_ns, next_ns: now_ns + gap_ns, cursor });
+                // They come at the rate at which they leave.
+                self.schedules[group].unpace();
+                self.churns.retain(|churn| churn.group != group);
+                self.churns.extend((gap_ns > 0).then_some(Churn { group, gap_ns, next_ns: now_ns + gap_ns, cursor }));
             }
             Order::Read { group, reads } => {
                 self.reading[group] = reads;
@@ -319,10 +323,14 @@ impl Worker {
         let latency = &mut timings.deliveries[group];
         let n = member.n as usize;
         let request = |last_id: Option<&[u8]>| make_request(plan, group, n, last_id, shared_tokens[group].as_deref());
-        let mut enter = |receipt: &mut Receipt, found: Found| {
-            let Found::Event { number, time_ns } = found else {
-                receipt.tear();
-                return;
+        let mut enter = |receipt: &mut Receipt, found: Found, read_ns: u64| {
+            let (number, time_ns) = match found {
+                Found::Event { number, time_ns } => (number, time_ns),
+                Found::Torn => return receipt.tear(),
+                Found::Comments(count) => {
+                    tally.heartbeats += count;
+                    return;
+                }
             };
             let mut at = first_span;
             for &topic in topics {
@@ -330,11 +338,10 @@ impl Worker {
                 if topic as usize == number.topic()
                     && let Some(lane) = plan.lanes.of(number)
                 {
-                    if tally.now_ns == 0 {
-                        tally.now_ns = sys::now_ns().wrapping_add_signed(plan.clock_shift_ns);
-                    }
+                    let now_ns = read_ns.wrapping_add_signed(plan.clock_shift_ns);
+                    tally.last_ns = tally.last_ns.max(now_ns);
                     if receipt.enter(number, lane, &mut spans[at + lane - lanes.start]) {
-                        latency.saturating_record(tally.now_ns.saturating_sub(time_ns) / 1000);
+                        latency.saturating_record(now_ns.saturating_sub(time_ns) / 1000);
                         tally.delivered += u64::from(plan.groups[group].must_have_all());
                     }
                     return;
@@ -344,11 +351,6 @@ impl Worker {
             receipt.stray();
         };
         let visit = member.subscriber.visit(hung_up, once, request, buffer, &mut enter);
-        if tally.now_ns > 0 {
-            tally.last_ns = tally.last_ns.max(tally.now_ns);
-            // The next subscriber's events are timed by themselves.
-            tally.now_ns = 0;
-        }
         let asked_ns = member.subscriber.asked_ns;
         match visit {
             Visit::Pending | Visit::Streaming => {}
@@ -377,6 +379,9 @@ impl Worker {
             self.shared.last_ns.fetch_max(tally.last_ns, Ordering::AcqRel);
             self.shared.delivered.fetch_add(tally.delivered, Ordering::AcqRel);
         }
+        if tally.heartbeats > 0 {
+            self.shared.heartbeats.fetch_add(tally.heartbeats, Ordering::AcqRel);
+        }
         *tally = Tally::default();
     }
 }
@@ -386,7 +391,7 @@ impl Worker {
 struct Tally {
     delivered: u64,
     last_ns: u64,
-    now_ns: u64,
+    heartbeats: u64,
 }
 
 fn make_request(plan: &Plan, group: usize, n: usize, last_id: Option<&[u8]>, shared_token: Option<&str>) -> Vec<u8> {

@@ -7,7 +7,7 @@ const LEAVE_PATIENCE_NS: u64 = 15_000_000_000;
 
 /// One who leaves when it has got so far on each lane.
 pub(super) struct Leaver {
-    member: u32,
+    pub(super) member: u32,
     until: Box<[u32]>,
     deadline_ns: u64,
     comes_back: bool,
@@ -50,28 +50,28 @@ impl Worker {
             }
             self.close(member);
             if leaver.comes_back {
-                self.queue.push_back((leaver.member, false));
+                let group = usize::from(self.members[member].group);
+                self.schedules[group].again(now_ns, leaver.member, false);
             }
         }
     }
 
     pub(super) fn churn_due(&mut self, now_ns: u64) {
-        while let Some(churn) = &mut self.churn
-            && churn.next_ns <= now_ns
-        {
-            churn.next_ns += churn.gap_ns;
-            let (group, start) = (churn.group, churn.cursor);
-            let range = self.of_group(group);
-            let candidates = (start..range.end).chain(range.start..start);
-            let streams = |at: &usize| self.members[*at].subscriber.is_streaming();
-            let is_leaving = |at: &usize| self.leavers.iter().any(|leaver| leaver.member as usize == *at);
-            let Some(at) = candidates.filter(streams).find(|at| !is_leaving(at)) else {
-                return;
-            };
-            if let Some(churn) = &mut self.churn {
-                churn.cursor = if at + 1 == range.end { range.start } else { at + 1 };
+        for place in 0..self.churns.len() {
+            while self.churns[place].next_ns <= now_ns {
+                let churn = &mut self.churns[place];
+                churn.next_ns += churn.gap_ns;
+                let (group, start) = (churn.group, churn.cursor);
+                let range = self.of_group(group);
+                let candidates = (start..range.end).chain(range.start..start);
+                let streams = |at: &usize| self.members[*at].subscriber.is_streaming();
+                let is_leaving = |at: &usize| self.leavers.iter().any(|leaver| leaver.member as usize == *at);
+                let Some(at) = candidates.filter(streams).find(|at| !is_leaving(at)) else {
+                    break;
+                };
+                self.churns[place].cursor = if at + 1 == range.end { range.start } else { at + 1 };
+                self.leave(at, now_ns, true);
             }
-            self.leave(at, now_ns, true);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::http::problem::problem;
 use crate::http::response::{CONTINUE, ResponseHead, reason};
 use crate::protocol::frame::LAST_CHUNK;
 use crate::server::guests::Phase;
-use crate::server::limits::{Client, Hold};
+use crate::server::limits::{Client, Hold, LimitSettings};
 use crate::server::routes::{self, Answer};
 use crate::server::shard::{Context, Whose};
 use crate::server::sys;
@@ -123,8 +123,11 @@ pub(crate) struct Wire<'c> {
     // Before the stream: fields are dropped in this order.
     registered: Registered,
     stream: TcpStream,
-    /// Who is at the other end, or whom the PROXY protocol header named.
+    /// Who is at the other end, or whom the PROXY protocol header named. Whether it is a proxy of ours, the settings say anew for
+    /// each request.
     peer: Client,
+    /// The PROXY protocol header named nobody: what requests say of their client is the client's own word.
+    nameless: bool,
     /// Whose request it is, which may be another one where the peer is a proxy of ours.
     client: Client,
     /// Counts the connection towards its client's address: for as long as it lasts, or for one request of a proxy's.
@@ -177,6 +180,11 @@ impl<'c> Wire<'c> {
         for buffer in [&mut self.input.bytes, &mut self.output, &mut self.spare] {
             buffer.shrink_to(READ_BYTES);
         }
+    }
+
+    /// Who is at the other end, as the settings see it now.
+    fn peer_now(&self, settings: &LimitSettings) -> Client {
+        if self.nameless { self.peer } else { Client::new(self.peer.address, settings) }
     }
 
     /// A request is answered: the next one of a proxy's may be another client's.
@@ -246,6 +254,7 @@ pub(crate) async fn serve(
         registered,
         stream,
         peer,
+        nameless: false,
         client: peer,
         held,
         input: Input::default(),
@@ -335,7 +344,7 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
     let whole = body.skip();
     // Of a proxy's requests each may be another client's, and of traced ones each has a place of its own in a trace.
     if let Answer::Published(publishing) = &answer
-        && !wire.peer.trusted
+        && !wire.peer_now(&context.settings().limits).trusted
         && !context.tracer.is_on()
     {
         let room = context.familiar_bytes.get() < FAMILIAR_BYTES_MAX;
@@ -435,14 +444,19 @@ async fn respond<'c>(
 }
 
 /// Finds out whose request it is; one that a proxy of ours passes on counts towards its client's address while it is
-/// answered, and as a stream.
+/// answered, and as a stream. A reload may have made a proxy of the peer, or have taken that back.
 fn whose_request(context: &Context, wire: &mut Wire<'_>, head: &head::Head<'_>) -> Result<(), ResponseHead> {
-    if !wire.peer.trusted {
+    let settings = context.settings();
+    let peer = wire.peer_now(&settings.limits);
+    if !peer.trusted && !wire.peer.trusted {
         return Ok(());
     }
-    let settings = context.settings();
-    wire.client = wire.peer.who_asks(head, &settings.limits);
+    // Who was a proxy stays one until its connection is counted: if it can't be, that is tried again with its next request.
+    wire.peer.trusted = true;
+    wire.held = None;
+    wire.client = peer.who_asks(head, &settings.limits);
     wire.held = context.hold_address(wire.client, &settings.limits)?;
+    wire.peer = peer;
     Ok(())
 }
 

@@ -34,6 +34,7 @@ pub(super) async fn read(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<(
     };
     let Some(address) = client else {
         // Somebody the proxy has no address of: what the request says about that is the client's own word.
+        wire.nameless = true;
         wire.peer.trusted = false;
         wire.client = wire.peer;
         return Ok(());

@@ -6,7 +6,8 @@
 
 use std::rc::Rc;
 
-use super::{End, READ_BYTES, Wire};
+use super::End;
+use super::wire::{READ_BYTES, Wire};
 use crate::admin::Limit;
 use crate::http::head::Version;
 use crate::http::problem::problem;

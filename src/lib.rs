@@ -10,5 +10,6 @@ pub mod doctor;
 pub mod history;
 pub mod http;
 pub mod hub;
+pub mod kernel;
 pub mod protocol;
 pub mod server;

@@ -73,6 +73,23 @@ const RULES: &[(&str, &[&str])] = &[
             "libc",
         ],
     ),
+    (
+        "kernel",
+        &[
+            "crate::hub",
+            "crate::http",
+            "crate::history",
+            "crate::admin",
+            "crate::config",
+            "crate::doctor",
+            "crate::protocol",
+            "std::net",
+            "std::thread",
+            "Instant",
+            "SystemTime",
+            "libc",
+        ],
+    ),
     ("config", &["crate::hub", "crate::history", "crate::admin"]),
 ];
 

@@ -215,6 +215,13 @@ pub const METRICS: &[Metric] = &[
     row("cinnabar_verdict_cache_hits", Plain, None, "Tokens known to be valid from an earlier request.", |_, sum| {
         Count(sum.tally.verdict_hits)
     }),
+    row(
+        "cinnabar_recognised_heads",
+        Plain,
+        None,
+        "Publishes whose head was the same as the one before on their connection, so that it was neither read nor judged again.",
+        |_, sum| Count(sum.tally.recognised),
+    ),
     row("cinnabar_token_checks", Plain, None, "Tokens whose signature was checked.", |_, sum| {
         Count(sum.tally.tokens_checked)
     }),

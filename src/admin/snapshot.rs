@@ -15,6 +15,8 @@ pub struct Tally {
     pub subscriptions_refused: [u64; 2],
     /// Tokens known to be valid from before.
     pub verdict_hits: u64,
+    /// Publishes whose head was the same as the one before on their connection.
+    pub recognised: u64,
     /// Tokens that were verified.
     pub tokens_checked: u64,
     /// Those of them that were refused.
@@ -159,6 +161,7 @@ impl Snapshot {
                 all.subscriptions_refused[class] += one.subscriptions_refused[class];
             }
             all.verdict_hits += one.verdict_hits;
+            all.recognised += one.recognised;
             all.tokens_checked += one.tokens_checked;
             all.tokens_refused += one.tokens_refused;
             all.denied += one.denied;

@@ -1,6 +1,6 @@
 //! What the kernel has counted since it started: signs that a limit was met already.
 
-use super::machine::Root;
+use crate::kernel::Root;
 use serde::Serialize;
 
 /// Counts since the machine, or the network namespace, began.

@@ -1,45 +1,13 @@
 //! The facts of a machine, read once.
 
-use super::cgroup::{self, Groups};
 use super::counters::{self, Counters};
 use super::sysctl;
 use super::unit::{self, Unit};
+use crate::kernel::Root;
+use crate::kernel::groups::Groups;
+use crate::kernel::memory;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
-
-/// More than any file of facts has.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// The folder that stands for `/`.
-#[derive(Clone, Debug)]
-pub struct Root(PathBuf);
-
-impl Root {
-    /// A folder with `proc`, `sys` and `etc` in it.
-    pub fn new(folder: impl Into<PathBuf>) -> Root {
-        Root(folder.into())
-    }
-
-    /// A file's text, as far as it is a reasonable one.
-    pub(super) fn read(&self, path: &str) -> Option<String> {
-        let mut text = String::new();
-        File::open(self.0.join(path)).ok()?.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
-        Some(text)
-    }
-
-    /// The paths of a folder's entries.
-    pub(super) fn list(&self, path: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.join(path)).into_iter().flatten().flatten();
-        entries.filter_map(|entry| Some(format!("{path}/{}", entry.file_name().to_str()?))).collect()
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.0.join(path).exists()
-    }
-}
 
 /// Whether the hub could use io_uring here; tried, not read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -100,7 +68,7 @@ impl Machine {
     /// limits count instead of those of this process.
     pub fn read(root: &Root, who: &str, unit: Option<&str>, io_uring: IoUring) -> Machine {
         let text = |path: &str| root.read(path).map(|text| text.trim().to_owned());
-        let memory_bytes = memory_bytes(&text("proc/meminfo").unwrap_or_default());
+        let memory_bytes = memory::machine_bytes(root).unwrap_or_default();
         let status = text(&format!("proc/{who}/status")).unwrap_or_default();
         let field =
             |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
@@ -109,7 +77,7 @@ impl Machine {
             memory_bytes,
             descriptors: text(&format!("proc/{who}/limits")).and_then(|limits| descriptors(&limits)),
             cores: field("Cpus_allowed_list").map_or(1, cores),
-            groups: cgroup::read(root, who),
+            groups: Groups::read(root, who),
             seccomp: field("Seccomp").is_some_and(|mode| mode != "0"),
             io_uring,
             unit: unit.and_then(|unit| unit::read(root, unit, memory_bytes)),
@@ -179,12 +147,6 @@ impl Kernel {
         let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         Kernel { release, version }
     }
-}
-
-fn memory_bytes(meminfo: &str) -> u64 {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kilobytes.unwrap_or_default().saturating_mul(1024)
 }
 
 fn descriptors(limits: &str) -> Option<(u64, u64)> {

@@ -6,7 +6,6 @@
 //! a clock, and how findings are shown is the command's affair.
 
 mod capacity;
-mod cgroup;
 mod counters;
 mod finding;
 mod findings;
@@ -21,10 +20,11 @@ mod passage_fix;
 mod sysctl;
 mod unit;
 
+pub use crate::kernel::Root;
 pub use capacity::{Capacity, Limit, Load, Memory, Price, Resource};
 pub use finding::{Finding, Fix, Level, bytes, count};
 pub use findings::findings;
 pub use hub::Hub;
-pub use machine::{IoUring, Kernel, Machine, Root};
+pub use machine::{IoUring, Kernel, Machine};
 pub use passage::{Arrival, Passage, Replay, Silence, StreamCoding};
 pub use sysctl::{SYSCTL_FILE, SYSCTLS};

@@ -1,6 +1,6 @@
 //! The sysctls the doctor looks at: all of them, so that the guide can be held against the list.
 
-use super::machine::Root;
+use crate::kernel::Root;
 use std::collections::BTreeMap;
 
 /// Where the lines it prints belong.

@@ -1,6 +1,6 @@
 //! The systemd unit of the hub, as far as its files say: a service doesn't have the limits of a shell.
 
-use super::machine::Root;
+use crate::kernel::Root;
 use serde::Serialize;
 
 /// The folders of units, the strongest first.

@@ -16,6 +16,7 @@ mod presence;
 mod revoke;
 #[cfg(test)]
 mod sample;
+mod stop;
 mod survey;
 
 use std::collections::VecDeque;
@@ -28,7 +29,7 @@ use super::flight::{Flight, Latencies};
 use super::schedule::Schedule;
 use super::selector::{Resolution, Selectors};
 use super::slab::Slab;
-use super::subscriber::{CloseReason, Sink, SlotId, State};
+use super::subscriber::{Sink, SlotId, State};
 use super::tail::Tail;
 use crate::protocol::coding::Coding;
 use crate::protocol::matcher::Matcher;
@@ -84,6 +85,8 @@ pub struct Shard {
     slice_ns: u64,
     turn: u32,
     stopping: bool,
+    /// Where the sweep is that ends everybody, while it is under way.
+    stop_at: Option<usize>,
     counters: Counters,
     population: Population,
     /// Streams by content coding.
@@ -125,6 +128,7 @@ impl Shard {
             slice_ns: SLICE_NS,
             turn: 0,
             stopping: false,
+            stop_at: None,
             counters: Counters::default(),
             population: Population::default(),
             coded: [0; Coding::ALL.len()],
@@ -171,10 +175,7 @@ impl Shard {
             Input::Revoke(revocation) => self.begin_revocation(revocation),
             Input::Deny(denials) => self.denials = denials,
             Input::Survey(survey) => self.begin_survey(survey),
-            Input::Stop => {
-                self.stopping = true;
-                self.end_all(CloseReason::Stopping, now);
-            }
+            Input::Stop => self.begin_stop(),
         }
     }
 
@@ -203,10 +204,12 @@ impl Shard {
             || self.schedule.oldest().is_some()
             || !self.sweeps.is_empty()
             || !self.rounds.is_empty()
+            || self.stop_at.is_some()
     }
 
-    /// A bounded piece of what takes longer than a turn and isn't fan-out: revocations, surveys. To be called once a turn.
+    /// A bounded piece of what takes longer than a turn and isn't fan-out: the stop, revocations, surveys. To be called once a turn.
     pub fn errand(&mut self, now: Now) {
+        self.sweep_stopped(now);
         self.sweep_revoked(now);
         self.look_around(now);
     }

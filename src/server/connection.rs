@@ -1,42 +1,36 @@
 //! One connection while it carries requests: a task that reads heads and bodies, answers, and either goes on, ends, or
 //! becomes an event stream, in which case the socket is parked and the task is gone.
 
+mod body;
 mod familiar;
 mod input;
 mod introduction;
+mod wire;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, IntoRawFd};
-use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 
-use crate::http::body::{BodyDecoder, BodyError};
+use crate::http::body::BodyDecoder;
 use crate::http::head::{self, HeadStatus, Version};
 use crate::http::problem::problem;
-use crate::http::response::{CONTINUE, ResponseHead, reason};
+use crate::http::response::{ResponseHead, reason};
 use crate::protocol::frame::LAST_CHUNK;
 use crate::server::guests::Phase;
 use crate::server::limits::{Client, Hold};
 use crate::server::routes::{self, Answer};
 use crate::server::shard::{Context, Whose};
 use crate::server::sys;
+pub(crate) use body::{Account, Body, BodyBytes, BodyFailure, Counted};
 use familiar::{Again, Familiar};
 use input::Input;
+use wire::{OUTPUT_BYTES_MAX, READ_BYTES, Registered, Unanswered, Wire};
 
-/// Bytes read at once.
-const READ_BYTES: usize = 4 * 1024;
-/// Bytes read at once of a body.
-const BODY_READ_BYTES: usize = 64 * 1024;
-/// Answers collected for pipelined requests before they are written.
-const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Publishes of one connection that may be on their way to the log while the next one is read.
 const UNANSWERED_MAX: usize = 64;
 /// Bytes of heads a shard recognises, and of what they came to: those of some thousand publishers.
@@ -46,8 +40,6 @@ const SKIPPED_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of the form of a QUERY: room for as many matchers as a subscription may have, each as long as it may be.
 const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
-/// Bytes of such forms in memory on one shard at most.
-const QUERY_BODIES_BYTES_MAX: usize = 16 << 20;
 
 /// Answers a connection that is one too many, without a task for it.
 pub(crate) fn refuse(mut stream: &std::net::TcpStream, answer: &ResponseHead, date: &str) {
@@ -58,38 +50,6 @@ pub(crate) fn refuse(mut stream: &std::net::TcpStream, answer: &ResponseHead, da
         let _ = stream.shutdown(Shutdown::Write);
         // What has come already is taken: a close with unread input would reset the connection, and the answer with it.
         let _ = stream.read(&mut [0; READ_BYTES]);
-    }
-}
-
-/// Whatever happens to the task, the connection is counted out and forgotten before its descriptor closes.
-struct Registered {
-    context: Rc<Context>,
-    guest: u64,
-    /// What was entered last, and when.
-    entered: Cell<Option<(Phase, u64)>>,
-    parked: Cell<bool>,
-}
-
-impl Registered {
-    fn enter(&self, phase: Phase) {
-        let now_ms = self.context.clock.mono_ms();
-        if self.entered.replace(Some((phase, now_ms))) != Some((phase, now_ms)) {
-            self.context.guests.borrow_mut().enter(self.guest, phase, now_ms);
-        }
-    }
-
-    fn timed_out(&self) -> bool {
-        self.context.guests.borrow().timed_out(self.guest)
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        self.context.guests.borrow_mut().leave(self.guest);
-        self.context.shared.guests.fetch_sub(1, Ordering::Release);
-        if !self.parked.get() {
-            self.context.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -104,138 +64,6 @@ enum End {
 impl From<io::Error> for End {
     fn from(_: io::Error) -> End {
         End::Gone
-    }
-}
-
-/// A publish on its way to the log, whose answer comes before all later ones.
-struct Unanswered<'c> {
-    publishing: routes::Publishing<'c>,
-    version: Version,
-    keep_alive: bool,
-}
-
-/// The bytes of a connection, in both directions.
-pub(crate) struct Wire<'c> {
-    context: &'c Rc<Context>,
-    unanswered: VecDeque<Unanswered<'c>>,
-    // Before the stream: fields are dropped in this order.
-    registered: Registered,
-    stream: TcpStream,
-    /// Who is at the other end, or whom the PROXY protocol header named.
-    peer: Client,
-    /// Whose request it is, which may be another one where the peer is a proxy of ours.
-    client: Client,
-    /// Counts the connection towards its client's address: for as long as it lasts, or for one request of a proxy's.
-    held: Option<Hold>,
-    input: Input,
-    /// The head of the publish before.
-    familiar: Option<Box<(Familiar, Counted)>>,
-    output: Vec<u8>,
-    spare: Vec<u8>,
-    /// When the last read ended, microseconds of the hub's clock.
-    read_us: u64,
-    /// A request has been answered on it before.
-    served: bool,
-    /// Something was read since the last head: the client was waited for, and the shard's loop had its turn.
-    fresh: bool,
-}
-
-impl<'c> Wire<'c> {
-    /// Reads more input; 0 at its end. The shard's loop has its turn before the task goes on, even where epoll's driver
-    /// finds the bytes there and would not yield: a client that sends without pause must not keep the loop to itself.
-    async fn read(&mut self, bytes: usize) -> io::Result<usize> {
-        let mut buffer = std::mem::take(&mut self.spare);
-        if buffer.capacity() < bytes {
-            buffer = Vec::with_capacity(bytes);
-        }
-        let room = buffer.capacity();
-        let mut pending = false;
-        let (result, buffer) = {
-            let mut reading = pin!(self.stream.read(buffer));
-            poll_fn(|cx| {
-                let polled = reading.as_mut().poll(cx);
-                pending |= polled.is_pending();
-                polled
-            })
-            .await
-        };
-        if !pending {
-            self.registered.context.next_turn().await;
-        }
-        self.fresh = true;
-        self.read_us = self.context.clock.mono_us();
-        let read = result?;
-        self.input.add(&buffer[..read]);
-        self.spare = buffer;
-        if read == room {
-            self.top_up();
-        }
-        Ok(read)
-    }
-
-    /// Takes what else is there, after a read that was filled: what is sent together is answered with one write, and while
-    /// nothing comes, the connection keeps no more than a small buffer. What ends the connection, the next read tells.
-    fn top_up(&mut self) {
-        let mut scratch = self.context.scratch.borrow_mut();
-        if let Ok(read) = sys::receive(self.stream.as_raw_fd(), &mut scratch) {
-            self.input.add(&scratch.as_mut_slice()[..read]);
-        }
-    }
-
-    /// Gives back what a large request or answer left: a connection that waits keeps small buffers only.
-    fn shrink(&mut self) {
-        self.spare.clear();
-        for buffer in [&mut self.input.bytes, &mut self.output, &mut self.spare] {
-            buffer.shrink_to(READ_BYTES);
-        }
-    }
-
-    /// A request is answered: the next one of a proxy's may be another client's.
-    fn served(&mut self) {
-        self.served = true;
-        if self.peer.trusted {
-            self.held = None;
-        }
-    }
-
-    /// Waits until everything published on it is in the log, and adds the answers to the output.
-    async fn settle(&mut self) {
-        if !self.unanswered.is_empty() {
-            self.context.commit_queued();
-        }
-        while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
-            let (judged, event) = publishing.finish().await;
-            judged.answer(event.id(), version, keep_alive, &self.context.date(), &mut self.output);
-        }
-    }
-
-    /// Adds an answer to the output, after those that are owed.
-    async fn answer(&mut self, response: &ResponseHead, version: Version, keep_alive: bool, head_only: bool) {
-        self.settle().await;
-        response.encode(version, keep_alive, head_only, &self.context.date(), &mut self.output);
-    }
-
-    /// Writes all answers, those included that have to be waited for.
-    async fn flush(&mut self) -> io::Result<()> {
-        self.settle().await;
-        if self.output.is_empty() {
-            return Ok(());
-        }
-        // As a rule it fits into the socket: no round through the ring.
-        let written = match sys::send(self.stream.as_raw_fd(), &[IoSlice::new(&self.output)]) {
-            Ok(written) => written,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
-            Err(error) => return Err(error),
-        };
-        if written < self.output.len() {
-            let rest = self.output.split_off(written);
-            self.stream.write_all(rest).await.0?;
-        }
-        self.output.clear();
-        if self.output.capacity() > OUTPUT_BYTES_MAX {
-            self.output = Vec::new();
-        }
-        Ok(())
     }
 }
 
@@ -257,6 +85,7 @@ pub(crate) async fn serve(
         registered,
         stream,
         peer,
+        nameless: false,
         client: peer,
         held,
         input: Input::default(),
@@ -346,7 +175,7 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
     let whole = body.skip();
     // Of a proxy's requests each may be another client's, and of traced ones each has a place of its own in a trace.
     if let Answer::Published(publishing) = &answer
-        && !wire.peer.trusted
+        && !wire.peer_now(&context.settings().limits).trusted
         && !context.tracer.is_on()
     {
         let room = context.familiar_bytes.get() < FAMILIAR_BYTES_MAX;
@@ -446,14 +275,19 @@ async fn respond<'c>(
 }
 
 /// Finds out whose request it is; one that a proxy of ours passes on counts towards its client's address while it is
-/// answered, and as a stream.
+/// answered, and as a stream. A reload may have made a proxy of the peer, or have taken that back.
 fn whose_request(context: &Context, wire: &mut Wire<'_>, head: &head::Head<'_>) -> Result<(), ResponseHead> {
-    if !wire.peer.trusted {
+    let settings = context.settings();
+    let peer = wire.peer_now(&settings.limits);
+    if !peer.trusted && !wire.peer.trusted {
         return Ok(());
     }
-    let settings = context.settings();
-    wire.client = wire.peer.who_asks(head, &settings.limits);
+    // Who was a proxy stays one until its connection is counted: if it can't be, that is tried again with its next request.
+    wire.peer.trusted = true;
+    wire.held = None;
+    wire.client = peer.who_asks(head, &settings.limits);
     wire.held = context.hold_address(wire.client, &settings.limits)?;
+    wire.peer = peer;
     Ok(())
 }
 
@@ -500,145 +334,6 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Next, E
     }
 }
 
-/// The body of the request at hand.
-pub(crate) struct Body<'w, 'c> {
-    context: Rc<Context>,
-    decoder: BodyDecoder,
-    expect_continue: bool,
-    wire: &'w mut Wire<'c>,
-}
-
-/// Bytes of a request body, or of what was made of it, that count as memory of the shard while this lives.
-pub(crate) struct Counted {
-    total: Rc<Cell<usize>>,
-    bytes: usize,
-}
-
-impl Counted {
-    fn new(total: Rc<Cell<usize>>) -> Counted {
-        Counted { total, bytes: 0 }
-    }
-
-    /// From now on it is this many.
-    pub(crate) fn set(&mut self, bytes: usize) {
-        self.total.set(self.total.get() - self.bytes + bytes);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
-
-/// What a body counts towards while it is in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Account {
-    /// The bodies of publishes.
-    Publishes,
-    /// The forms of QUERY.
-    Queries,
-}
-
-impl Account {
-    fn total(self, context: &Context) -> &Rc<Cell<usize>> {
-        match self {
-            Account::Publishes => &context.body_bytes,
-            Account::Queries => &context.query_bytes,
-        }
-    }
-
-    fn is_overdrawn(self, context: &Context) -> bool {
-        let bytes_max = match self {
-            Account::Publishes => context.settings().bodies_bytes_max,
-            Account::Queries => QUERY_BODIES_BYTES_MAX,
-        };
-        self.total(context).get() > bytes_max
-    }
-}
-
-/// A body in memory.
-pub(crate) struct BodyBytes {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) counted: Counted,
-    /// It wasn't there yet when the head was judged.
-    pub(crate) waited: bool,
-}
-
-/// Why there is no body.
-pub(crate) enum BodyFailure {
-    /// The body is wrong; the answer's status and sentence.
-    Refused(BodyError),
-    /// It took too long.
-    TooSlow,
-    /// Too many bodies are in memory.
-    Busy,
-    /// The client is gone.
-    Gone,
-}
-
-impl Body<'_, '_> {
-    /// Reads the whole body.
-    pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
-        let counted = Counted::new(account.total(&self.context).clone());
-        let mut body = BodyBytes { bytes: Vec::new(), counted, waited: false };
-        self.decode(&mut body, account)?;
-        if !self.decoder.is_done() {
-            body.waited = true;
-            if std::mem::take(&mut self.expect_continue) {
-                self.wire.settle().await;
-                self.wire.output.extend_from_slice(CONTINUE);
-            }
-            self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
-            self.wire.registered.enter(Phase::Body);
-        }
-        while !self.decoder.is_done() {
-            match self.wire.read(BODY_READ_BYTES).await {
-                Ok(0) if self.wire.registered.timed_out() => return Err(BodyFailure::TooSlow),
-                Ok(0) | Err(_) => return Err(BodyFailure::Gone),
-                Ok(_) => self.decode(&mut body, account)?,
-            }
-            if self.decoder.is_done() {
-                self.wire.registered.enter(Phase::Answer);
-            }
-        }
-        Ok(body)
-    }
-
-    /// When the last of it was read, microseconds of the hub's clock.
-    pub(crate) fn read_us(&self) -> u64 {
-        self.wire.read_us
-    }
-
-    /// Writes what is owed for earlier requests, before this one has to wait. False: the client is gone.
-    pub(crate) async fn answer_earlier(&mut self) -> bool {
-        self.wire.flush().await.is_ok()
-    }
-
-    fn decode(&mut self, body: &mut BodyBytes, account: Account) -> Result<(), BodyFailure> {
-        let decoded = self.decoder.decode(self.wire.input.unused(), &mut body.bytes);
-        body.counted.set(body.bytes.len());
-        let (used, _) = decoded.map_err(BodyFailure::Refused)?;
-        self.wire.input.take(used);
-        self.context.count_pipelined(used);
-        if account.is_overdrawn(&self.context) { Err(BodyFailure::Busy) } else { Ok(()) }
-    }
-
-    /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be
-    /// told from the rest.
-    fn skip(&mut self) -> bool {
-        let mut unwanted = Vec::new();
-        match self.decoder.decode(self.wire.input.unused(), &mut unwanted) {
-            Ok((used, done)) => {
-                self.wire.input.take(used);
-                done
-            }
-            Err(_) => false,
-        }
-    }
-}
-
 /// Parks the socket as an event stream.
 async fn park(context: &Rc<Context>, mut wire: Wire<'_>, mut stream: Box<routes::Stream>) {
     if wire.flush().await.is_err() {
@@ -673,23 +368,5 @@ async fn close(context: &Rc<Context>, mut wire: Wire<'_>) {
             Ok(0) | Err(_) => return,
             Ok(bytes) => skipped += bytes,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_count_until_nobody_holds_them() {
-        let total = Rc::new(Cell::new(5));
-        let mut counted = Counted::new(total.clone());
-        counted.set(100);
-        assert_eq!(total.get(), 105);
-        counted.set(70);
-        let other = Counted::new(total.clone());
-        assert_eq!(total.get(), 75);
-        drop((counted, other));
-        assert_eq!(total.get(), 5);
     }
 }

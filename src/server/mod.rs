@@ -16,7 +16,6 @@ mod inbox;
 mod key_sets;
 mod limits;
 mod listen;
-mod memory;
 mod observed;
 mod peers;
 mod presence;

@@ -9,6 +9,7 @@ use crate::http::head::HeadLimits;
 use crate::http::host_list::HostList;
 use crate::http::origin::OriginList;
 use crate::hub::ShardLimits;
+use crate::kernel::{Root, memory::there_is_bytes};
 use crate::protocol::coding::Codings;
 use crate::protocol::compat::Compat;
 use crate::protocol::prelude::Prelude;
@@ -17,7 +18,6 @@ use crate::protocol::topic::HubUrl;
 use crate::protocol::update::UpdateLimits;
 use crate::server::discovery::Discovery;
 use crate::server::limits::LimitSettings;
-use crate::server::memory::memory_bytes;
 
 /// Bytes of request bodies in memory on one shard, unless bodies may be so large that there would be no room for two.
 const BODIES_BYTES_MAX: usize = 32 << 20;
@@ -117,7 +117,10 @@ impl Settings {
             body_timeout_ms: milliseconds(config.body_timeout),
             connections_max: config.max_connections,
             limits: LimitSettings::new(&config.client_limits),
-            memory_max: memory::ceiling_bytes(config.memory_max.map(|bytes| bytes as u64), memory_bytes()),
+            memory_max: memory::ceiling_bytes(
+                config.memory_max.map(|bytes| bytes as u64),
+                there_is_bytes(&Root::new("/")),
+            ),
             retention: Retention {
                 events_max: max_events,
                 bytes_max: max_bytes,

@@ -10,6 +10,7 @@ mod messages;
 mod observe;
 mod orders;
 mod streams;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -61,10 +62,6 @@ const SIGNATURE_CHECKS_MAX: usize = 8;
 const CENSUSES_MAX: usize = 4;
 /// Readiness events taken per turn.
 const READY_MAX: usize = 64;
-/// Bytes of requests that a turn takes out of connections' buffers without having waited for them, over all connections,
-/// and what a request counts for besides its own: about half a millisecond's work.
-const PIPELINED_BYTES_MAX: usize = 64 * 1024;
-const PIPELINED_REQUEST_BYTES: usize = 512;
 /// Events a shard without streams leaves to its next tick.
 const UNDISPATCHED_MAX: u64 = 256;
 /// Messages taken per turn.
@@ -242,40 +239,6 @@ impl Context {
         mixed ^ (mixed >> 31)
     }
 
-    /// Asks history what a `Last-Event-ID` names.
-    pub(crate) async fn find(&self, id: &str, announcements: bool) -> Found {
-        let reply = self.found.expect();
-        self.finds.ask(Find { shard: self.index, ticket: reply.ticket(), id: id.into(), announcements });
-        reply.await
-    }
-
-    /// Parses a subscription that may take long, on a thread of its own. `None`: too many are waiting.
-    pub(crate) async fn compile(&self, query: &str, form: Vec<u8>) -> Option<Compiled> {
-        let reply = self.compiled.expect();
-        let job = Job { shard: self.index, ticket: reply.ticket(), query: query.into(), form };
-        self.compiler.try_send(job).ok()?;
-        Some(reply.await)
-    }
-
-    /// Asks a shard, which may be this one, who is subscribed to what. `None`: the hub is stopping, and a shard that has
-    /// ended answers nobody.
-    pub(crate) async fn ask(&self, shard: usize, question: census::Question) -> Option<census::Answer> {
-        let reply = self.answered.expect();
-        let question = Box::new(question);
-        self.letters.send(shard, Message::Asked { shard: self.index, ticket: reply.ticket(), question });
-        let mut reply = pin!(reply);
-        poll_fn(|cx| match reply.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if self.stopping() => Poll::Ready(None),
-            Poll::Pending => {
-                // Looks again at the next tick.
-                self.waiters.borrow_mut().push(cx.waker().clone());
-                Poll::Pending
-            }
-        })
-        .await
-    }
-
     /// Shards there are.
     pub(crate) fn shards(&self) -> usize {
         self.letters.shards()
@@ -299,34 +262,6 @@ impl Context {
         }
     }
 
-    /// Waits until no shard is overloaded, or some time has passed: whether there is room.
-    pub(crate) async fn room(&self, deadline_ms: u64) -> bool {
-        poll_fn(|cx| {
-            if !self.shared.overloaded() {
-                return Poll::Ready(true);
-            }
-            if self.now().mono_ms >= deadline_ms {
-                return Poll::Ready(false);
-            }
-            self.waiters.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Waits for the next tick.
-    pub(crate) async fn next_tick(&self) {
-        let tick = self.ticks.get();
-        poll_fn(|cx| {
-            if self.ticks.get() != tick {
-                return Poll::Ready(());
-            }
-            self.waiters.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// Whether there is room for what somebody wants to subscribe to.
     pub(crate) fn has_room(&self, matchers: &[Matcher]) -> bool {
         self.shard.borrow().has_room(matchers)
@@ -341,40 +276,6 @@ impl Context {
         if shard.live() > 0 || shard.undispatched() > UNDISPATCHED_MAX {
             self.rouse();
         }
-    }
-
-    /// Asks for a turn of the loop, which may be asleep. Only for what runs on this shard.
-    pub(crate) fn rouse(&self) {
-        self.roused.set(true);
-        if let Some(waker) = self.sleeping.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
-    /// Lets the loop have a turn: for a task that could go on without ever waiting.
-    pub(crate) async fn next_turn(&self) {
-        let turn = self.turns.get();
-        poll_fn(|cx| {
-            if self.turns.get() != turn {
-                return Poll::Ready(());
-            }
-            self.yielding.borrow_mut().push(cx.waker().clone());
-            self.rouse();
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// Whether this turn has room for another request that didn't have to be waited for. If so, it is counted.
-    pub(crate) fn takes_pipelined(&self, head_bytes: usize) -> bool {
-        let room = self.pipelined.get() < PIPELINED_BYTES_MAX;
-        self.count_pipelined(head_bytes + PIPELINED_REQUEST_BYTES);
-        room
-    }
-
-    /// Counts more of a request.
-    pub(crate) fn count_pipelined(&self, bytes: usize) {
-        self.pipelined.set(self.pipelined.get() + bytes);
     }
 
     /// One turn: take in what is there, write one slice. Whether there is more to write at once. `look`: something may be
@@ -463,13 +364,6 @@ impl Context {
         self.finds.ask_again();
         self.reads.ask_again();
         self.wake_waiters();
-    }
-
-    fn wake_waiters(&self) {
-        let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
-        for waiter in waiters {
-            waiter.wake();
-        }
     }
 
     fn say_what_was_done(&self, turns: &Turns) {

@@ -14,6 +14,7 @@ use crate::config::data_folder::random_key;
 use crate::config::{AdminListen, Config, IoChoice, memory};
 use crate::history::MemoryHistory;
 use crate::hub::Log;
+use crate::kernel::{Root, memory::there_is_bytes};
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::admin::{self, Admin, Caller, DenyList, DenyListFileError, Door, Order, TokenGuard};
 use crate::server::backbone::Backbone;
@@ -24,7 +25,6 @@ use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::key_sets::KeySets;
 use crate::server::limits::Machine;
-use crate::server::memory::memory_bytes;
 use crate::server::presence::{self, Announcer, Journal, SubscriberIds};
 use crate::server::recall;
 use crate::server::reload::Reloader;
@@ -122,7 +122,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
     config.set_bound(address);
     let mut settings = Settings::new(&config);
-    if let Some(bytes) = memory_bytes() {
+    if let Some(bytes) = there_is_bytes(&Root::new("/")) {
         settings.shard.selectors_bytes_max = (bytes / SELECTORS_SHARE) as usize / settings.shards;
     }
     let deny_list = DenyList::open(config.data.as_deref(), clock::wall_ms())?;
@@ -429,7 +429,7 @@ impl Capacity {
     /// The limit on connections: as configured, or what descriptors and memory allow.
     pub(crate) fn connections_max(self, settings: &Settings) -> usize {
         // A hub without a ceiling has a limit all the same.
-        let ceiling = settings.memory_max.or_else(|| memory_bytes().map(memory::share));
+        let ceiling = settings.memory_max.or_else(|| there_is_bytes(&Root::new("/")).map(memory::share));
         let by_memory = ceiling.map_or(usize::MAX, |bytes| memory::connections_max(bytes) as usize);
         let by_descriptors = match self.driver {
             Driver::Uring => usize::MAX,

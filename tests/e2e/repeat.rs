@@ -52,6 +52,27 @@ fn bodies_of_any_length_follow_the_same_head() {
     assert_eq!(stream.datas(7), [&["first", "again"][..], &datas].concat());
 }
 
+/// Seen: had the hub recognised nothing any more, no other test here would have noticed.
+#[test]
+fn heads_that_come_again_are_recognised_and_others_are_not() {
+    let hub = Hub::anonymous();
+    let recognised = |count: f64| {
+        eventually(&format!("{count} are counted"), || metric(&hub, "cinnabar_recognised_heads_total") == count);
+    };
+    let mut repeating = Publisher::new(&hub, &publisher());
+    recognised(1.0);
+    for _ in 0..3 {
+        repeating.publish("x");
+    }
+    recognised(4.0);
+    for n in 0..3 {
+        repeating.headers.push(("X-Number".to_owned(), n.to_string()));
+        assert_eq!(repeating.publish("other").status, 200);
+    }
+    repeating.publish("the same");
+    recognised(5.0);
+}
+
 #[test]
 fn what_comes_in_pieces_is_put_together() {
     let hub = Hub::anonymous();

@@ -126,7 +126,7 @@ pub enum Input {
     Deny(Arc<Denials>),
     /// Somebody wants to see what there is.
     Survey(Arc<Survey>),
-    /// The hub is stopping: end every stream.
+    /// The hub is stopping: end every stream, a bounded number per turn.
     Stop,
 }
 

@@ -187,14 +187,6 @@ impl Shard {
         }
     }
 
-    pub(super) fn end_all(&mut self, reason: CloseReason, now: Now) {
-        for slot in 0..self.slab.capacity() as u32 {
-            if self.slab.get(slot).is_some_and(|s| matches!(s.state, State::Current | State::Behind)) {
-                self.close(slot, reason, now);
-            }
-        }
-    }
-
     /// Ends a stream in order: no more events, the last chunk unless a frame is cut, shutdown, linger.
     pub(super) fn close(&mut self, slot: u32, reason: CloseReason, now: Now) {
         if !matches!(self.slab.at(slot).state, State::Current | State::Behind) {
@@ -311,8 +303,14 @@ mod tests {
         let (mut shard, id) = parked();
         let head = shard.slice().expect("the head");
         taken(&mut shard, head, u32::MAX);
-        shard.handle(Input::Stop, NOW);
+        stop(&mut shard);
         (shard, id)
+    }
+
+    /// Ends the streams there are, few enough for one piece.
+    fn stop(shard: &mut Shard) {
+        shard.handle(Input::Stop, NOW);
+        shard.errand(NOW);
     }
 
     /// The socket takes so many bytes of each write.
@@ -372,7 +370,7 @@ mod tests {
     fn a_head_that_is_cut_when_the_hub_stops_is_finished_with_its_body() {
         for cut in [1, 4, 6] {
             let (mut shard, id) = parked();
-            shard.handle(Input::Stop, NOW);
+            stop(&mut shard);
             let answer = shard.slice().expect("head and end");
             let all = written(&shard, &answer);
             assert_eq!(all, [b"head", LAST_CHUNK].concat());

@@ -21,7 +21,7 @@ pub(super) const PIECE_NS: u64 = 250_000;
 /// Looking at a slot.
 pub(super) const LOOK_NS: u64 = 100;
 /// Ending a stream.
-const END_NS: u64 = 2_000;
+pub(super) const END_NS: u64 = 2_000;
 
 /// Whose streams are to end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,8 @@
 
 use std::rc::Rc;
 
-use super::{End, READ_BYTES, Wire};
+use super::End;
+use super::wire::{READ_BYTES, Wire};
 use crate::admin::Limit;
 use crate::http::head::Version;
 use crate::http::problem::problem;
@@ -34,6 +35,7 @@ pub(super) async fn read(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<(
     };
     let Some(address) = client else {
         // Somebody the proxy has no address of: what the request says about that is the client's own word.
+        wire.nameless = true;
         wire.peer.trusted = false;
         wire.client = wire.peer;
         return Ok(());

@@ -100,11 +100,12 @@ fn near(memory: &Memory, was_near: bool) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::tests::Files;
+    use super::super::machine::tests::machine;
     use super::*;
+    use crate::kernel::Files;
 
     fn resident(files: &Files, kilobytes: u64) {
-        files.put("/proc/self/status", &format!("VmRSS: {kilobytes} kB\n"));
+        files.put("proc/self/status", &format!("VmRSS: {kilobytes} kB\n"));
     }
 
     fn ceiling(bytes: u64) -> Ceiling {
@@ -115,10 +116,10 @@ mod tests {
 
     #[test]
     fn refusing_begins_near_the_ceiling_and_ends_well_below_it() {
-        let (files, ceiling) = (Files::new("hysteresis"), ceiling(1_024_000));
+        let (files, ceiling) = (Files::new(), ceiling(1_024_000));
         let look = |kilobytes| {
             resident(&files, kilobytes);
-            ceiling.look(&files.machine(), 0, true);
+            ceiling.look(&machine(&files), 0, true);
             ceiling.is_near()
         };
         assert_eq!([899, 900, 1500, 899, 850, 849, 899].map(look), [false, true, true, true, true, false, false]);
@@ -126,49 +127,49 @@ mod tests {
 
     #[test]
     fn connections_count_with_what_the_kernel_takes_for_them() {
-        let (files, ceiling) = (Files::new("connections"), ceiling(10 << 20));
+        let (files, ceiling) = (Files::new(), ceiling(10 << 20));
         resident(&files, 1024);
         let near = [0, 1_900, 1_000].map(|connections| {
-            ceiling.look(&files.machine(), connections, true);
+            ceiling.look(&machine(&files), connections, true);
             ceiling.is_near()
         });
         assert_eq!(near, [false; 3]);
-        ceiling.look(&files.machine(), 2_100, true);
+        ceiling.look(&machine(&files), 2_100, true);
         assert!(ceiling.is_near());
         assert_eq!(ceiling.seen().near, Some("process"));
     }
 
     #[test]
     fn the_group_and_tcp_have_ceilings_of_their_own() {
-        let (files, ceiling) = (Files::new("others"), ceiling(1 << 40));
+        let (files, ceiling) = (Files::new(), ceiling(1 << 40));
         resident(&files, 1024);
-        files.put("/proc/self/cgroup", "0::/\n");
-        files.put("/sys/fs/cgroup/memory.max", "1000\n");
-        files.put("/sys/fs/cgroup/memory.current", "900\n");
-        ceiling.look(&files.machine(), 0, true);
+        files.put("proc/self/cgroup", "0::/\n");
+        files.put("sys/fs/cgroup/memory.max", "1000\n");
+        files.put("sys/fs/cgroup/memory.current", "900\n");
+        ceiling.look(&machine(&files), 0, true);
         assert_eq!(ceiling.seen().near, Some("group"));
-        files.put("/sys/fs/cgroup/memory.current", "800\n");
-        files.put("/proc/sys/net/ipv4/tcp_mem", "50 75 100\n");
-        files.put("/proc/net/sockstat", "TCP: inuse 1 mem 95\n");
-        ceiling.look(&files.machine(), 0, false);
+        files.put("sys/fs/cgroup/memory.current", "800\n");
+        files.put("proc/sys/net/ipv4/tcp_mem", "50 75 100\n");
+        files.put("proc/net/sockstat", "TCP: inuse 1 mem 95\n");
+        ceiling.look(&machine(&files), 0, false);
         assert_eq!(ceiling.seen().near, None, "TCP isn't looked at every time");
-        ceiling.look(&files.machine(), 0, true);
+        ceiling.look(&machine(&files), 0, true);
         assert_eq!(ceiling.seen().near, Some("tcp"));
-        files.put("/proc/net/sockstat", "TCP: inuse 1 mem 5\n");
-        ceiling.look(&files.machine(), 0, false);
+        files.put("proc/net/sockstat", "TCP: inuse 1 mem 5\n");
+        ceiling.look(&machine(&files), 0, false);
         assert!(ceiling.is_near(), "as long as nothing else is known");
-        ceiling.look(&files.machine(), 0, true);
+        ceiling.look(&machine(&files), 0, true);
         assert!(!ceiling.is_near());
     }
 
     #[test]
     fn without_a_ceiling_nothing_is_refused_and_everything_seen() {
-        let (files, ceiling) = (Files::new("without"), ceiling(1024));
+        let (files, ceiling) = (Files::new(), ceiling(1024));
         resident(&files, 1024);
-        ceiling.look(&files.machine(), 0, true);
+        ceiling.look(&machine(&files), 0, true);
         assert!(ceiling.is_near());
         ceiling.set_max(None);
-        ceiling.look(&files.machine(), 0, true);
+        ceiling.look(&machine(&files), 0, true);
         assert!(!ceiling.is_near());
         assert_eq!(ceiling.seen().process, Some(MemoryUse { used_bytes: 1 << 20, ceiling_bytes: 0 }));
     }

@@ -1,6 +1,7 @@
 //! What each request gets: which resource, which rules, which answer.
 
 mod access;
+mod acknowledgement;
 mod console;
 mod fields;
 mod form_body;

@@ -1,10 +1,10 @@
 //! Publishing: from a form to its place in the log.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::access::{access, check_origin, still_good};
+use super::acknowledgement::Acknowledgement;
 use super::fields::complete;
 use super::form_body;
 use super::refusal::{insufficient, refusal, token_needed, try_later};
@@ -31,10 +31,7 @@ const WAITING_PUBLISHES_MAX: usize = 1024;
 /// until the rules change that it was come to by.
 pub(crate) struct Judged {
     access: Arc<Access>,
-    /// The answer, but for the id.
-    response: ResponseHead,
-    /// Its head, as it was encoded last.
-    encoded: RefCell<Option<Encoded>>,
+    answer: Acknowledgement,
     settings: Rc<Settings>,
     /// Of the keys.
     generation: u64,
@@ -53,30 +50,8 @@ impl Judged {
 
     /// Adds the answer to a publish, whose id is its body.
     pub(crate) fn answer(&self, id: &str, version: Version, keep_alive: bool, date: &Rc<str>, out: &mut Vec<u8>) {
-        let mut encoded = self.encoded.borrow_mut();
-        let same = |kept: &&Encoded| {
-            Rc::ptr_eq(&kept.date, date) && kept.version == version && kept.id_bytes == id.len() && keep_alive
-        };
-        if let Some(kept) = encoded.as_ref().filter(same) {
-            out.extend_from_slice(&kept.head);
-            out.extend_from_slice(id.as_bytes());
-            return;
-        }
-        let start = out.len();
-        self.response.encode_with(id.as_bytes(), version, keep_alive, false, date, out);
-        if keep_alive {
-            let head = out[start..out.len() - id.len()].into();
-            *encoded = Some(Encoded { date: Rc::clone(date), version, id_bytes: id.len(), head });
-        }
+        self.answer.encode(id, version, keep_alive, date, out);
     }
-}
-
-/// The head of an answer that keeps the connection, for an id of so many bytes. Good until the date changes.
-struct Encoded {
-    date: Rc<str>,
-    version: Version,
-    id_bytes: usize,
-    head: Box<[u8]>,
 }
 
 /// An update on its way to the log.
@@ -89,7 +64,7 @@ pub(crate) struct Publishing<'c> {
 
 impl<'c> Publishing<'c> {
     fn queued(context: &'c Context, judged: Rc<Judged>, reply: Reply<'c, Arc<Event>>, way: Way, trace: Trace) -> Self {
-        let record = Record { context, status: judged.response.status(), trace: Some(trace) };
+        let record = Record { context, status: judged.answer.status(), trace: Some(trace) };
         Publishing { reply, way, judged, record }
     }
 
@@ -160,7 +135,12 @@ pub(super) async fn publish_again<'c>(
     judged: Rc<Judged>,
     body: &mut Body<'_, '_>,
 ) -> Option<Result<Publishing<'c>, ResponseHead>> {
-    context.tally.borrow_mut().verdict_hits += 1;
+    {
+        let mut tally = context.tally.borrow_mut();
+        tally.verdict_hits += 1;
+        tally.recognised += 1;
+    }
+    judged.answer.repeat();
     let mut trace = Trace::none();
     if let Err(response) = context.take_publish(&judged.access) {
         return Some(Err(response));
@@ -180,7 +160,7 @@ async fn judge(context: &Context, head: &Head<'_>) -> Result<Rc<Judged>, Respons
     let mut response =
         ResponseHead::new(200).field("Content-Type", "text/plain; charset=utf-8").field("Cache-Control", "no-store");
     complete(&settings, head, &mut response);
-    Ok(Rc::new(Judged { access, response, encoded: RefCell::new(None), settings, generation }))
+    Ok(Rc::new(Judged { access, answer: Acknowledgement::new(response), settings, generation }))
 }
 
 /// From the body to the sequencer's queue.

@@ -1,6 +1,6 @@
 //! Clients behind proxies: whose word about an address counts.
 
-use super::{assert_refused, counted, stream_from};
+use super::{assert_refused, counted, reload, reloadable, stream_from};
 use crate::admin::{metric, see};
 use crate::harness::*;
 use std::process::Command;
@@ -67,6 +67,47 @@ fn requests_of_several_clients_over_one_connection_of_a_proxy_are_counted_one_by
         assert_eq!(proxy.response("OPTIONS").status, status, "{client}");
     }
     eventually("what is answered counts no more", || counted(&hub)[0] == 1.0);
+}
+
+/// Seen: who was a proxy when it connected stayed one, and who became one was none, for as long as the connection lasted.
+#[test]
+fn a_reload_says_who_is_a_proxy_on_connections_that_are_open_too() {
+    const LIMIT: &str = "max_connections_per_address = 1";
+    const TRUSTING: &str = "max_connections_per_address = 1\ntrusted_proxy = [\"127.0.0.9\"]";
+    let hub = reloadable();
+    reload(&hub, LIMIT);
+    let ask = |client: &mut Client, field: &str| {
+        client.request("OPTIONS", HUB, &[("X-Forwarded-For", field)], None);
+        client.response("OPTIONS").status
+    };
+    let become_a_stream = |mut client: Client, field: &str| {
+        client.send(format!("{GET}X-Forwarded-For: {field}\r\n\r\n").as_bytes());
+        client.stream()
+    };
+    let mut early = Client::connect_from("127.0.0.9", hub.address());
+    assert_eq!((ask(&mut early, "192.0.2.1"), counted(&hub)[0]), (204, 1.0), "itself");
+
+    reload(&hub, TRUSTING);
+    let mut late = Client::connect_from("127.0.0.9", hub.address());
+    assert_eq!([ask(&mut early, "192.0.2.1"), ask(&mut late, "192.0.2.1")], [204; 2]);
+    eventually("it has no limit any more, and counts for nothing", || counted(&hub)[0] == 0.0);
+    let ann = become_a_stream(early, "192.0.2.1").expect("within");
+    assert_eq!(addresses(&hub), ["192.0.2.1"]);
+    assert_eq!([ask(&mut late, "192.0.2.1"), ask(&mut late, "192.0.2.2")], [429, 204]);
+
+    reload(&hub, LIMIT);
+    let mut other = Client::connect_from("127.0.0.9", hub.address());
+    assert_eq!(ask(&mut other, "192.0.2.3"), 204, "a client like others");
+    for _ in 0..2 {
+        assert_eq!(ask(&mut late, "192.0.2.2"), 429, "and has one connection already");
+    }
+    drop(other);
+    eventually("now this is the one", || ask(&mut late, "192.0.2.2") == 204);
+    assert_eq!(counted(&hub)[0], 2.0);
+    let itself = become_a_stream(late, "192.0.2.2").expect("within");
+    assert_eq!(addresses(&hub), ["127.0.0.9", "192.0.2.1"]);
+    drop((ann, itself));
+    eventually("all is given back", || counted(&hub)[0] == 0.0);
 }
 
 #[test]

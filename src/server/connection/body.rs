@@ -1,0 +1,172 @@
+//! The body of a request: read as it comes, and counted towards what bodies may take as long as it is in memory.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::wire::Wire;
+use crate::http::body::{BodyDecoder, BodyError};
+use crate::http::response::CONTINUE;
+use crate::server::guests::Phase;
+use crate::server::shard::Context;
+
+/// Bytes read at once of a body.
+const BODY_READ_BYTES: usize = 64 * 1024;
+/// Bytes of such forms in memory on one shard at most.
+const QUERY_BODIES_BYTES_MAX: usize = 16 << 20;
+
+/// The body of the request at hand.
+pub(crate) struct Body<'w, 'c> {
+    pub(super) context: Rc<Context>,
+    pub(super) decoder: BodyDecoder,
+    pub(super) expect_continue: bool,
+    pub(super) wire: &'w mut Wire<'c>,
+}
+
+/// Bytes of a request body, or of what was made of it, that count as memory of the shard while this lives.
+pub(crate) struct Counted {
+    total: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Counted {
+    pub(super) fn new(total: Rc<Cell<usize>>) -> Counted {
+        Counted { total, bytes: 0 }
+    }
+
+    /// From now on it is this many.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        self.total.set(self.total.get() - self.bytes + bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// What a body counts towards while it is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// The bodies of publishes.
+    Publishes,
+    /// The forms of QUERY.
+    Queries,
+}
+
+impl Account {
+    fn total(self, context: &Context) -> &Rc<Cell<usize>> {
+        match self {
+            Account::Publishes => &context.body_bytes,
+            Account::Queries => &context.query_bytes,
+        }
+    }
+
+    fn is_overdrawn(self, context: &Context) -> bool {
+        let bytes_max = match self {
+            Account::Publishes => context.settings().bodies_bytes_max,
+            Account::Queries => QUERY_BODIES_BYTES_MAX,
+        };
+        self.total(context).get() > bytes_max
+    }
+}
+
+/// A body in memory.
+pub(crate) struct BodyBytes {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) counted: Counted,
+    /// It wasn't there yet when the head was judged.
+    pub(crate) waited: bool,
+}
+
+/// Why there is no body.
+pub(crate) enum BodyFailure {
+    /// The body is wrong; the answer's status and sentence.
+    Refused(BodyError),
+    /// It took too long.
+    TooSlow,
+    /// Too many bodies are in memory.
+    Busy,
+    /// The client is gone.
+    Gone,
+}
+
+impl Body<'_, '_> {
+    /// Reads the whole body.
+    pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
+        let counted = Counted::new(account.total(&self.context).clone());
+        let mut body = BodyBytes { bytes: Vec::new(), counted, waited: false };
+        self.decode(&mut body, account)?;
+        if !self.decoder.is_done() {
+            body.waited = true;
+            if std::mem::take(&mut self.expect_continue) {
+                self.wire.settle().await;
+                self.wire.output.extend_from_slice(CONTINUE);
+            }
+            self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
+            self.wire.registered.enter(Phase::Body);
+        }
+        while !self.decoder.is_done() {
+            match self.wire.read(BODY_READ_BYTES).await {
+                Ok(0) if self.wire.registered.timed_out() => return Err(BodyFailure::TooSlow),
+                Ok(0) | Err(_) => return Err(BodyFailure::Gone),
+                Ok(_) => self.decode(&mut body, account)?,
+            }
+            if self.decoder.is_done() {
+                self.wire.registered.enter(Phase::Answer);
+            }
+        }
+        Ok(body)
+    }
+
+    /// When the last of it was read, microseconds of the hub's clock.
+    pub(crate) fn read_us(&self) -> u64 {
+        self.wire.read_us
+    }
+
+    /// Writes what is owed for earlier requests, before this one has to wait. False: the client is gone.
+    pub(crate) async fn answer_earlier(&mut self) -> bool {
+        self.wire.flush().await.is_ok()
+    }
+
+    fn decode(&mut self, body: &mut BodyBytes, account: Account) -> Result<(), BodyFailure> {
+        let decoded = self.decoder.decode(self.wire.input.unused(), &mut body.bytes);
+        body.counted.set(body.bytes.len());
+        let (used, _) = decoded.map_err(BodyFailure::Refused)?;
+        self.wire.input.take(used);
+        self.context.count_pipelined(used);
+        if account.is_overdrawn(&self.context) { Err(BodyFailure::Busy) } else { Ok(()) }
+    }
+
+    /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be
+    /// told from the rest.
+    pub(super) fn skip(&mut self) -> bool {
+        let mut unwanted = Vec::new();
+        match self.decoder.decode(self.wire.input.unused(), &mut unwanted) {
+            Ok((used, done)) => {
+                self.wire.input.take(used);
+                done
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_count_until_nobody_holds_them() {
+        let total = Rc::new(Cell::new(5));
+        let mut counted = Counted::new(total.clone());
+        counted.set(100);
+        assert_eq!(total.get(), 105);
+        counted.set(70);
+        let other = Counted::new(total.clone());
+        assert_eq!(total.get(), 75);
+        drop((counted, other));
+        assert_eq!(total.get(), 5);
+    }
+}

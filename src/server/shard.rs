@@ -157,6 +157,8 @@ pub(crate) struct Context {
     sender: RefCell<Sender>,
     epoll: RefCell<Epoll>,
     pub(crate) scratch: RefCell<Scratch>,
+    /// Empty: what the next body is read into.
+    pub(crate) spare_body: Cell<Vec<u8>>,
     listener: RefCell<Option<TcpListener>>,
     /// The listener is not watched until the next tick.
     listener_rests: Cell<bool>,
@@ -450,6 +452,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         sender: RefCell::new(sender),
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),
+        spare_body: Cell::default(),
         listener: RefCell::new(Some(listener)),
         listener_rests: Cell::new(false),
         spare: RefCell::new(spare_descriptor()),

@@ -92,11 +92,23 @@ pub(crate) enum BodyFailure {
     Gone,
 }
 
+impl BodyBytes {
+    /// Done with the bytes: their buffer serves the next body, if it is a usual one.
+    pub(crate) fn finish(self, context: &Context) -> Counted {
+        let BodyBytes { mut bytes, counted, .. } = self;
+        if bytes.capacity() <= BODY_READ_BYTES {
+            bytes.clear();
+            context.spare_body.set(bytes);
+        }
+        counted
+    }
+}
+
 impl Body<'_, '_> {
     /// Reads the whole body.
     pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
         let counted = Counted::new(account.total(&self.context).clone());
-        let mut body = BodyBytes { bytes: Vec::new(), counted, waited: false };
+        let mut body = BodyBytes { bytes: self.context.spare_body.take(), counted, waited: false };
         self.decode(&mut body, account)?;
         if !self.decoder.is_done() {
             body.waited = true;

@@ -15,7 +15,7 @@ use crate::hub::{Draft, Event};
 use crate::protocol::compat::Compat;
 use crate::protocol::token::{Access, Role};
 use crate::protocol::update::Update;
-use crate::server::connection::{Account, Body, BodyBytes, Counted};
+use crate::server::connection::{Account, Body, Counted};
 use crate::server::replies::Reply;
 use crate::server::sequencer::{QueueFull, Way};
 use crate::server::settings::Settings;
@@ -188,8 +188,7 @@ async fn queue<'c>(
     };
     trace.texts("mercure.topics", || update.topics.iter().map(|topic| topic.as_str().to_owned()).collect());
     trace.flag("mercure.private", update.private);
-    let BodyBytes { bytes, mut counted, .. } = form;
-    drop(bytes);
+    let mut counted = form.finish(context);
     let ungranted = settings.compat.is_some_and(Compat::publishes_public_updates_ungranted) && !update.private;
     let denied = update.topics.iter().find(|topic| !access.grants.may_publish_to(topic, &settings.hub));
     if let Some(topic) = denied.filter(|_| !ungranted) {

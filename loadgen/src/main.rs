@@ -46,6 +46,7 @@ mod record;
 mod report;
 mod sampler;
 mod scenario;
+mod scheduling;
 mod server;
 mod show;
 mod sources;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::Accounts;
 use crate::machine::Machine;
 use crate::quantity::{count, spoken};
+use crate::scheduling::Scheduling;
 use crate::timeline::Sample;
 
 /// The format this program writes, and the only one it reads.
@@ -35,6 +36,9 @@ pub(crate) struct Record {
     pub(crate) hub: Option<String>,
     /// Who used the machine meanwhile.
     pub(crate) accounts: Accounts,
+    /// Whether threads of this program went before or after others. Records from before this was kept don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduling: Option<Scheduling>,
     /// The load machines that held the subscribers, if it wasn't this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) agents: Vec<Agent>,
@@ -52,6 +56,12 @@ impl Record {
     /// The figure under a key.
     pub(crate) fn figure(&self, key: &str) -> Option<&Figure> {
         self.figures.iter().find(|figure| figure.key == key)
+    }
+
+    /// What this program or one of its agents used to go before or after others, as far as that is known.
+    pub(crate) fn scheduling_anywhere(&self) -> Option<Scheduling> {
+        let of_agents = self.agents.iter().filter_map(|agent| agent.scheduling);
+        of_agents.chain(self.scheduling).reduce(Scheduling::or)
     }
 
     /// What a rate or a time is as a multiple of the floor's, if the run has the same of the floor. Of counts, memory and
@@ -76,6 +86,9 @@ pub(crate) struct Agent {
     pub(crate) build: Build,
     /// Who used that machine meanwhile; the agent is what is called this program.
     pub(crate) accounts: Accounts,
+    /// Whether its threads went before or after others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduling: Option<Scheduling>,
     pub(crate) clock: Clock,
 }
 
@@ -115,6 +128,7 @@ impl Agent {
             subscribers: self.subscribers.max(other.subscribers),
             clock: self.clock.worse(other.clock),
             accounts: if longer { other.accounts } else { self.accounts },
+            scheduling: self.scheduling.zip(other.scheduling).map(|(one, other)| one.or(other)),
             ..other
         };
     }
@@ -255,7 +269,8 @@ mod tests {
         let record = example::record();
         let accounts = Accounts { total_s, ..Accounts::default() };
         let agent = "10.0.0.2:7070".to_owned();
-        Agent { agent, subscribers, machine: record.machine, build: record.build, accounts, clock }
+        let (machine, build) = (record.machine, record.build);
+        Agent { agent, subscribers, machine, build, accounts, scheduling: None, clock }
     }
 
     #[test]

@@ -254,6 +254,7 @@ impl Link {
             machine: finished.machine,
             build: finished.build,
             accounts: finished.accounts,
+            scheduling: Some(finished.scheduling),
             clock: Clock {
                 offset_ns: self.offset.offset_ns,
                 uncertainty_us: microseconds(self.offset.uncertainty_ns.max(end.uncertainty_ns) as f64),

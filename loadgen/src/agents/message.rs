@@ -10,10 +10,11 @@ use crate::ledger::Verdict;
 use crate::machine::Machine;
 use crate::process::{self, MachineTime};
 use crate::record::Build;
+use crate::scheduling::Scheduling;
 use crate::swarm::{Counts, Order};
 
 /// Which messages there are. Who changes one gives it a new number.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// Entries of a list in one message: a frame of them is far shorter than it may be.
 pub(super) const ENTRIES_MAX: usize = 20_000;
 
@@ -139,4 +140,5 @@ pub(super) struct Finished {
     pub(super) build: Build,
     /// Since the run began there.
     pub(super) accounts: Accounts,
+    pub(super) scheduling: Scheduling,
 }

@@ -19,6 +19,7 @@ use crate::machine::Machine;
 use crate::payload::TOPICS_MAX;
 use crate::quantity::count;
 use crate::record::Build;
+use crate::scheduling::Scheduling;
 use crate::swarm::{Counts, Order, Plan, Swarm};
 use crate::sys;
 
@@ -62,7 +63,10 @@ pub(super) fn run(
         }
     };
     // There is no server beside them that they could disturb.
-    swarm.keep_schedule(sys::may_go_first());
+    let may_go_first = sys::may_go_first();
+    swarm.keep_schedule(may_go_first);
+    let any = |prompt| plan.groups.iter().any(|group| group.prompt == prompt);
+    let scheduling = Scheduling::of_threads(any(true), any(false), may_go_first);
     let lanes = &*plan.lanes;
     std::thread::scope(|scope| {
         let (heard, inbox) = sync_channel(ORDERS_MAX);
@@ -71,6 +75,7 @@ pub(super) fn run(
             stream: &mut stream,
             inbox,
             plan: &plan,
+            scheduling,
             who,
             resting: false,
             synced: Default::default(),
@@ -163,6 +168,7 @@ struct Session<'a> {
     stream: &'a mut TcpStream,
     inbox: Receiver<Heard>,
     plan: &'a Plan,
+    scheduling: Scheduling,
     who: &'a str,
     resting: bool,
     /// The last question for everything as it is now, and the CPU time at that moment.
@@ -330,7 +336,7 @@ impl Session<'_> {
         let (accounts, _) = opening.close();
         let descriptors = sys::raise_descriptor_limit()?;
         let machine = Machine::now((*crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&descriptors.0), descriptors.1));
-        let finished = Finished { verdict, machine, build: Build::this(), accounts };
+        let finished = Finished { verdict, machine, build: Build::this(), accounts, scheduling: self.scheduling };
         Ok(frame::send(self.stream, &ToCoordinator::Finished(Box::new(finished)))?)
     }
 }

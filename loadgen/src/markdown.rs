@@ -73,7 +73,7 @@ fn lines(sources: &[(&str, &Record)], text: &mut String) {
 }
 
 /// A text that stays in its cell and is no markup.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

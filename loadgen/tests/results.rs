@@ -79,6 +79,10 @@ fn runs_are_kept_shown_as_pages_and_compared() {
     let page = text(&page);
     assert!(page.starts_with("<!doctype html>") && page.contains("<title>broadcast: broadcasts to 40 subscribers"));
 
+    let summed = loadgen(&["summary", runs_path, runs_path]);
+    let summed = String::from_utf8_lossy(&summed.stdout).into_owned();
+    assert!(summed.contains("- 4 runs from ") && summed.contains("| scenario | what | goal | floor |"), "{summed}");
+
     let compared = loadgen(&["compare", runs_path, runs_path, "--run-a", "1", "--html", both_path]);
     let compared = String::from_utf8_lossy(&compared.stdout).into_owned();
     assert!(compared.contains("B / A") && compared.contains("differs  arguments"), "{compared}");

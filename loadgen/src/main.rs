@@ -25,6 +25,7 @@ mod floor;
 mod group;
 mod hammer;
 mod html;
+mod joined;
 mod kernel;
 mod lanes;
 mod last_id;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::agents::{Hired, Usage};
 use crate::dialect::Dialect;
 use crate::group::Group;
+use crate::joined::joined;
 use crate::lanes::Lanes;
 use crate::ledger::Verdict;
 use crate::record;
@@ -390,7 +391,8 @@ impl Swarm {
         }
         let mut verdict = Verdict::default();
         for thread in self.threads {
-            let judged = thread.handle.join().unwrap_or_default();
+            let name = format!("the thread {}", thread.handle.thread().name().unwrap_or_default());
+            let judged = joined(thread.handle.join(), &name)?;
             if let Some(trouble) = lock(&thread.shared.trouble).take() {
                 bail!("{trouble}");
             }

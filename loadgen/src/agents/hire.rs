@@ -16,6 +16,7 @@ use super::message::{Call, Greeting, PROTOCOL, Reception, ToAgent, ToCoordinator
 use super::part::{AGENTS_MAX, Part};
 use super::secret::{End, Nonces, Secret, SecretOption, nonce};
 use super::serve::{READ_TIMEOUT, WRITE_TIMEOUT, shortened, wait_for};
+use crate::joined::joined;
 use crate::swarm::{Order, Plan, Share, Shared, Swarm};
 use crate::sys;
 
@@ -81,7 +82,7 @@ pub(crate) fn hire(options: &AgentOptions, plan: &Plan, title: &str) -> anyhow::
     let links = std::thread::scope(|scope| {
         let named = options.addresses.iter().enumerate();
         let hiring: Vec<_> = named.map(|(index, name)| scope.spawn(move || hire_one(index, name))).collect();
-        let hired = hiring.into_iter().map(|hiring| hiring.join().ok().context("hiring an agent failed")?);
+        let hired = hiring.into_iter().map(|hiring| joined(hiring.join(), "who was hiring an agent")?);
         hired.collect::<anyhow::Result<Vec<_>>>()
     })?;
     let links = links

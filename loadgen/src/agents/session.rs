@@ -13,6 +13,7 @@ use super::part::Means;
 use super::serve::{say, shortened, wait_for};
 use super::times::Times;
 use crate::accounts::Opening;
+use crate::joined::joined;
 use crate::lanes::Lanes;
 use crate::ledger::Verdict;
 use crate::machine::Machine;
@@ -321,7 +322,7 @@ impl Session<'_> {
                     frame::send(self.stream, &ToCoordinator::Status(Box::new(self.told.status.clone())))?;
                 }
             }
-            let finished = judging.join().ok().context("judging failed")?;
+            let finished = joined(judging.join(), "the judge")?;
             if let Err(error) = &finished {
                 frame::send(self.stream, &ToCoordinator::Trouble(shortened(&format!("{error:#}"))))?;
             }

@@ -7,13 +7,14 @@
 //! by then (`lanes`). Latencies count in the coordinator's clock: `clock` measures how far an agent's is away from it.
 //!
 //! Both ends speak frames of JSON over one connection for each server that is measured (`frame`, `message`), after both
-//! have proven that they know the same secret (`secret`). What an agent is sent is data: who subscribes where. Nothing of
+//! have proven that they know the same secret (`secret`); until then they wait in the `lobby`. What an agent is sent is data: who subscribes where. Nothing of
 //! it is ever run.
 
 mod clock;
 mod frame;
 mod hire;
 mod link;
+mod lobby;
 mod message;
 mod part;
 mod secret;

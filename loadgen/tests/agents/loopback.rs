@@ -213,6 +213,16 @@ fn hostile_bytes_are_refused_and_the_agent_goes_on() {
 }
 
 #[test]
+fn who_says_nothing_keeps_no_coordinator_out() {
+    let agent = Agent::on_loopback(&[]);
+    let silent: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(&agent.address).expect("connects")).collect();
+    let hub = StandIn::start(Defect::None);
+    let file = scenario("agents-silent", SMALL);
+    held(&loadgen(&["run", &file, "--url", &hub.url(), "--agents", &agent.address]));
+    drop(silent);
+}
+
+#[test]
 fn a_coordinator_that_makes_no_sense_is_sent_away_and_the_agent_goes_on() {
     let mut agent = Agent::on_loopback(&[]);
     let hub = StandIn::start(Defect::None);

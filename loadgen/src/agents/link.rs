@@ -28,7 +28,7 @@ const TURN_AT_REST: Duration = Duration::from_millis(20);
 /// How often an agent is told of what was published unless it asks.
 const NEWS_NS: u64 = 50_000_000;
 /// How often it hears at least something.
-const ALIVE_NS: u64 = 1_000_000_000;
+pub(super) const ALIVE_NS: u64 = 1_000_000_000;
 
 /// An agent, as the rest of the program sees it.
 pub(crate) struct Hired {
@@ -145,7 +145,7 @@ impl Link {
                     ToCoordinator::Orders(orders) => self.verdict.merge(Verdict::of_orders(orders)),
                     ToCoordinator::Finished(finished) => return Ok(*finished),
                     ToCoordinator::Trouble(why) => return Err(Failure::Trouble(shortened(&why))),
-                    ToCoordinator::Time { .. } | ToCoordinator::Started => {
+                    ToCoordinator::Time { .. } | ToCoordinator::Starting | ToCoordinator::Started => {
                         return Err(FrameError::Garbage("a message out of place".to_owned()).into());
                     }
                 }

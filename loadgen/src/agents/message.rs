@@ -76,6 +76,8 @@ pub(super) enum ToCoordinator {
         received_ns: u64,
         answered_ns: u64,
     },
+    /// It is at it: so that a long start isn't taken for silence.
+    Starting,
     /// Its threads run; nobody connects yet.
     Started,
     Status(Box<Status>),

@@ -1,5 +1,6 @@
 //! `cinnabar-loadgen agent`: waits for coordinators and lets one after another have its subscribers.
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,7 +170,7 @@ impl Agent {
 
 /// The next frame, when it comes in time.
 pub(super) fn wait_for<T: serde::de::DeserializeOwned>(
-    frames: &mut Frames<TcpStream>,
+    frames: &mut Frames<impl Read>,
     timeout: Duration,
 ) -> Result<T, FrameError> {
     let end_ns = sys::now_ns() + timeout.as_nanos() as u64;

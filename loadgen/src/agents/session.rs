@@ -1,6 +1,7 @@
 //! An agent's end of a run: takes its part, carries out orders, tells how its subscribers stand, and judges at the end. When
 //! the coordinator goes away, so do the subscribers.
 
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::frame::{self, FRAME_BYTES_MAX, FrameError, Frames};
+use super::link::ALIVE_NS;
 use super::message::{ENTRIES_MAX, Finished, Status, ToAgent, ToCoordinator, Usage};
-use super::part::Means;
+use super::part::{Means, Part};
 use super::serve::{say, shortened, wait_for};
 use super::times::Times;
 use crate::accounts::Opening;
@@ -54,7 +56,8 @@ pub(super) fn run(
     who: &str,
 ) -> anyhow::Result<()> {
     frames.allow(FRAME_BYTES_MAX);
-    let begun = plan(&mut stream, &mut frames, means, who).and_then(|plan| Ok((Swarm::start(&plan)?, plan)));
+    let begun = part(&mut stream, &mut frames, who)
+        .and_then(|(part, topics)| in_good_time(&mut stream, || start(part, topics, means, who)));
     let (swarm, plan) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -90,32 +93,55 @@ pub(super) fn run(
 }
 
 /// What comes before the threads start: questions for the time, the topics, the part itself.
-fn plan(stream: &mut TcpStream, frames: &mut Frames<TcpStream>, means: &Means, who: &str) -> anyhow::Result<Plan> {
+fn part(
+    stream: &mut TcpStream,
+    frames: &mut Frames<TcpStream>,
+    who: &str,
+) -> anyhow::Result<(Part, Vec<(String, u64)>)> {
     let mut topics = Vec::new();
     loop {
-        match wait_for(frames, SILENCE_MAX)? {
+        match wait_for(frames, SILENCE_MAX).with_context(|| format!("{who} didn't say what to do"))? {
             ToAgent::Time => tell_time(stream, sys::now_ns())?,
             ToAgent::Topics(more) => {
                 topics.extend(more);
                 anyhow::ensure!(topics.len() as u64 <= TOPICS_MAX, "more topics than a run has");
             }
             ToAgent::Alive => {}
-            ToAgent::Part(part) => {
-                let title = shortened(&part.title);
-                let plan = part.plan(topics, means).context("the part makes no sense")?;
-                let (own, target) = (plan.connections(), plan.dialect.target.url());
-                let share = plan.share;
-                say(&format!(
-                    "{who}: a run begins, agent {} of {}: {title}; {} subscribers of {target} are here",
-                    share.index + 1,
-                    share.of,
-                    count(own as u64)
-                ));
-                return Ok(plan);
-            }
+            ToAgent::Part(part) => return Ok((*part, topics)),
             _ => bail!("an order before there is a run"),
         }
     }
+}
+
+/// Makes a plan of the part and starts its threads.
+fn start(part: Part, topics: Vec<(String, u64)>, means: &Means, who: &str) -> anyhow::Result<(Swarm, Plan)> {
+    let title = shortened(&part.title);
+    let plan = part.plan(topics, means).context("the part makes no sense")?;
+    let (own, target) = (plan.connections(), plan.dialect.target.url());
+    let share = plan.share;
+    say(&format!(
+        "{who}: a run begins, agent {} of {}: {title}; {} subscribers of {target} are here",
+        share.index + 1,
+        share.of,
+        count(own as u64)
+    ));
+    Ok((Swarm::start(&plan)?, plan))
+}
+
+/// Does something that may take long, and says meanwhile that it is at it.
+fn in_good_time<T: Send>(to: &mut impl Write, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    std::thread::scope(|scope| {
+        let working = scope.spawn(work);
+        let mut told_ns = sys::now_ns();
+        while !working.is_finished() {
+            std::thread::sleep(LOOK);
+            if sys::now_ns() - told_ns > ALIVE_NS {
+                told_ns = sys::now_ns();
+                frame::send(to, &ToCoordinator::Starting)?;
+            }
+        }
+        joined(working.join(), "the start")?
+    })
 }
 
 fn tell_time(stream: &mut TcpStream, received_ns: u64) -> Result<(), FrameError> {
@@ -339,5 +365,25 @@ impl Session<'_> {
         let machine = Machine::now((*crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&descriptors.0), descriptors.1));
         let finished = Finished { verdict, machine, build: Build::this(), accounts, scheduling: self.scheduling };
         Ok(frame::send(self.stream, &ToCoordinator::Finished(Box::new(finished)))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_start_is_heard_of_and_a_short_one_is_not() {
+        let mut said = Vec::new();
+        let started = in_good_time(&mut said, || {
+            std::thread::sleep(Duration::from_nanos(2 * ALIVE_NS));
+            Ok(())
+        });
+        assert!(started.is_ok());
+        let mut frames = Frames::new(&said[..], 100);
+        assert!(matches!(frames.poll(), Ok(Some(ToCoordinator::Starting))));
+        let mut said = Vec::new();
+        assert!(in_good_time(&mut said, || anyhow::Ok(())).is_ok());
+        assert!(said.is_empty());
     }
 }

@@ -14,7 +14,7 @@ use anyhow::bail;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::agents::{Hired, Usage};
+use crate::agents::{ClockShift, Hired, Usage};
 use crate::dialect::Dialect;
 use crate::group::Group;
 use crate::joined::joined;
@@ -45,7 +45,7 @@ pub(crate) struct Plan {
     pub(crate) poll: Duration,
     pub(crate) share: Share,
     /// What to add to this machine's clock to have the publishers': 0 on theirs.
-    pub(crate) clock_shift_ns: i64,
+    pub(crate) clock_shift: ClockShift,
 }
 
 /// Every `of`th member of each group, from the `index`th on, is held here, and the rest elsewhere.
@@ -478,7 +478,7 @@ mod tests {
             cpus: Vec::new(),
             poll: Duration::ZERO,
             share,
-            clock_shift_ns: 0,
+            clock_shift: ClockShift::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::course::Course;
 use super::part::Part;
 use super::times::Times;
 use crate::accounts::Accounts;
@@ -62,6 +63,8 @@ pub(super) enum ToAgent {
     },
     Order(Order),
     Rest(bool),
+    /// What the agent's clock shows more from now on, by its own time.
+    Clock(Course),
     /// Tell everything as it is now, under this number.
     Sync(u64),
     Alive,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::course::Course;
 use super::frame::{self, FRAME_BYTES_MAX, FrameError, Frames};
 use super::link::ALIVE_NS;
 use super::message::{ENTRIES_MAX, Finished, Status, ToAgent, ToCoordinator, Usage};
@@ -82,6 +83,7 @@ pub(super) fn run(
             scheduling,
             who,
             resting: false,
+            course: None,
             synced: Default::default(),
             told: Told::default(),
         };
@@ -198,6 +200,8 @@ struct Session<'a> {
     scheduling: Scheduling,
     who: &'a str,
     resting: bool,
+    /// The course of this clock, once it isn't what it was at the beginning.
+    course: Option<Course>,
     /// The last question for everything as it is now, and the CPU time at that moment.
     synced: (u64, Usage),
     told: Told,
@@ -274,6 +278,7 @@ impl Session<'_> {
                 self.told.at_ns = 0;
             }
             ToAgent::Alive => {}
+            ToAgent::Clock(course) => self.course = Some(course),
             ToAgent::Time | ToAgent::Lanes { .. } | ToAgent::Topics(_) | ToAgent::Part(_) | ToAgent::Finish => {
                 return Err(FrameError::Garbage("a message out of place".to_owned()));
             }
@@ -284,6 +289,9 @@ impl Session<'_> {
     /// Tells how the subscribers stand, if it has changed.
     fn tell(&mut self, swarm: &Swarm) -> Result<(), FrameError> {
         let now_ns = sys::now_ns();
+        if let Some(course) = self.course {
+            self.plan.clock_shift.follow(course, now_ns);
+        }
         if let Some(question) = self.plan.lanes.question() {
             frame::send(self.stream, &ToCoordinator::Ask(question))?;
         }

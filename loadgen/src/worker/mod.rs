@@ -331,7 +331,7 @@ impl Worker {
                     && let Some(lane) = plan.lanes.of(number)
                 {
                     if tally.now_ns == 0 {
-                        tally.now_ns = sys::now_ns().wrapping_add_signed(plan.clock_shift_ns);
+                        tally.now_ns = sys::now_ns().wrapping_add_signed(plan.clock_shift.ns());
                     }
                     if receipt.enter(number, lane, &mut spans[at + lane - lanes.start]) {
                         latency.saturating_record(tally.now_ns.saturating_sub(time_ns) / 1000);

@@ -73,30 +73,54 @@ pub(crate) fn open(path: &Path, run: Option<usize>) -> anyhow::Result<Record> {
     read(io::BufReader::new(file), run).with_context(|| format!("no run can be read from {}", path.display()))
 }
 
+/// Reads every record of a file.
+pub(crate) fn open_all(path: &Path) -> anyhow::Result<Vec<Record>> {
+    let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+    read_all(io::BufReader::new(file)).with_context(|| format!("no runs can be read from {}", path.display()))
+}
+
+/// Reads all records; there is at least one.
+fn read_all(mut lines: impl BufRead) -> Result<Vec<Record>, ArchiveError> {
+    let (mut records, mut line) = (Vec::new(), 0);
+    while let Some(found) = next(&mut lines, &mut line)? {
+        records.push(parse(&found)?);
+    }
+    if records.is_empty() { Err(ArchiveError::Empty) } else { Ok(records) }
+}
+
 /// Reads a record: the last one, or that with this number, counted from 1.
 pub(crate) fn read(mut lines: impl BufRead, run: Option<usize>) -> Result<Record, ArchiveError> {
-    let (mut there, mut found) = (0, None);
-    for line in 1.. {
+    let (mut there, mut line, mut wanted) = (0, 0, None);
+    while let Some(found) = next(&mut lines, &mut line)? {
+        there += 1;
+        if run.is_none_or(|run| run == there) {
+            wanted = Some(found);
+        }
+    }
+    match (wanted, run) {
+        (Some(found), _) => parse(&found),
+        (None, None) => Err(ArchiveError::Empty),
+        (None, Some(asked)) => Err(ArchiveError::NoSuchRun { asked, there }),
+    }
+}
+
+/// The next line with a record; `line` is the number of the one read last.
+fn next(lines: &mut impl BufRead, line: &mut usize) -> Result<Option<Found>, ArchiveError> {
+    loop {
+        *line += 1;
+        let line = *line;
         let mut text = String::new();
         let unreadable = |error: io::Error| ArchiveError::Unreadable { line, why: error.to_string() };
         let taken = lines.by_ref().take(LINE_BYTES_MAX).read_line(&mut text).map_err(unreadable)?;
         if taken == 0 {
-            break;
+            return Ok(None);
         }
         if taken as u64 == LINE_BYTES_MAX {
             return Err(ArchiveError::TooLong { line });
         }
-        if let Some(format) = peek(&text, line)? {
-            there += 1;
-            if run.is_none_or(|run| run == there) {
-                found = Some(Found { line, format: format.0, wrapped: format.1, text });
-            }
+        if let Some((format, wrapped)) = peek(&text, line)? {
+            return Ok(Some(Found { line, format, wrapped, text }));
         }
-    }
-    match (found, run) {
-        (Some(found), _) => parse(&found),
-        (None, None) => Err(ArchiveError::Empty),
-        (None, Some(asked)) => Err(ArchiveError::NoSuchRun { asked, there }),
     }
 }
 
@@ -165,6 +189,9 @@ mod tests {
         assert_eq!(scenario(None), Ok("idle".to_owned()));
         assert_eq!(scenario(Some(1)), Ok("broadcast".to_owned()));
         assert_eq!(scenario(Some(3)), Err(ArchiveError::NoSuchRun { asked: 3, there: 2 }));
+        let all = read_all(file.as_bytes()).expect("two records");
+        assert_eq!(all.iter().map(|record| record.scenario.as_str()).collect::<Vec<_>>(), ["broadcast", "idle"]);
+        assert_eq!(read_all(&b""[..]), Err(ArchiveError::Empty));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::quantity::{plain, spoken};
 use crate::record::{Figure, Record};
+use crate::scheduling::{Scheduling, Use};
 use crate::{archive, html, markdown, output};
 
 /// Draw two runs side by side
@@ -103,6 +104,8 @@ pub(crate) fn facts(record: &Record) -> Vec<(String, String)> {
         ("… other programs".to_owned(), percent(accounts.others_s())),
         ("… other guests".to_owned(), percent(accounts.stolen_s)),
     ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    facts.extend(Scheduling::facts(record.scheduling).map(owned));
     facts.extend(record.machine.facts());
     if !record.agents.is_empty() {
         facts.push(("agents".to_owned(), record.agents.len().to_string()));
@@ -114,6 +117,9 @@ pub(crate) fn facts(record: &Record) -> Vec<(String, String)> {
         fact("clock, shown more than the coordinator's", format!("{} ns", agent.clock.offset_ns));
         fact("clock, latencies right to", spoken(agent.clock.error_us(), "us"));
         fact("share of its CPU time", format!("{:.1} %", agent.accounts.percent(agent.accounts.own_s)));
+        for (name, value) in Scheduling::facts(agent.scheduling) {
+            fact(name, value.to_owned());
+        }
         for (name, value) in agent.machine.facts() {
             fact(&name, value);
         }
@@ -156,6 +162,7 @@ pub(crate) fn warnings(a: &Record, b: &Record) -> Vec<String> {
     let differing = fact_pairs(a, b).into_iter().filter(decisive);
     let mut warnings: Vec<String> =
         differing.map(|pair| format!("not the same {}: {} / {}", pair.name, pair.a, pair.b)).collect();
+    warnings.extend(scheduled_apart(a, b));
     for (name, record) in [("A", a), ("B", b)] {
         if !record.ok {
             warnings.push(format!("{name} failed a check: its figures are of a run that went wrong"));
@@ -171,6 +178,24 @@ pub(crate) fn warnings(a: &Record, b: &Record) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// What only one of two runs used to keep its schedule: its latencies have less of the clients' own waiting in them.
+fn scheduled_apart(a: &Record, b: &Record) -> Vec<String> {
+    let used = |record: &Record, part: fn(Scheduling) -> Use| record.scheduling_anywhere().map(part);
+    let mut apart = Vec::new();
+    let mut compare = |what: &str, part: fn(Scheduling) -> Use| {
+        let [a, b] = [used(a, part), used(b, part)];
+        let words = |used: Option<Use>| used.map_or("not known", Use::words);
+        match (a == Some(Use::Used), b == Some(Use::Used)) {
+            (true, false) => apart.push(format!("only in A {what}; in B that was {}", words(b))),
+            (false, true) => apart.push(format!("only in B {what}; in A that was {}", words(a))),
+            _ => {}
+        }
+    };
+    compare("publishers or prompt groups ran in real time (SCHED_FIFO)", |this| this.real_time);
+    compare("threads of groups that aren't prompt had nice 10", |this| this.nice);
+    apart
 }
 
 /// Both as a table for a terminal.
@@ -239,6 +264,36 @@ mod tests {
             fact_pairs(&a, &b).into_iter().filter(FactPair::differs).map(|pair| pair.name).collect();
         assert_eq!(differing, ["kernel"]);
         assert!(warnings(&a, &b).contains(&"not the same kernel: 6.18.0 / 6.19.0".to_owned()));
+    }
+
+    #[test]
+    fn runs_of_which_only_one_went_before_others_are_warned_of() {
+        let (mut a, mut b) = (example::record(), example::record());
+        let used = Scheduling { real_time: Use::Used, nice: Use::Used };
+        let refused = Scheduling { real_time: Use::NotAllowed, nice: Use::NotAllowed };
+        let apart = |a: &Record, b: &Record| {
+            let all = warnings(a, b);
+            all.into_iter().filter(|warning| warning.starts_with("only in")).collect::<Vec<_>>()
+        };
+        (a.scheduling, b.scheduling) = (Some(used), Some(refused));
+        assert_eq!(
+            apart(&a, &b),
+            [
+                "only in A publishers or prompt groups ran in real time (SCHED_FIFO); in B that was not allowed by the kernel \
+                 (CAP_SYS_NICE)",
+                "only in A threads of groups that aren't prompt had nice 10; in B that was not allowed by the kernel \
+                 (CAP_SYS_NICE)"
+            ]
+        );
+        assert!(table(&a, &b).contains("  differs  real time (SCHED_FIFO) on a schedule: used / not allowed"));
+        a.scheduling = None;
+        assert!(apart(&a, &b).is_empty(), "neither is known to have");
+        b.scheduling = Some(used);
+        assert!(apart(&a, &b)[0].ends_with("in A that was not known"));
+        a.scheduling = Some(used);
+        assert!(apart(&a, &b).is_empty());
+        (a.scheduling, b.scheduling) = (Some(refused), Some(Scheduling::default()));
+        assert!(apart(&a, &b).is_empty(), "not asked for and not given is the same to the figures");
     }
 
     #[test]

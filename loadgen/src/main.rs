@@ -25,6 +25,7 @@ mod floor;
 mod group;
 mod hammer;
 mod html;
+mod joined;
 mod kernel;
 mod lanes;
 mod last_id;
@@ -46,10 +47,12 @@ mod record;
 mod report;
 mod sampler;
 mod scenario;
+mod scheduling;
 mod server;
 mod show;
 mod sources;
 mod subscriber;
+mod summary;
 mod surroundings;
 mod swarm;
 mod sys;
@@ -77,6 +80,7 @@ use crate::options::Options;
 use crate::output::measure;
 use crate::scenario::{BUILT_IN, Scenario, built_in};
 use crate::show::Show;
+use crate::summary::Summary;
 
 /// The soft descriptor limit this program was started with: children get it back.
 static SOFT_DESCRIPTOR_LIMIT: OnceLock<u64> = OnceLock::new();
@@ -108,6 +112,7 @@ enum Command {
     },
     Report(Show),
     Compare(Compare),
+    Summary(Summary),
     #[command(hide = true)]
     FloorServer(FloorServer),
 }
@@ -154,6 +159,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         }
         Command::Report(show) => show.run().map(|()| true),
         Command::Compare(compare) => compare.run().map(|()| true),
+        Command::Summary(summary) => summary.run().map(|()| true),
         Command::FloorServer(server) => server.run().map(|()| true),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::compare;
 use crate::quantity::spoken;
 use crate::record::Record;
+use crate::scheduling::Scheduling;
 
 /// A run: what, where, and its figures.
 pub(crate) fn of_run(record: &Record) -> String {
@@ -62,6 +63,9 @@ fn lines(sources: &[(&str, &Record)], text: &mut String) {
         let _ = writeln!(text, "- {name}{}; {}; {}", cell(&record.machine.line()), cell(hub), cell(&record.time));
         let _ = writeln!(text, "- {name}`cinnabar-loadgen {}`", record.arguments.join(" ").replace(['`', '\n'], " "));
         let _ = writeln!(text, "- {name}{}", cell(&record.accounts.sentence()));
+        if let Some(sentence) = record.scheduling_anywhere().and_then(Scheduling::sentence) {
+            let _ = writeln!(text, "- {name}{}", cell(sentence));
+        }
         for agent in &record.agents {
             let _ = writeln!(text, "- {name}{}", cell(&agent.sentence()));
         }
@@ -69,7 +73,7 @@ fn lines(sources: &[(&str, &Record)], text: &mut String) {
 }
 
 /// A text that stays in its cell and is no markup.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -36,13 +36,14 @@ pub(crate) fn start(address: IpAddr) -> anyhow::Result<Server> {
     Server::launch_silent(command, &format!("http://{listen}/"), folder)
 }
 
-/// As many workers as cores, each with as many descriptors as it may have; a topic's id is the query's `id`, which
+/// As many workers as cores, each pinned to one as a hub's shards are, and with as many descriptors as it may have; a topic's id is the query's `id`, which
 /// nginx leaves percent-encoded.
 fn configuration(listen: SocketAddr, folder: &Path, workers: usize) -> String {
     let folder = folder.display();
     format!(
         r#"load_module {MODULE};
 worker_processes {workers};
+worker_cpu_affinity auto;
 worker_rlimit_nofile 20000;
 pid {folder}/nginx.pid;
 error_log stderr error;
@@ -85,7 +86,12 @@ mod tests {
     #[test]
     fn the_configuration_names_port_folder_and_workers() {
         let text = configuration("127.0.0.1:8123".parse().expect("an address"), Path::new("/x/y"), 3);
-        for line in ["listen 127.0.0.1:8123 reuseport backlog=4096;", "pid /x/y/nginx.pid;", "worker_processes 3;"] {
+        for line in [
+            "listen 127.0.0.1:8123 reuseport backlog=4096;",
+            "pid /x/y/nginx.pid;",
+            "worker_processes 3;",
+            "worker_cpu_affinity auto;",
+        ] {
             assert!(text.contains(line), "{text}");
         }
     }

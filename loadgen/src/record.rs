@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::Accounts;
 use crate::machine::Machine;
 use crate::quantity::{count, spoken};
+use crate::scheduling::Scheduling;
 use crate::timeline::Sample;
 
 /// The format this program writes, and the only one it reads.
@@ -35,6 +36,9 @@ pub(crate) struct Record {
     pub(crate) hub: Option<String>,
     /// Who used the machine meanwhile.
     pub(crate) accounts: Accounts,
+    /// Whether threads of this program went before or after others. Records from before this was kept don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduling: Option<Scheduling>,
     /// The load machines that held the subscribers, if it wasn't this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) agents: Vec<Agent>,
@@ -52,6 +56,12 @@ impl Record {
     /// The figure under a key.
     pub(crate) fn figure(&self, key: &str) -> Option<&Figure> {
         self.figures.iter().find(|figure| figure.key == key)
+    }
+
+    /// What this program or one of its agents used to go before or after others, as far as that is known.
+    pub(crate) fn scheduling_anywhere(&self) -> Option<Scheduling> {
+        let of_agents = self.agents.iter().filter_map(|agent| agent.scheduling);
+        of_agents.chain(self.scheduling).reduce(Scheduling::or)
     }
 
     /// What a rate or a time is as a multiple of the floor's, if the run has the same of the floor. Of counts, memory and
@@ -76,6 +86,9 @@ pub(crate) struct Agent {
     pub(crate) build: Build,
     /// Who used that machine meanwhile; the agent is what is called this program.
     pub(crate) accounts: Accounts,
+    /// Whether its threads went before or after others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduling: Option<Scheduling>,
     pub(crate) clock: Clock,
 }
 
@@ -88,12 +101,15 @@ pub(crate) struct Clock {
     pub(crate) uncertainty_us: f64,
     /// What it showed more at the end than the offset of the beginning says.
     pub(crate) drift_us: f64,
+    /// How wrong it was nevertheless, as it was corrected while the run lasted; without it the whole drift counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) residual_us: Option<f64>,
 }
 
 impl Clock {
     /// So wrong a latency taken there may be, in microseconds.
     pub(crate) fn error_us(self) -> f64 {
-        self.uncertainty_us + self.drift_us.abs()
+        self.uncertainty_us + self.residual_us.unwrap_or(self.drift_us.abs())
     }
 
     /// The worse of two.
@@ -103,6 +119,7 @@ impl Clock {
             offset_ns: self.offset_ns,
             uncertainty_us: self.uncertainty_us.max(other.uncertainty_us),
             drift_us: highest(self.drift_us, other.drift_us),
+            residual_us: self.residual_us.zip(other.residual_us).map(|(one, other)| one.max(other)),
         }
     }
 }
@@ -115,6 +132,7 @@ impl Agent {
             subscribers: self.subscribers.max(other.subscribers),
             clock: self.clock.worse(other.clock),
             accounts: if longer { other.accounts } else { self.accounts },
+            scheduling: self.scheduling.zip(other.scheduling).map(|(one, other)| one.or(other)),
             ..other
         };
     }
@@ -126,7 +144,7 @@ impl Agent {
         let disturbed = if accounts.is_disturbed() { " (that machine was not this run's alone)" } else { "" };
         format!(
             "the agent {} held {} subscribers on {}; of that machine's CPU time it used {}, interrupts {}, other programs {}, \
-             other guests {}{disturbed}; latencies taken there are right to {}: its clock is known to {} and moved by {}",
+             other guests {}{disturbed}; latencies taken there are right to {}: its clock is known to {}, moved by {}{}",
             self.agent,
             count(self.subscribers),
             self.machine.line(),
@@ -137,6 +155,10 @@ impl Agent {
             spoken(self.clock.error_us(), "us"),
             spoken(self.clock.uncertainty_us, "us"),
             spoken(self.clock.drift_us.abs(), "us"),
+            self.clock.residual_us.map_or_else(
+                || " and was not followed".to_owned(),
+                |residual| format!(" and was followed to {}", spoken(residual, "us"))
+            ),
         )
     }
 }
@@ -255,16 +277,19 @@ mod tests {
         let record = example::record();
         let accounts = Accounts { total_s, ..Accounts::default() };
         let agent = "10.0.0.2:7070".to_owned();
-        Agent { agent, subscribers, machine: record.machine, build: record.build, accounts, clock }
+        let (machine, build) = (record.machine, record.build);
+        Agent { agent, subscribers, machine, build, accounts, scheduling: None, clock }
     }
 
     #[test]
     fn an_agent_that_served_two_servers_is_one_with_the_worse_clock() {
-        let clock = |uncertainty_us, drift_us| Clock { offset_ns: 5, uncertainty_us, drift_us };
+        let clock = |uncertainty_us, drift_us| Clock { offset_ns: 5, uncertainty_us, drift_us, residual_us: None };
         let mut one = agent(10, 8.0, clock(20.0, 3.0));
         one.merge(agent(9, 9.0, clock(10.0, -4.0)));
         assert_eq!((one.subscribers, one.accounts.total_s, one.clock), (10, 9.0, clock(20.0, -4.0)));
         assert_eq!(one.clock.error_us(), 24.0);
+        let followed = Clock { drift_us: 5_000.0, residual_us: Some(2.5), ..one.clock };
+        assert_eq!(followed.error_us(), 22.5, "what was corrected is no error");
         let sentence = one.sentence();
         assert!(
             sentence.contains("10.0.0.2:7070 held 10 subscribers") && sentence.contains("right to 24.0 µs"),

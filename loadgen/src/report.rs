@@ -13,6 +13,7 @@ use crate::progress::Progress;
 pub(crate) use crate::quantity::number;
 use crate::quantity::{spoken, utc};
 use crate::record::{Agent, Bar, Build, Check, FORMAT, Figure, Goal, Latency, Record};
+use crate::scheduling::Scheduling;
 use crate::surroundings::Surroundings;
 use crate::timeline::{Sample, Timeline};
 
@@ -146,6 +147,7 @@ impl Report {
             build: Build::this(),
             hub: around.hub,
             accounts,
+            scheduling: Some(Scheduling::so_far()),
             agents: self.agents,
             figures: self.figures,
             notes: self.notes,

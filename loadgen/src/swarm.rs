@@ -14,9 +14,10 @@ use anyhow::bail;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::agents::{Hired, Usage};
+use crate::agents::{ClockShift, Hired, Usage};
 use crate::dialect::Dialect;
 use crate::group::Group;
+use crate::joined::joined;
 use crate::lanes::Lanes;
 use crate::ledger::Verdict;
 use crate::record;
@@ -44,7 +45,7 @@ pub(crate) struct Plan {
     pub(crate) poll: Duration,
     pub(crate) share: Share,
     /// What to add to this machine's clock to have the publishers': 0 on theirs.
-    pub(crate) clock_shift_ns: i64,
+    pub(crate) clock_shift: ClockShift,
 }
 
 /// Every `of`th member of each group, from the `index`th on, is held here, and the rest elsewhere.
@@ -169,15 +170,13 @@ pub(crate) struct Shared {
     /// Streams the server ended.
     pub(crate) closed: AtomicU64,
     pub(crate) delivered: AtomicU64,
-    /// Comment lines received while nothing else came. Agents don't tell theirs.
+    /// Comment lines received while nothing else came.
     pub(crate) heartbeats: AtomicU64,
     pub(crate) last_ns: AtomicU64,
     /// Orders carried out, as far as they are done at once.
     pub(crate) taken: AtomicU64,
     /// Connections that orders still want opened or left.
-    pub(crate) todo: AtomicU64,
-    /// Those of each group, where the members are this program's own.
-    pub(crate) todo_of: Box<[AtomicU64]>,
+    pub(crate) todo: Box<[AtomicU64]>,
     /// The answer to [`Order::CountBehind`].
     pub(crate) behind: AtomicU64,
     pub(crate) resting: AtomicBool,
@@ -292,7 +291,7 @@ impl Swarm {
         Ok(self.has_taken_all()? && self.todo() == 0)
     }
 
-    /// Is every order to a group carried out? What other groups still do doesn't matter, but agents tell it of all together.
+    /// Is every order to a group carried out? What other groups still do doesn't matter.
     pub(crate) fn is_idle_in(&self, group: usize) -> anyhow::Result<bool> {
         Ok(self.has_taken_all()? && self.todo_of(group) == 0)
     }
@@ -310,12 +309,17 @@ impl Swarm {
 
     /// Connections that orders still want opened or left.
     pub(crate) fn todo(&self) -> u64 {
-        self.sum(|shared| &shared.todo)
+        self.todo_of_groups().iter().sum()
     }
 
-    /// Those of a group; of all groups where agents hold them.
+    /// Those of a group.
     pub(crate) fn todo_of(&self, group: usize) -> u64 {
-        if self.agents.is_empty() { self.sum(|shared| &shared.todo_of[group]) } else { self.todo() }
+        self.sum(|shared| &shared.todo[group])
+    }
+
+    /// Those of each group.
+    pub(crate) fn todo_of_groups(&self) -> Vec<u64> {
+        (0..self.groups).map(|group| self.todo_of(group)).collect()
     }
 
     /// How many hadn't got everything, once the order to count is taken.
@@ -410,15 +414,12 @@ impl Swarm {
         }
         let mut verdict = Verdict::default();
         for thread in self.threads {
-            let name = thread.handle.thread().name().unwrap_or_default().to_owned();
+            let name = format!("the thread {}", thread.handle.thread().name().unwrap_or_default());
             let judged = thread.handle.join();
             if let Some(trouble) = lock(&thread.shared.trouble).take() {
                 bail!("{trouble}");
             }
-            let Ok(judged) = judged else {
-                bail!("the thread {name} panicked (see above): nobody knows what its subscribers got");
-            };
-            verdict.merge(judged);
+            verdict.merge(joined(judged, &name)?);
         }
         Ok((verdict, self.agents.iter().filter_map(|agent| agent.record()).collect()))
     }
@@ -455,8 +456,7 @@ fn begin(
         heartbeats: number(),
         last_ns: number(),
         taken: number(),
-        todo: number(),
-        todo_of: (0..groups).map(|_| number()).collect(),
+        todo: (0..groups).map(|_| number()).collect(),
         behind: number(),
         resting: AtomicBool::new(false),
         scheduled: AtomicBool::new(false),
@@ -505,7 +505,7 @@ mod tests {
             cpus: Vec::new(),
             poll: Duration::ZERO,
             share,
-            clock_shift_ns: 0,
+            clock_shift: ClockShift::default(),
         }
     }
 

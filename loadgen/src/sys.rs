@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
@@ -20,6 +21,10 @@ pub(crate) enum Precedence {
     /// Beside another it has a tenth of a core.
     Last,
 }
+
+/// Threads of this program have gone before others, or after them.
+static WENT_FIRST: AtomicBool = AtomicBool::new(false);
+static WENT_LAST: AtomicBool = AtomicBool::new(false);
 
 /// Nanoseconds of the monotonic clock. Unlike `Instant` they mean the same in every process of the machine, so an
 /// event can carry the time it was sent at.
@@ -76,6 +81,21 @@ pub(crate) fn pin_to(cpus: &[usize]) -> anyhow::Result<()> {
 
 /// Says whether the calling thread goes before others that want its core, or after. Answers whether that is allowed.
 pub(crate) fn go(precedence: Precedence) -> bool {
+    let allowed = set(precedence);
+    match precedence {
+        Precedence::First if allowed => WENT_FIRST.store(true, Ordering::Release),
+        Precedence::Last if allowed => WENT_LAST.store(true, Ordering::Release),
+        _ => {}
+    }
+    allowed
+}
+
+/// Whether any thread has gone before others so far, and whether any has gone after them.
+pub(crate) fn precedences_used() -> (bool, bool) {
+    (WENT_FIRST.load(Ordering::Acquire), WENT_LAST.load(Ordering::Acquire))
+}
+
+fn set(precedence: Precedence) -> bool {
     let (policy, priority, nice) = match precedence {
         Precedence::First => (libc::SCHED_FIFO, 1, 0),
         Precedence::Fair => (libc::SCHED_OTHER, 0, 0),
@@ -90,9 +110,10 @@ pub(crate) fn go(precedence: Precedence) -> bool {
     }
 }
 
-/// Whether threads may go first, and be ordinary again.
+/// Whether threads may go first, or last, and be ordinary again. Tried on a thread of its own, which may be left as it is.
 pub(crate) fn may_go_first() -> bool {
-    go(Precedence::First) && go(Precedence::Fair)
+    let all = || [Precedence::First, Precedence::Fair, Precedence::Last, Precedence::Fair].into_iter().all(set);
+    std::thread::spawn(all).join().unwrap_or(false)
 }
 
 /// Raises the soft descriptor limit to the hard one. Answers (soft before, hard).

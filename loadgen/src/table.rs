@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::quantity::{plain, quantity, spoken};
 use crate::record::Record;
+use crate::scheduling::Scheduling;
 
 /// The record as a table, its checks last.
 pub(crate) fn of(record: &Record) -> String {
@@ -16,6 +17,9 @@ pub(crate) fn of(record: &Record) -> String {
     let _ = writeln!(text, "  {}", accounts.sentence());
     if accounts.is_disturbed() {
         text.push_str("  the machine was not this run's alone: figures may be worse than they would be\n");
+    }
+    if let Some(sentence) = record.scheduling_anywhere().and_then(Scheduling::sentence) {
+        let _ = writeln!(text, "  {sentence}");
     }
     if record.build.debug {
         text.push_str("  built with debug assertions: the generator's own cost is not that of a release\n");

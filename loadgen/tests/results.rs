@@ -79,10 +79,33 @@ fn runs_are_kept_shown_as_pages_and_compared() {
     let page = text(&page);
     assert!(page.starts_with("<!doctype html>") && page.contains("<title>broadcast: broadcasts to 40 subscribers"));
 
+    let summed = loadgen(&["summary", runs_path, runs_path]);
+    let summed = String::from_utf8_lossy(&summed.stdout).into_owned();
+    assert!(summed.contains("- 4 runs from ") && summed.contains("| scenario | what | goal | floor |"), "{summed}");
+
     let compared = loadgen(&["compare", runs_path, runs_path, "--run-a", "1", "--html", both_path]);
     let compared = String::from_utf8_lossy(&compared.stdout).into_owned();
     assert!(compared.contains("B / A") && compared.contains("differs  arguments"), "{compared}");
     assert!(text(&both).contains("Two runs side by side"));
+}
+
+#[test]
+fn a_record_says_whether_threads_went_before_others() {
+    let folder = Folder::new("scheduling");
+    let used_by = |arguments: &[&str]| {
+        let runs = folder.file(arguments[0]);
+        let sizes = ["--targets", "floor", "--floor-threads", "1", "--set", "connections=20", "--set", "rounds=1"];
+        let output = loadgen(&[arguments, &sizes, &["--json", runs.to_str().expect("a path")]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let record: Value = serde_json::from_str(&text(&runs)).expect("a record");
+        record["scheduling"].clone()
+    };
+    // Both or neither: whoever runs this may or may not be allowed to.
+    let (flood, schedule) = (used_by(&["broadcast", "--set", "events=3"]), used_by(&["steady", "--set", "seconds=1"]));
+    let both = (flood["real_time"].as_str(), schedule["real_time"].as_str());
+    let possible = [(Some("not_used"), Some("used")), (Some("not_allowed"), Some("not_allowed"))];
+    assert!(possible.contains(&both), "{flood} {schedule}");
+    assert!(["not_used", "not_allowed"].contains(&schedule["nice"].as_str().expect("said")), "{schedule}");
 }
 
 #[test]

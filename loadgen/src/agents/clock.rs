@@ -44,10 +44,16 @@ pub(super) struct Offset {
 impl Offset {
     /// From the exchange with the shortest round trip; nothing when none makes sense.
     pub(super) fn of(exchanges: &[Exchange]) -> Option<Self> {
-        let possible = |exchange: &Exchange| Some((exchange.round_trip_ns()?, exchange.offset_ns()?));
-        let (round_trip_ns, offset_ns) =
-            exchanges.iter().filter_map(possible).min_by_key(|(round_trip, _)| *round_trip)?;
-        Some(Self { offset_ns, uncertainty_ns: round_trip_ns.div_ceil(2) })
+        Self::best_of(exchanges).map(|(_, offset)| offset)
+    }
+
+    /// The same with the moment it was so, in the coordinator's clock.
+    pub(super) fn best_of(exchanges: &[Exchange]) -> Option<(u64, Self)> {
+        let possible =
+            |exchange: &Exchange| Some((exchange.round_trip_ns()?, exchange.offset_ns()?, exchange.asked_ns));
+        let (round_trip_ns, offset_ns, at_ns) =
+            exchanges.iter().filter_map(possible).min_by_key(|(round_trip, ..)| *round_trip)?;
+        Some((at_ns, Self { offset_ns, uncertainty_ns: round_trip_ns.div_ceil(2) }))
     }
 
     /// What to add to the agent's clock to have the coordinator's.

@@ -1,7 +1,9 @@
 //! The coordinator finds its agents, proves who it is, sets their clocks against its own and gives each its part.
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,11 +13,13 @@ use clap::Args;
 
 use super::clock::{EXCHANGES_MAX, EXCHANGES_MIN, EXCHANGES_TIME_NS, Exchange, Offset};
 use super::frame::{self, FrameError, Frames, GREETING_BYTES_MAX};
-use super::link::{Hired, Link};
+use super::link::{ALIVE_NS, Hired, Link};
 use super::message::{Call, Greeting, PROTOCOL, Reception, ToAgent, ToCoordinator};
 use super::part::{AGENTS_MAX, Part};
 use super::secret::{End, Nonces, Secret, SecretOption, nonce};
 use super::serve::{READ_TIMEOUT, WRITE_TIMEOUT, shortened, wait_for};
+use super::session::SILENCE_MAX;
+use crate::joined::joined;
 use crate::swarm::{Order, Plan, Share, Shared, Swarm};
 use crate::sys;
 
@@ -23,8 +27,10 @@ use crate::sys;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Topics in one frame: names may be long.
 const TOPICS_AT_ONCE: usize = 1_000;
-/// How long its threads may take to start.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long its threads may take to start. Who is silent for `SILENCE_MAX` meanwhile is gone: agents say that they are at it.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it takes at most to notice that the last agent has started.
+const WAIT_NAP: Duration = Duration::from_millis(10);
 
 /// Who holds the subscribers.
 #[derive(Args, Clone, Debug, Default)]
@@ -73,15 +79,16 @@ pub(crate) fn hire(options: &AgentOptions, plan: &Plan, title: &str) -> anyhow::
     }
     let secret = options.secret.read()?;
     let of = options.addresses.len();
+    let waiting = AtomicUsize::new(of);
     let hire_one = |index: usize, name: &str| {
-        let hired = hire_one(name, secret.as_ref(), plan, title, Share { index, of });
+        let hired = hire_one(name, secret.as_ref(), plan, title, Share { index, of }, Starts(&waiting));
         hired.with_context(|| format!("the agent {name}"))
     };
     // All at the same time: on a long way each takes seconds, and the first would give up waiting for the last.
     let links = std::thread::scope(|scope| {
         let named = options.addresses.iter().enumerate();
         let hiring: Vec<_> = named.map(|(index, name)| scope.spawn(move || hire_one(index, name))).collect();
-        let hired = hiring.into_iter().map(|hiring| hiring.join().ok().context("hiring an agent failed")?);
+        let hired = hiring.into_iter().map(|hiring| joined(hiring.join(), "who was hiring an agent")?);
         hired.collect::<anyhow::Result<Vec<_>>>()
     })?;
     let links = links
@@ -96,6 +103,7 @@ fn hire_one(
     plan: &Plan,
     title: &str,
     share: Share,
+    starts: Starts<'_>,
 ) -> anyhow::Result<(Arc<Hired>, Link)> {
     let mut stream = connect(name)?;
     let mut frames = Frames::new(stream.try_clone()?, GREETING_BYTES_MAX);
@@ -109,14 +117,51 @@ fn hire_one(
     let subscribers: usize = plan.groups.iter().map(|group| share.part_of(group.count)).sum();
     frame::send(&mut stream, &ToAgent::Part(Box::new(part)))?;
     frames.allow(frame::FRAME_BYTES_MAX);
-    match wait_for(&mut frames, START_TIMEOUT)? {
-        ToCoordinator::Started => {}
-        ToCoordinator::Trouble(why) => bail!("{}", shortened(&why)),
-        _ => bail!("something else came than that it has started"),
-    }
+    has_started(&mut frames, START_TIMEOUT)?;
+    starts.wait_for_others(&mut stream)?;
     let hired = Arc::new(Hired::new(name));
     let link = Link::new(Arc::clone(&hired), stream, frames, plan, offset, subscribers as u64);
     Ok((hired, link))
+}
+
+/// Waits until an agent's threads run.
+fn has_started(frames: &mut Frames<impl Read>, timeout: Duration) -> anyhow::Result<()> {
+    let end_ns = sys::now_ns() + timeout.as_nanos() as u64;
+    loop {
+        match wait_for(frames, SILENCE_MAX)? {
+            ToCoordinator::Started => return Ok(()),
+            ToCoordinator::Starting if sys::now_ns() < end_ns => {}
+            ToCoordinator::Starting => bail!("it hasn't started within {} s", timeout.as_secs()),
+            ToCoordinator::Trouble(why) => bail!("{}", shortened(&why)),
+            _ => bail!("something else came than that it has started"),
+        }
+    }
+}
+
+/// One of so many agents that haven't started yet. It stops to be one when it has, or won't.
+struct Starts<'a>(&'a AtomicUsize);
+
+impl Starts<'_> {
+    /// This one has. The others may take longer than it waits in silence: until then it hears that the coordinator is there.
+    fn wait_for_others(self, to: &mut impl Write) -> Result<(), FrameError> {
+        let waiting = self.0;
+        drop(self);
+        let mut said_ns = sys::now_ns();
+        while waiting.load(Ordering::Acquire) > 0 {
+            std::thread::sleep(WAIT_NAP);
+            if sys::now_ns() - said_ns > ALIVE_NS {
+                said_ns = sys::now_ns();
+                frame::send(to, &ToAgent::Alive)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Starts<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 fn connect(name: &str) -> anyhow::Result<TcpStream> {
@@ -247,5 +292,40 @@ mod tests {
         assert!(is_here(ip("127.0.0.1"), ip("127.0.0.1")));
         assert!(is_here(ip("10.0.0.1"), ip("10.0.0.1")));
         assert!(!is_here(ip("10.0.0.2"), ip("10.0.0.1")));
+    }
+
+    #[test]
+    fn who_waits_for_the_others_hears_that_the_coordinator_is_there() {
+        let waiting = AtomicUsize::new(2);
+        let (one, other) = (Starts(&waiting), Starts(&waiting));
+        let mut told = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_nanos(ALIVE_NS * 3 / 2));
+                // It fails, and nobody waits for it.
+                drop(other);
+            });
+            one.wait_for_others(&mut told).expect("told");
+        });
+        assert!(matches!(Frames::new(&told[..], 100).poll(), Ok(Some(ToAgent::Alive))));
+        let mut told = Vec::new();
+        Starts(&AtomicUsize::new(1)).wait_for_others(&mut told).expect("nobody else");
+        assert!(told.is_empty());
+    }
+
+    #[test]
+    fn a_start_may_take_long_as_long_as_it_is_said_so() {
+        let said = |messages: &[ToCoordinator]| {
+            let mut bytes = Vec::new();
+            messages.iter().for_each(|message| frame::send(&mut bytes, message).expect("sent"));
+            bytes
+        };
+        let starting = || ToCoordinator::Starting;
+        let begun = said(&[starting(), starting(), ToCoordinator::Started]);
+        assert!(has_started(&mut Frames::new(&begun[..], 100), START_TIMEOUT).is_ok());
+        let error = has_started(&mut Frames::new(&begun[..], 100), Duration::ZERO).expect_err("too long").to_string();
+        assert_eq!(error, "it hasn't started within 0 s");
+        let other = said(&[ToCoordinator::Ask(1)]);
+        assert!(has_started(&mut Frames::new(&other[..], 100), START_TIMEOUT).is_err());
     }
 }

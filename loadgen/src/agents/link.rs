@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::clock::Offset;
+use super::clock::{Exchange, Offset};
+use super::course::Follower;
 use super::frame::{self, FrameError, Frames};
 use super::hire::clock_offset;
 use super::message::{ENTRIES_MAX, Finished, Status, ToAgent, ToCoordinator, Usage};
@@ -27,8 +28,10 @@ const TURN: Duration = Duration::from_millis(1);
 const TURN_AT_REST: Duration = Duration::from_millis(20);
 /// How often an agent is told of what was published unless it asks.
 const NEWS_NS: u64 = 50_000_000;
+/// How often it is asked for the time.
+const CLOCK_NS: u64 = 500_000_000;
 /// How often it hears at least something.
-const ALIVE_NS: u64 = 1_000_000_000;
+pub(super) const ALIVE_NS: u64 = 1_000_000_000;
 
 /// An agent, as the rest of the program sees it.
 pub(crate) struct Hired {
@@ -79,6 +82,7 @@ pub(super) struct Link {
     lanes: Arc<Lanes>,
     groups: usize,
     offset: Offset,
+    clock: Follower,
     subscribers: u64,
     told: Told,
     /// Its part of each topic's audience.
@@ -91,6 +95,8 @@ struct Said {
     heard_ns: u64,
     news_ns: u64,
     alive_ns: u64,
+    /// When it was asked for the time, until it has answered.
+    asked_ns: Option<u64>,
     resting: bool,
     sync: u64,
     finish: bool,
@@ -112,6 +118,7 @@ impl Link {
             lanes: Arc::clone(&plan.lanes),
             groups: plan.groups.len(),
             offset,
+            clock: Follower::new(offset, sys::now_ns()),
             subscribers,
             told: Told::default(),
             audiences: vec![0; plan.lanes.topics()],
@@ -134,8 +141,15 @@ impl Link {
     /// Passes on orders and what was published, and enters what is told, until the agent has finished.
     fn follow(&mut self, shared: &Shared, orders: &Receiver<Order>) -> Result<Finished, Failure> {
         let now_ns = sys::now_ns();
-        let mut said =
-            Said { heard_ns: now_ns, news_ns: now_ns, alive_ns: now_ns, resting: false, sync: 0, finish: false };
+        let mut said = Said {
+            heard_ns: now_ns,
+            news_ns: now_ns,
+            alive_ns: now_ns,
+            asked_ns: None,
+            resting: false,
+            sync: 0,
+            finish: false,
+        };
         loop {
             while let Some(message) = self.frames.poll()? {
                 said.heard_ns = sys::now_ns();
@@ -145,7 +159,15 @@ impl Link {
                     ToCoordinator::Orders(orders) => self.verdict.merge(Verdict::of_orders(orders)),
                     ToCoordinator::Finished(finished) => return Ok(*finished),
                     ToCoordinator::Trouble(why) => return Err(Failure::Trouble(shortened(&why))),
-                    ToCoordinator::Time { .. } | ToCoordinator::Started => {
+                    ToCoordinator::Time { received_ns, answered_ns } if said.asked_ns.is_some() => {
+                        let asked_ns = said.asked_ns.take().unwrap_or_default();
+                        let heard_ns = said.heard_ns;
+                        let exchange = Exchange { asked_ns, received_ns, answered_ns, heard_ns };
+                        if let Some(course) = self.clock.hear(exchange) {
+                            self.say(&ToAgent::Clock(course.in_agents_time()))?;
+                        }
+                    }
+                    ToCoordinator::Time { .. } | ToCoordinator::Starting | ToCoordinator::Started => {
                         return Err(FrameError::Garbage("a message out of place".to_owned()).into());
                     }
                 }
@@ -180,7 +202,13 @@ impl Link {
             said.news_ns = now_ns;
             self.tell_news(None)?;
         }
-        if now_ns - said.alive_ns > ALIVE_NS {
+        // A question for the time says as well that somebody is there. The last must have been answered before the end.
+        if now_ns - said.alive_ns > CLOCK_NS && said.asked_ns.is_none() && !said.finish {
+            said.alive_ns = now_ns;
+            let asked_ns = sys::now_ns();
+            self.say(&ToAgent::Time)?;
+            said.asked_ns = Some(asked_ns);
+        } else if now_ns - said.alive_ns > ALIVE_NS {
             said.alive_ns = now_ns;
             self.say(&ToAgent::Alive)?;
         }
@@ -222,6 +250,12 @@ impl Link {
             let unknown = || FrameError::Garbage("times of groups that aren't there".to_owned());
             lock(&shared.timings).drain(&mut times.timings(self.groups).ok_or_else(unknown)?);
         }
+        if status.todo.len() != shared.todo.len() {
+            return Err(FrameError::Garbage("what groups that aren't there still do".to_owned()));
+        }
+        for (counter, todo) in shared.todo.iter().zip(status.todo) {
+            counter.store(todo, Ordering::Release);
+        }
         let counts = status.counts;
         for (counter, count) in [
             (&shared.open, counts.open),
@@ -231,9 +265,9 @@ impl Link {
             (&shared.uncoded, counts.uncoded),
             (&shared.closed, counts.closed),
             (&shared.last_ns, counts.last_ns),
+            (&shared.heartbeats, counts.heartbeats),
             (&shared.delivered, counts.delivered),
             (&shared.behind, status.behind),
-            (&shared.todo, status.todo),
             (&shared.taken, status.taken),
         ] {
             counter.store(count, Ordering::Release);
@@ -247,6 +281,7 @@ impl Link {
     fn finish(mut self, finished: Finished) -> anyhow::Result<Verdict> {
         self.stream.set_read_timeout(Some(READ_TIMEOUT))?;
         let end = clock_offset(&mut self.stream, &mut self.frames)?;
+        let (gained_ns, wrong_ns) = self.clock.close(sys::now_ns(), end);
         let microseconds = |ns: f64| (ns / 100.0).round() / 10.0;
         *lock(&self.hired.record) = Some(record::Agent {
             agent: self.hired.name.clone(),
@@ -254,10 +289,12 @@ impl Link {
             machine: finished.machine,
             build: finished.build,
             accounts: finished.accounts,
+            scheduling: Some(finished.scheduling),
             clock: Clock {
                 offset_ns: self.offset.offset_ns,
                 uncertainty_us: microseconds(self.offset.uncertainty_ns.max(end.uncertainty_ns) as f64),
-                drift_us: microseconds(end.offset_ns.saturating_sub(self.offset.offset_ns) as f64),
+                drift_us: microseconds(gained_ns as f64),
+                residual_us: Some(microseconds(wrong_ns as f64)),
             },
         });
         self.verdict.merge(finished.verdict);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::course::Course;
 use super::part::Part;
 use super::times::Times;
 use crate::accounts::Accounts;
@@ -10,10 +11,11 @@ use crate::ledger::Verdict;
 use crate::machine::Machine;
 use crate::process::{self, MachineTime};
 use crate::record::Build;
+use crate::scheduling::Scheduling;
 use crate::swarm::{Counts, Order};
 
 /// Which messages there are. Who changes one gives it a new number.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// Entries of a list in one message: a frame of them is far shorter than it may be.
 pub(super) const ENTRIES_MAX: usize = 20_000;
 
@@ -61,6 +63,8 @@ pub(super) enum ToAgent {
     },
     Order(Order),
     Rest(bool),
+    /// What the agent's clock shows more from now on, by its own time.
+    Clock(Course),
     /// Tell everything as it is now, under this number.
     Sync(u64),
     Alive,
@@ -75,6 +79,8 @@ pub(super) enum ToCoordinator {
         received_ns: u64,
         answered_ns: u64,
     },
+    /// It is at it: so that a long start isn't taken for silence.
+    Starting,
     /// Its threads run; nobody connects yet.
     Started,
     Status(Box<Status>),
@@ -92,7 +98,8 @@ pub(super) enum ToCoordinator {
 pub(super) struct Status {
     /// Orders taken by all its threads.
     pub(super) taken: u64,
-    pub(super) todo: u64,
+    /// Connections that orders still want opened or left, of each group.
+    pub(super) todo: Vec<u64>,
     pub(super) behind: u64,
     pub(super) counts: Counts,
     /// Taken since the last status, and of nothing the counts don't count.
@@ -139,4 +146,5 @@ pub(super) struct Finished {
     pub(super) build: Build,
     /// Since the run began there.
     pub(super) accounts: Accounts,
+    pub(super) scheduling: Scheduling,
 }

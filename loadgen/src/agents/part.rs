@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::course::ClockShift;
 use crate::coding::CODINGS;
 use crate::dialect::{Dialect, Plain, Preset};
 use crate::group::{Group, Reads};
@@ -122,7 +123,7 @@ impl Part {
             cpus: means.cpus.clone(),
             poll: Duration::from_micros(self.poll_us),
             share: self.share,
-            clock_shift_ns: self.clock_shift_ns,
+            clock_shift: ClockShift::new(self.clock_shift_ns),
         })
     }
 
@@ -217,7 +218,7 @@ mod tests {
             cpus: Vec::new(),
             poll: Duration::from_millis(1),
             share: Share::default(),
-            clock_shift_ns: 0,
+            clock_shift: ClockShift::default(),
         };
         Part::of(&plan, "a test", Share { index: 1, of: 3 }, -5)
     }
@@ -228,7 +229,7 @@ mod tests {
         assert!(!text.contains("coordinator only"), "{text}");
         let sent: Part = serde_json::from_str(&text).expect("read");
         let plan = sent.plan(topics(), &means()).expect("makes sense");
-        assert_eq!((plan.share, plan.clock_shift_ns, plan.threads), (Share { index: 1, of: 3 }, -5, 2));
+        assert_eq!((plan.share, plan.clock_shift.ns(), plan.threads), (Share { index: 1, of: 3 }, -5, 2));
         assert_eq!(plan.groups[0].topics_of(9), ["t/2"]);
         assert_eq!((plan.lanes.topic("t/6"), plan.lanes.of_topic(6)), (Some(6), 12..14));
         assert!(plan.lanes.ask().is_some(), "its lanes are a mirror");

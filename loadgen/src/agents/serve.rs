@@ -1,14 +1,15 @@
 //! `cinnabar-loadgen agent`: waits for coordinators and lets one after another have its subscribers.
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::frame::{self, FrameError, Frames, GREETING_BYTES_MAX};
+use super::lobby::{Lobby, Seat};
 use super::message::{Call, Greeting, PROTOCOL, Reception};
 use super::part::Means;
 use super::secret::{End, Nonces, Secret, SecretOption, nonce};
@@ -19,8 +20,6 @@ use crate::quantity::plain;
 use crate::sources::{Source, Sources};
 use crate::sys;
 
-/// Connections that may be here at the same time. A run has one for each server it measures.
-const CONNECTIONS_MAX: usize = 32;
 /// Who hasn't said by then what it wants is sent away.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one read waits, so that the time can be looked at.
@@ -73,7 +72,7 @@ impl AgentCommand {
         let agent = Arc::new(Agent {
             secret,
             slot: Slot::default(),
-            connections: AtomicUsize::new(0),
+            lobby: Lobby::default(),
             means: Means {
                 sources: Sources(self.source.clone()),
                 threads: self.client_threads.unwrap_or_else(cores),
@@ -90,17 +89,19 @@ impl AgentCommand {
                     continue;
                 }
             };
-            if agent.connections.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-                agent.connections.fetch_sub(1, Ordering::AcqRel);
-                continue;
-            }
+            let Ok(peer) = stream.peer_addr() else { continue };
+            let seat = match agent.lobby.enter(&stream, peer.ip()) {
+                Ok(seat) => seat,
+                Err(error) => {
+                    say(&format!("{peer} can't be let in: {error}"));
+                    continue;
+                }
+            };
             let agent = Arc::clone(&agent);
             std::thread::Builder::new().name("coordinator".to_owned()).spawn(move || {
-                let who = stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.to_string());
-                if let Err(error) = agent.serve(stream, &who) {
-                    say(&format!("{who}: {error:#}"));
+                if let Err(error) = agent.serve(stream, seat, &peer.to_string()) {
+                    say(&format!("{peer}: {error:#}"));
                 }
-                agent.connections.fetch_sub(1, Ordering::AcqRel);
             })?;
         }
         Ok(())
@@ -110,12 +111,12 @@ impl AgentCommand {
 struct Agent {
     secret: Option<Secret>,
     slot: Slot,
-    connections: AtomicUsize,
+    lobby: Lobby,
     means: Means,
 }
 
 impl Agent {
-    fn serve(&self, mut stream: TcpStream, who: &str) -> anyhow::Result<()> {
+    fn serve(&self, mut stream: TcpStream, seat: Seat, who: &str) -> anyhow::Result<()> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
@@ -137,6 +138,7 @@ impl Agent {
                 bail!("refused: {why}");
             }
         };
+        drop(seat);
         let proof = self.secret.as_ref().map(|secret| secret.proof(End::Agent, nonces));
         frame::send(&mut stream, &Reception::Welcome { proof })?;
         session::run(stream, frames, place.opening, &self.means, who)
@@ -162,13 +164,13 @@ impl Agent {
                 Some(_) => {}
             }
         }
-        self.slot.enter(&call.run, who).map_err(|other| format!("the agent is busy with a run of {other}"))
+        self.slot.enter(&call.run, who).map_err(|full| full.to_string())
     }
 }
 
 /// The next frame, when it comes in time.
 pub(super) fn wait_for<T: serde::de::DeserializeOwned>(
-    frames: &mut Frames<TcpStream>,
+    frames: &mut Frames<impl Read>,
     timeout: Duration,
 ) -> Result<T, FrameError> {
     let end_ns = sys::now_ns() + timeout.as_nanos() as u64;

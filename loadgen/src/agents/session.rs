@@ -1,24 +1,29 @@
 //! An agent's end of a run: takes its part, carries out orders, tells how its subscribers stand, and judges at the end. When
 //! the coordinator goes away, so do the subscribers.
 
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::course::Course;
 use super::frame::{self, FRAME_BYTES_MAX, FrameError, Frames};
+use super::link::ALIVE_NS;
 use super::message::{ENTRIES_MAX, Finished, Status, ToAgent, ToCoordinator, Usage};
-use super::part::Means;
+use super::part::{Means, Part};
 use super::serve::{say, shortened, wait_for};
 use super::times::Times;
 use crate::accounts::Opening;
+use crate::joined::joined;
 use crate::lanes::Lanes;
 use crate::ledger::Verdict;
 use crate::machine::Machine;
 use crate::payload::TOPICS_MAX;
 use crate::quantity::count;
 use crate::record::Build;
+use crate::scheduling::Scheduling;
 use crate::swarm::{Counts, Order, Plan, Swarm};
 use crate::sys;
 
@@ -52,7 +57,8 @@ pub(super) fn run(
     who: &str,
 ) -> anyhow::Result<()> {
     frames.allow(FRAME_BYTES_MAX);
-    let begun = plan(&mut stream, &mut frames, means, who).and_then(|plan| Ok((Swarm::start(&plan)?, plan)));
+    let begun = part(&mut stream, &mut frames, who)
+        .and_then(|(part, topics)| in_good_time(&mut stream, || start(part, topics, means, who)));
     let (swarm, plan) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -62,7 +68,10 @@ pub(super) fn run(
         }
     };
     // There is no server beside them that they could disturb.
-    swarm.keep_schedule(sys::may_go_first());
+    let may_go_first = sys::may_go_first();
+    swarm.keep_schedule(may_go_first);
+    let any = |prompt| plan.groups.iter().any(|group| group.prompt == prompt);
+    let scheduling = Scheduling::of_threads(any(true), any(false), may_go_first);
     let lanes = &*plan.lanes;
     std::thread::scope(|scope| {
         let (heard, inbox) = sync_channel(ORDERS_MAX);
@@ -71,8 +80,10 @@ pub(super) fn run(
             stream: &mut stream,
             inbox,
             plan: &plan,
+            scheduling,
             who,
             resting: false,
+            course: None,
             synced: Default::default(),
             told: Told::default(),
         };
@@ -84,32 +95,55 @@ pub(super) fn run(
 }
 
 /// What comes before the threads start: questions for the time, the topics, the part itself.
-fn plan(stream: &mut TcpStream, frames: &mut Frames<TcpStream>, means: &Means, who: &str) -> anyhow::Result<Plan> {
+fn part(
+    stream: &mut TcpStream,
+    frames: &mut Frames<TcpStream>,
+    who: &str,
+) -> anyhow::Result<(Part, Vec<(String, u64)>)> {
     let mut topics = Vec::new();
     loop {
-        match wait_for(frames, SILENCE_MAX)? {
+        match wait_for(frames, SILENCE_MAX).with_context(|| format!("{who} didn't say what to do"))? {
             ToAgent::Time => tell_time(stream, sys::now_ns())?,
             ToAgent::Topics(more) => {
                 topics.extend(more);
                 anyhow::ensure!(topics.len() as u64 <= TOPICS_MAX, "more topics than a run has");
             }
             ToAgent::Alive => {}
-            ToAgent::Part(part) => {
-                let title = shortened(&part.title);
-                let plan = part.plan(topics, means).context("the part makes no sense")?;
-                let (own, target) = (plan.connections(), plan.dialect.target.url());
-                let share = plan.share;
-                say(&format!(
-                    "{who}: a run begins, agent {} of {}: {title}; {} subscribers of {target} are here",
-                    share.index + 1,
-                    share.of,
-                    count(own as u64)
-                ));
-                return Ok(plan);
-            }
+            ToAgent::Part(part) => return Ok((*part, topics)),
             _ => bail!("an order before there is a run"),
         }
     }
+}
+
+/// Makes a plan of the part and starts its threads.
+fn start(part: Part, topics: Vec<(String, u64)>, means: &Means, who: &str) -> anyhow::Result<(Swarm, Plan)> {
+    let title = shortened(&part.title);
+    let plan = part.plan(topics, means).context("the part makes no sense")?;
+    let (own, target) = (plan.connections(), plan.dialect.target.url());
+    let share = plan.share;
+    say(&format!(
+        "{who}: a run begins, agent {} of {}: {title}; {} subscribers of {target} are here",
+        share.index + 1,
+        share.of,
+        count(own as u64)
+    ));
+    Ok((Swarm::start(&plan)?, plan))
+}
+
+/// Does something that may take long, and says meanwhile that it is at it.
+fn in_good_time<T: Send>(to: &mut impl Write, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    std::thread::scope(|scope| {
+        let working = scope.spawn(work);
+        let mut told_ns = sys::now_ns();
+        while !working.is_finished() {
+            std::thread::sleep(LOOK);
+            if sys::now_ns() - told_ns > ALIVE_NS {
+                told_ns = sys::now_ns();
+                frame::send(to, &ToCoordinator::Starting)?;
+            }
+        }
+        joined(working.join(), "the start")?
+    })
 }
 
 fn tell_time(stream: &mut TcpStream, received_ns: u64) -> Result<(), FrameError> {
@@ -163,8 +197,11 @@ struct Session<'a> {
     stream: &'a mut TcpStream,
     inbox: Receiver<Heard>,
     plan: &'a Plan,
+    scheduling: Scheduling,
     who: &'a str,
     resting: bool,
+    /// The course of this clock, once it isn't what it was at the beginning.
+    course: Option<Course>,
     /// The last question for everything as it is now, and the CPU time at that moment.
     synced: (u64, Usage),
     told: Told,
@@ -241,6 +278,7 @@ impl Session<'_> {
                 self.told.at_ns = 0;
             }
             ToAgent::Alive => {}
+            ToAgent::Clock(course) => self.course = Some(course),
             ToAgent::Time | ToAgent::Lanes { .. } | ToAgent::Topics(_) | ToAgent::Part(_) | ToAgent::Finish => {
                 return Err(FrameError::Garbage("a message out of place".to_owned()));
             }
@@ -251,6 +289,9 @@ impl Session<'_> {
     /// Tells how the subscribers stand, if it has changed.
     fn tell(&mut self, swarm: &Swarm) -> Result<(), FrameError> {
         let now_ns = sys::now_ns();
+        if let Some(course) = self.course {
+            self.plan.clock_shift.follow(course, now_ns);
+        }
         if let Some(question) = self.plan.lanes.question() {
             frame::send(self.stream, &ToCoordinator::Ask(question))?;
         }
@@ -280,7 +321,7 @@ impl Session<'_> {
     /// In this order: what is taken has left its traces in what is read after it.
     fn look(&mut self, swarm: &Swarm) -> Status {
         let taken = swarm.taken();
-        let (todo, behind) = (swarm.todo(), swarm.behind().unwrap_or(self.told.status.behind));
+        let (todo, behind) = (swarm.todo_of_groups(), swarm.behind().unwrap_or(self.told.status.behind));
         let counts = swarm.counts();
         let times = Times::of(&swarm.take_timings());
         let mut audiences = Vec::new();
@@ -315,7 +356,7 @@ impl Session<'_> {
                     frame::send(self.stream, &ToCoordinator::Status(Box::new(self.told.status.clone())))?;
                 }
             }
-            let finished = judging.join().ok().context("judging failed")?;
+            let finished = joined(judging.join(), "the judge")?;
             if let Err(error) = &finished {
                 frame::send(self.stream, &ToCoordinator::Trouble(shortened(&format!("{error:#}"))))?;
             }
@@ -330,7 +371,27 @@ impl Session<'_> {
         let (accounts, _) = opening.close();
         let descriptors = sys::raise_descriptor_limit()?;
         let machine = Machine::now((*crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&descriptors.0), descriptors.1));
-        let finished = Finished { verdict, machine, build: Build::this(), accounts };
+        let finished = Finished { verdict, machine, build: Build::this(), accounts, scheduling: self.scheduling };
         Ok(frame::send(self.stream, &ToCoordinator::Finished(Box::new(finished)))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_start_is_heard_of_and_a_short_one_is_not() {
+        let mut said = Vec::new();
+        let started = in_good_time(&mut said, || {
+            std::thread::sleep(Duration::from_nanos(2 * ALIVE_NS));
+            Ok(())
+        });
+        assert!(started.is_ok());
+        let mut frames = Frames::new(&said[..], 100);
+        assert!(matches!(frames.poll(), Ok(Some(ToCoordinator::Starting))));
+        let mut said = Vec::new();
+        assert!(in_good_time(&mut said, || anyhow::Ok(())).is_ok());
+        assert!(said.is_empty());
     }
 }

@@ -65,8 +65,10 @@ fn play(scenario: &Scenario, options: &Options, report: &mut Report, progress: &
                 progress.watch(&stage.name, &stage.pids());
                 // With nobody in it the swarm would only disturb.
                 stage.swarm.rest(stage.groups.is_empty());
+                stage.memory.rest(false);
                 stage.run(part, &mut findings, progress)?;
                 stage.swarm.rest(true);
+                stage.memory.rest(true);
             }
         }
     }

@@ -8,7 +8,7 @@ use anyhow::bail;
 use hdrhistogram::Histogram;
 
 use super::findings::Findings;
-use crate::agents::hire;
+use crate::agents::{ClockShift, hire};
 use crate::dialect::{Dialect, Plain, Preset};
 use crate::floor::{Floor, FloorKind, FloorPress};
 use crate::group::Group;
@@ -233,7 +233,7 @@ impl Stage {
             cpus: options.client_cpus.clone(),
             poll: Duration::from_micros(options.poll_us),
             share: Share::default(),
-            clock_shift_ns: 0,
+            clock_shift: ClockShift::default(),
         };
         Ok(Self {
             name: name.to_owned(),

@@ -144,9 +144,10 @@ impl<'a> Room<'a> {
                 let piece = latency.curve.iter().map(|&(at, us)| Point::at(x(at), us as f64 / 1e3)).collect();
                 let target = self.targets.iter().position(|target| latency.label.starts_with(target));
                 let target = target.unwrap_or(index);
-                // Where several things were timed, colours tell those apart, and strokes the targets.
+                // Where several things were timed, colours tell those apart (side by side, each has one for each run), and
+                // strokes the targets.
                 let (ink, stroke) = match kinds.iter().position(|known| *known == kind(&latency.label)) {
-                    Some(at) if self.is_alone() && kinds.len() > 1 => (at, STROKES[target.min(2)]),
+                    Some(at) if kinds.len() > 1 => (at * self.sources.len() + place, STROKES[target.min(2)]),
                     _ => self.look(place, target),
                 };
                 lines.push(Line { label: self.label(source, &latency.label), ink, stroke, pieces: vec![piece] });
@@ -344,6 +345,20 @@ mod tests {
                 ("B floor", 1, Stroke::Dashed)
             ]
         );
+    }
+
+    #[test]
+    fn two_runs_that_timed_several_things_have_no_two_curves_alike() {
+        let mut record = example::record();
+        let mut answers = record.latencies[0].clone();
+        answers.label = "hub: time to the answer".to_owned();
+        record.latencies.push(answers);
+        let charts = of(&[Source { name: "A", record: &record }, Source { name: "B", record: &record }]);
+        let curves = charts.iter().find(|chart| chart.title == "Latency by percentile").expect("there is one");
+        for (at, line) in curves.lines.iter().enumerate() {
+            let same = |other: &&Line| (other.ink, other.stroke) == (line.ink, line.stroke);
+            assert_eq!(curves.lines[at..].iter().filter(same).count(), 1, "{}", line.label);
+        }
     }
 
     #[test]

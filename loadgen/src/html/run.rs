@@ -8,6 +8,7 @@ use crate::html::tables::{self, Cell, table};
 use crate::html::text::escaped;
 use crate::quantity::{quantity, spoken};
 use crate::record::{Bar, Figure, Goal, Record};
+use crate::scheduling::Scheduling;
 
 /// Numbers shown large.
 const TILES_MAX: usize = 6;
@@ -68,6 +69,9 @@ fn header(record: &Record, to: &mut String) {
     };
     let sentence = format!("In {}, {}.{advice}", spoken(record.seconds, "s"), accounts.sentence());
     let _ = writeln!(to, "<p class=\"{class}\">{}</p>", escaped(&sentence));
+    if let Some(sentence) = record.scheduling_anywhere().and_then(Scheduling::sentence) {
+        let _ = writeln!(to, "<p class=\"quiet\">{}.</p>", escaped(&capitalised(sentence)));
+    }
     for agent in &record.agents {
         let class = if agent.accounts.is_disturbed() { "warning" } else { "quiet" };
         let _ = writeln!(to, "<p class=\"{class}\">{}</p>", escaped(&agent.sentence()));
@@ -78,6 +82,12 @@ fn header(record: &Record, to: &mut String) {
         );
     }
     to.push_str("</header>\n");
+}
+
+/// A sentence begins large.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The command as it was given.
@@ -234,6 +244,18 @@ mod tests {
         assert_eq!(page.matches("<script>").count(), scripts);
         assert!(!page.contains("<img"));
         wellformed::check(&page);
+    }
+
+    #[test]
+    fn a_page_says_that_threads_went_before_others() {
+        use crate::scheduling::Use;
+        let mut record = example::record();
+        assert!(of_run(&record).contains("<td>not known</td>"));
+        record.scheduling = Some(Scheduling { real_time: Use::Used, nice: Use::NotAllowed });
+        let page = of_run(&record);
+        wellformed::check(&page);
+        assert!(page.contains("While events were published on a schedule, their publishers"));
+        assert!(page.contains("<td>not allowed by the kernel (CAP_SYS_NICE)</td>"));
     }
 
     #[test]

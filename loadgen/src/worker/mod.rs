@@ -173,15 +173,14 @@ impl Worker {
         Ok(self.verdict)
     }
 
-    /// Says what is still to be done, group by group and in all.
+    /// Says what is still to be done, group by group.
     fn count_todo(&self) {
         let mut todo: Vec<u64> = self.schedules.iter().map(|schedule| schedule.todo() as u64).collect();
         let members = self.undated.iter().map(|(at, _)| *at).chain(self.leavers.iter().map(|leaver| leaver.member));
         members.for_each(|at| todo[usize::from(self.members[at as usize].group)] += 1);
-        for (shared, todo) in self.shared.todo_of.iter().zip(&todo) {
+        for (shared, todo) in self.shared.todo.iter().zip(&todo) {
             shared.store(*todo, Ordering::Release);
         }
-        self.shared.todo.store(todo.iter().sum(), Ordering::Release);
     }
 
     fn of_group(&self, group: usize) -> std::ops::Range<usize> {
@@ -338,7 +337,7 @@ impl Worker {
                 if topic as usize == number.topic()
                     && let Some(lane) = plan.lanes.of(number)
                 {
-                    let now_ns = read_ns.wrapping_add_signed(plan.clock_shift_ns);
+                    let now_ns = read_ns.wrapping_add_signed(plan.clock_shift.ns());
                     tally.last_ns = tally.last_ns.max(now_ns);
                     if receipt.enter(number, lane, &mut spans[at + lane - lanes.start]) {
                         latency.saturating_record(now_ns.saturating_sub(time_ns) / 1000);

@@ -203,13 +203,23 @@ fn hostile_bytes_are_refused_and_the_agent_goes_on() {
     nothing_welcome(b"GET / HTTP/1.1\r\n\r\n", "and 4096 is the most");
     nothing_welcome(&[0, 0, 0, 9, b'x'], "the connection ended inside a frame");
     nothing_welcome(&frame("{}"), "a frame that makes no sense");
-    nothing_welcome(&call(1, "null"), "the agent wants a secret");
-    nothing_welcome(&call(1, "\"AAAA\""), "another secret");
+    nothing_welcome(&call(2, "null"), "the agent wants a secret");
+    nothing_welcome(&call(2, "\"AAAA\""), "another secret");
     nothing_welcome(&call(7, "null"), "speaks version 7 of the protocol");
     nothing_welcome(b"", "the connection ended");
     let hub = StandIn::start(Defect::None);
     let file = scenario("agents-hostile", SMALL);
     held(&loadgen(&["run", &file, "--url", &hub.url(), "--agents", &agent.address, "--secret-file", &secret]));
+}
+
+#[test]
+fn who_says_nothing_keeps_no_coordinator_out() {
+    let agent = Agent::on_loopback(&[]);
+    let silent: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(&agent.address).expect("connects")).collect();
+    let hub = StandIn::start(Defect::None);
+    let file = scenario("agents-silent", SMALL);
+    held(&loadgen(&["run", &file, "--url", &hub.url(), "--agents", &agent.address]));
+    drop(silent);
 }
 
 #[test]
@@ -246,7 +256,7 @@ fn a_coordinator_that_makes_no_sense_is_sent_away_and_the_agent_goes_on() {
         ([&good[..], &connect, &connect[..9]].concat(), "the connection ended inside a frame: the run is given up"),
     ] {
         let mut stream = TcpStream::connect(&address).expect("connects");
-        let call = frame(r#"{"loadgen_coordinator":1,"version":"","nonce":"x","run":"y","proof":null}"#);
+        let call = frame(r#"{"loadgen_coordinator":2,"version":"","nonce":"x","run":"y","proof":null}"#);
         stream.write_all(&call).expect("sent");
         stream.write_all(&messages).expect("sent");
         stream.shutdown(std::net::Shutdown::Write).expect("nothing more comes");

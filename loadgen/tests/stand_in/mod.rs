@@ -30,6 +30,8 @@ pub(crate) enum Defect {
     Torn,
     /// One subscriber's connection is closed after one event.
     Close,
+    /// One subscriber's connection is closed with its response head.
+    CloseWithHead,
 }
 
 struct Subscriber {
@@ -109,6 +111,10 @@ fn subscribe(mut stream: TcpStream, topics: Vec<String>, last: Option<&String>, 
     }
     let _ = stream.write_all(&bytes);
     let is_victim = topics.iter().any(|topic| topic == VICTIM);
+    if is_victim && defect == Defect::CloseWithHead {
+        let _ = stream.shutdown(Shutdown::Both);
+        return;
+    }
     hub.subscribers.push(Subscriber { topics, stream, is_victim, got: 0, kept: None });
 }
 

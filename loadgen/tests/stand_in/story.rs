@@ -12,7 +12,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cinnabar-loadgen");
 pub(crate) const SMALL: &str = include_str!("small.toml");
 
 /// What a run says of each planted defect.
-pub(crate) const CAUGHT: [(Defect, &str); 7] = [
+pub(crate) const CAUGHT: [(Defect, &str); 8] = [
     (Defect::Loss, "with gaps"),
     (Defect::LossAtReturn, "with gaps"),
     (Defect::Repeat, "with repeats"),
@@ -20,6 +20,7 @@ pub(crate) const CAUGHT: [(Defect, &str); 7] = [
     (Defect::Foreign, "topics they didn't ask for"),
     (Defect::Torn, "torn"),
     (Defect::Close, "closed by the server"),
+    (Defect::CloseWithHead, "closed by the server"),
 ];
 
 /// A sound stand-in passes, and each planted defect is caught.

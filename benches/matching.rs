@@ -2,7 +2,7 @@
 //!
 //!     cargo bench --bench matching
 //!
-//! Criterion times; what it measured is then held against the goals in one table. Memory is counted first and never timed.
+//! Memory and allocations are counted first. Criterion times; what it measured is then held against the goals in one table.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -14,8 +14,10 @@ use cinnabar::protocol::topic::HubUrl;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion};
 
+mod allocator;
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 const PATTERNS: usize = 10_000;
 const EXACT: usize = 100_000;
@@ -29,6 +31,7 @@ const PASSING_PATTERNS: usize = 1_000;
 
 fn main() {
     let bytes = pattern_bytes();
+    count();
     let mut criterion = Criterion::default().configure_from_args();
     resolving(&mut criterion);
     growing(&mut criterion);
@@ -83,6 +86,22 @@ fn shard(patterns: usize, exact_selectors: usize) -> Audiences {
         audiences.join(&exact(&format!("https://app.example/rooms/{n}/exactly")));
     }
     audiences
+}
+
+/// Topics whose finding is counted.
+const COUNTED_TOPICS: usize = 1_000;
+
+/// Allocations of finding out who wants an event. A topic that is new is kept for the next time, with who wanted it.
+fn count() {
+    let mut audiences = shard(PATTERNS, EXACT);
+    let event = audiences.event(&topic(0));
+    assert_eq!(audiences.resolve(&event), 5);
+    let new: Vec<_> = (1..=COUNTED_TOPICS).map(|n| audiences.event(&topic(EXACT + n))).collect();
+    let (_, cached) = allocator::counted(|| audiences.resolve(&event));
+    let ((), fresh) = allocator::counted(|| new.iter().for_each(|event| assert_eq!(audiences.resolve(event), 4)));
+    println!("\n| {PATTERNS} patterns, {EXACT} exact selectors | allocations |\n|---|---|");
+    println!("| cached topic | {} |", cached.allocations);
+    println!("| new topic | {:.1} |\n", fresh.allocations as f64 / COUNTED_TOPICS as f64);
 }
 
 /// Resolves events of one cached topic.

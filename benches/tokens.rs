@@ -2,6 +2,8 @@
 //! the same signatures in the same run.
 //!
 //!     cargo bench --bench tokens
+//!
+//! Allocations are counted first; times come after that.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,6 +26,11 @@ use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
 };
+
+mod allocator;
+
+#[global_allocator]
+static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 const HUB: &str = "https://hub.example/.well-known/mercure";
 const ISSUER: &str = "https://login.example";
@@ -127,15 +134,15 @@ fn timed(work: impl FnOnce()) -> f64 {
     begin.elapsed().as_nanos() as f64
 }
 
+/// Allocations of each check. The first of a kind isn't counted: what it makes stays.
+fn count(what: &str, checks: usize, mut check: impl FnMut(usize)) {
+    check(0);
+    let ((), tally) = allocator::counted(|| (0..checks).for_each(&mut check));
+    println!("| {what} | {:.1} |", tally.allocations as f64 / checks as f64);
+}
+
 fn main() {
     let world = World::new();
-    let mut criterion = Criterion::default().measurement_time(Duration::from_secs(3)).configure_from_args();
-    let mut next = (0..FRESH).cycle();
-    let mut fresh = criterion.benchmark_group("a fresh ES256 token");
-    fresh.bench_function("ring alone", |bencher| bencher.iter(|| world.verify_bare(next.next().expect("endless"))));
-    fresh.bench_function("verify", |bencher| bencher.iter(|| world.verify(next.next().expect("endless"))));
-    fresh.finish();
-
     let mut cache = VerdictCache::default();
     for token in &world.tokens {
         let access = world.verifier.verify(token, Role::Subscriber, NOW_MS).expect("a good token");
@@ -146,6 +153,19 @@ fn main() {
         let token = crowd.next().expect("endless");
         black_box(cache.get(black_box(token), Role::Subscriber, 1, NOW_MS).expect("a known token"));
     };
+
+    println!("\n| what ({} bytes a token) | allocations |\n|---|---|", world.tokens[0].len());
+    count("a repeated token", CROWD, |_| repeated());
+    count("a fresh ES256 token: ring alone", FRESH, |at| world.verify_bare(at));
+    count("a fresh ES256 token: verify", FRESH, |at| world.verify(at));
+    println!();
+
+    let mut criterion = Criterion::default().measurement_time(Duration::from_secs(3)).configure_from_args();
+    let mut next = (0..FRESH).cycle();
+    let mut fresh = criterion.benchmark_group("a fresh ES256 token");
+    fresh.bench_function("ring alone", |bencher| bencher.iter(|| world.verify_bare(next.next().expect("endless"))));
+    fresh.bench_function("verify", |bencher| bencher.iter(|| world.verify(next.next().expect("endless"))));
+    fresh.finish();
     criterion.bench_function("a repeated token", |bencher| bencher.iter(&mut repeated));
 
     // The figures: in turns, so that whatever else the machine does meets both alike.

@@ -259,8 +259,8 @@ pub(crate) fn page_bytes() -> u64 {
 }
 
 /// Has the allocator give back to the system what this thread has freed. It would keep most of that for as long as the
-/// thread allocates little. The time goes into unmapping: when 100,000 streams with a topic each had left one shard, 30 MB,
-/// it was between 0.4 and 1.1 ms of CPU in six calls of seven and 4 ms in one; hence once per crowd, not at every tick.
+/// thread allocates little. The time goes into unmapping: when 50,000 or 100,000 streams with a topic each had left one shard, 30 MB
+/// at most, it was between 0.4 and 1.1 ms of CPU in six calls of seven and 4 ms in one; hence once per crowd, not at every tick.
 pub(crate) fn give_back_memory() {
     // SAFETY: takes a plain flag. Where another allocator serves the process, as in tests, mimalloc has nothing to give back.
     unsafe { libmimalloc_sys::mi_collect(true) };

@@ -19,7 +19,7 @@ mod allocator;
 static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 const EVENTS: u64 = 100;
-/// Of data, what events have.
+/// Bytes of data in an event.
 const SIZES: [usize; 3] = [256, 1024, 4096];
 
 /// An order with about so many bytes, a different one for each seed.

@@ -11,6 +11,7 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "protocol",
         &[
+            "crate::kernel",
             "crate::hub",
             "crate::http",
             "crate::history",
@@ -26,6 +27,7 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "hub",
         &[
+            "crate::kernel",
             "crate::admin",
             "crate::http",
             "crate::history",
@@ -44,6 +46,7 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "crate::kernel",
             "crate::admin",
             "crate::hub",
             "crate::protocol",
@@ -56,8 +59,11 @@ const RULES: &[(&str, &[&str])] = &[
             "libc",
         ],
     ),
-    ("history", &["crate::http", "crate::config", "crate::admin", "std::net", "std::thread", "libc"]),
-    ("admin", &["std::net::Tcp", "std::thread", "std::fs", "std::io", "Instant", "SystemTime", "libc"]),
+    ("history", &["crate::kernel", "crate::http", "crate::config", "crate::admin", "std::net", "std::thread", "libc"]),
+    (
+        "admin",
+        &["crate::kernel", "std::net::Tcp", "std::thread", "std::fs", "std::io", "Instant", "SystemTime", "libc"],
+    ),
     (
         "doctor",
         &[

@@ -120,7 +120,7 @@ impl Doctor {
         let hub = Hub::new(&config, &io_uring, own_descriptors(config.shards));
         let who = self.pid.map_or("self".to_owned(), |pid| pid.to_string());
         let unit = self.unit.trim_end_matches(".service");
-        let machine = Machine::read(&Root::new("/"), &who, Some(unit).filter(|_| self.pid.is_none()), io_uring);
+        let machine = Machine::read(&Root::machine(), &who, Some(unit).filter(|_| self.pid.is_none()), io_uring);
         if self.pid.is_some() && machine.descriptors.is_none() {
             anyhow::bail!("/proc/{who}/limits can't be read: is there such a process, and is it yours?");
         }

@@ -17,6 +17,11 @@ impl Root {
         Root(folder.into())
     }
 
+    /// This machine's.
+    pub fn machine() -> Root {
+        Root::new("/")
+    }
+
     /// A file's text, as far as it is a reasonable one. The path has no `/` in front.
     pub(crate) fn read(&self, path: &str) -> Option<String> {
         debug_assert!(!path.starts_with('/'), "{path} is below the root");
@@ -59,6 +64,8 @@ pub(crate) mod tests {
             static NEXT: AtomicU32 = AtomicU32::new(0);
             let name = format!("cinnabar-kernel-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let folder = std::env::temp_dir().join(name);
+            // One of a killed run, whose number comes again.
+            let _ = fs::remove_dir_all(&folder);
             fs::create_dir_all(&folder).unwrap();
             Files { root: Root::new(&folder), folder }
         }

@@ -26,10 +26,11 @@ use crate::server::limits::{Client, Hold};
 use crate::server::routes::{self, Answer};
 use crate::server::shard::{Context, Whose};
 use crate::server::sys;
-pub(crate) use body::{Account, Body, BodyBytes, BodyFailure, Counted};
+use body::QUERY_BODY_BYTES_MAX;
+pub(crate) use body::{Account, Body, BodyBytes, BodyFailure, Counted, SpareBody};
 use familiar::{Again, Familiar};
 use input::Input;
-use wire::{OUTPUT_BYTES_MAX, READ_BYTES, Registered, Unanswered, Wire};
+use wire::{Introduction, OUTPUT_BYTES_MAX, READ_BYTES, Registered, Unanswered, Wire};
 
 /// Publishes of one connection that may be on their way to the log while the next one is read.
 const UNANSWERED_MAX: usize = 64;
@@ -37,9 +38,6 @@ const UNANSWERED_MAX: usize = 64;
 const FAMILIAR_BYTES_MAX: usize = 4 << 20;
 /// Bytes of an unwanted body read before the connection is closed instead.
 const SKIPPED_BYTES_MAX: usize = 64 * 1024;
-
-/// Bytes of the form of a QUERY: room for as many matchers as a subscription may have, each as long as it may be.
-const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Answers a connection that is one too many, without a task for it.
 pub(crate) fn refuse(mut stream: &std::net::TcpStream, answer: &ResponseHead, date: &str) {
@@ -85,7 +83,7 @@ pub(crate) async fn serve(
         registered,
         stream,
         peer,
-        nameless: false,
+        introduction: Introduction::None,
         client: peer,
         held,
         input: Input::default(),
@@ -168,14 +166,16 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
     }
     let decoder = BodyDecoder::new(head.body, body_bytes_max);
     let mut body = Body { context: context.clone(), decoder, expect_continue: head.expect_continue, wire };
+    // Whoever has as many connections as it may, and is no proxy that speaks for others too, doesn't keep this one.
+    let one_too_many = turned_away.is_some() && !body.wire.peer.trusted;
     let answer = match turned_away {
         None => routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?,
         Some(response) => routes::turned_away(context, &head, response),
     };
-    let whole = body.skip();
+    let whole = body.skip() && !one_too_many;
     // Of a proxy's requests each may be another client's, and of traced ones each has a place of its own in a trace.
     if let Answer::Published(publishing) = &answer
-        && !wire.peer_now(&context.settings().limits).trusted
+        && !wire.peer.trusted
         && !context.tracer.is_on()
     {
         let room = context.familiar_bytes.get() < FAMILIAR_BYTES_MAX;
@@ -282,12 +282,10 @@ fn whose_request(context: &Context, wire: &mut Wire<'_>, head: &head::Head<'_>) 
     if !peer.trusted && !wire.peer.trusted {
         return Ok(());
     }
-    // Who was a proxy stays one until its connection is counted: if it can't be, that is tried again with its next request.
-    wire.peer.trusted = true;
     wire.held = None;
+    wire.peer = peer;
     wire.client = peer.who_asks(head, &settings.limits);
     wire.held = context.hold_address(wire.client, &settings.limits)?;
-    wire.peer = peer;
     Ok(())
 }
 
@@ -366,7 +364,7 @@ async fn close(context: &Rc<Context>, mut wire: Wire<'_>) {
         wire.input = Input::default();
         match wire.read(READ_BYTES).await {
             Ok(0) | Err(_) => return,
-            Ok(bytes) => skipped += bytes,
+            Ok(_) => skipped += wire.input.unused().len(),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Settings {
             limits: LimitSettings::new(&config.client_limits),
             memory_max: memory::ceiling_bytes(
                 config.memory_max.map(|bytes| bytes as u64),
-                there_is_bytes(&Root::new("/")),
+                there_is_bytes(&Root::machine()),
             ),
             retention: Retention {
                 events_max: max_events,

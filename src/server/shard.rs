@@ -36,6 +36,7 @@ use crate::server::admin::{AdminBridge, Asked};
 use crate::server::census::{self, Letters};
 use crate::server::clock::Clock;
 use crate::server::compile::{Compiled, Job};
+use crate::server::connection::SpareBody;
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Inbox, Message};
 use crate::server::key_sets::LiveKeys;
@@ -157,8 +158,7 @@ pub(crate) struct Context {
     sender: RefCell<Sender>,
     epoll: RefCell<Epoll>,
     pub(crate) scratch: RefCell<Scratch>,
-    /// Empty: what the next body is read into.
-    pub(crate) spare_body: Cell<Vec<u8>>,
+    pub(crate) spare_body: SpareBody,
     listener: RefCell<Option<TcpListener>>,
     /// The listener is not watched until the next tick.
     listener_rests: Cell<bool>,
@@ -452,7 +452,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         sender: RefCell::new(sender),
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),
-        spare_body: Cell::default(),
+        spare_body: SpareBody::default(),
         listener: RefCell::new(Some(listener)),
         listener_rests: Cell::new(false),
         spare: RefCell::new(spare_descriptor()),

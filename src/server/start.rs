@@ -122,7 +122,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
     config.set_bound(address);
     let mut settings = Settings::new(&config);
-    if let Some(bytes) = there_is_bytes(&Root::new("/")) {
+    if let Some(bytes) = there_is_bytes(&Root::machine()) {
         settings.shard.selectors_bytes_max = (bytes / SELECTORS_SHARE) as usize / settings.shards;
     }
     let deny_list = DenyList::open(config.data.as_deref(), clock::wall_ms())?;
@@ -429,7 +429,7 @@ impl Capacity {
     /// The limit on connections: as configured, or what descriptors and memory allow.
     pub(crate) fn connections_max(self, settings: &Settings) -> usize {
         // A hub without a ceiling has a limit all the same.
-        let ceiling = settings.memory_max.or_else(|| there_is_bytes(&Root::new("/")).map(memory::share));
+        let ceiling = settings.memory_max.or_else(|| there_is_bytes(&Root::machine()).map(memory::share));
         let by_memory = ceiling.map_or(usize::MAX, |bytes| memory::connections_max(bytes) as usize);
         let by_descriptors = match self.driver {
             Driver::Uring => usize::MAX,

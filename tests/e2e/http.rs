@@ -93,6 +93,24 @@ fn a_pipeline_leaves_the_loop_its_turns() {
     assert!(turns >= REQUESTS / 128, "{turns} turns for {REQUESTS} requests");
 }
 
+/// Seen: a first read of 4 KiB cut every batch in two, with a commit and a write for each piece.
+#[test]
+fn what_is_sent_together_is_committed_together() {
+    let hub = Hub::anonymous();
+    let mut client = hub.connect();
+    let batch = publish("", "x").repeat(40);
+    assert!(batch.len() > 2 * 4096 && batch.len() < 64 * 1024);
+    let commits = || metric(&hub, "cinnabar_sequencer_batch_events_count");
+    // Who is slow to send may be cut all the same, so one batch that is whole is enough.
+    let whole = (0..20).any(|_| {
+        let before = commits();
+        client.send(batch.as_bytes());
+        (0..40).for_each(|_| assert_eq!(client.response("POST").status, 200));
+        commits() - before == 1.0
+    });
+    assert!(whole);
+}
+
 #[test]
 fn pipelined_publishes_are_answered_in_order_also_where_one_is_refused() {
     let hub = Hub::anonymous();

@@ -5,6 +5,10 @@ use super::{Now, Shard};
 use crate::hub::budget::Budget;
 use crate::hub::subscriber::{CloseReason, State};
 
+/// Ends that may wait to be written. A stream has a second for its end from when it is closed, so that no more are closed than
+/// can be told by then.
+const ENDINGS_MAX: usize = 4_096;
+
 impl Shard {
     /// From now on whoever registers is ended at once, and those who are there by and by.
     pub(super) fn begin_stop(&mut self) {
@@ -19,7 +23,7 @@ impl Shard {
             return;
         };
         let mut budget = Budget::new(PIECE_NS);
-        while slot < self.slab.capacity() && !budget.is_spent() {
+        while slot < self.slab.capacity() && !budget.is_spent() && self.endings.len() < ENDINGS_MAX {
             budget.spend(LOOK_NS);
             if matches!(self.slab.at(slot as u32).state, State::Current | State::Behind) {
                 budget.spend(END_NS);

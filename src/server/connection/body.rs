@@ -11,6 +11,8 @@ use crate::server::shard::Context;
 
 /// Bytes read at once of a body.
 const BODY_READ_BYTES: usize = 64 * 1024;
+/// Bytes of the form of a QUERY: room for as many matchers as a subscription may have, each as long as it may be.
+pub(super) const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of such forms in memory on one shard at most.
 const QUERY_BODIES_BYTES_MAX: usize = 16 << 20;
 
@@ -43,6 +45,24 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.set(0);
+    }
+}
+
+/// The buffer of a shard that bodies are read into which are there at once, and its like: empty, and of a usual size.
+#[derive(Default)]
+pub(crate) struct SpareBody(Cell<Vec<u8>>);
+
+impl SpareBody {
+    fn take(&self) -> Vec<u8> {
+        self.0.take()
+    }
+
+    /// Keeps the buffer, not what is in it.
+    fn keep(&self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= BODY_READ_BYTES {
+            bytes.clear();
+            self.0.set(bytes);
+        }
     }
 }
 
@@ -93,14 +113,10 @@ pub(crate) enum BodyFailure {
 }
 
 impl BodyBytes {
-    /// Done with the bytes: their buffer serves the next body, if it is a usual one.
+    /// Done with the bytes.
     pub(crate) fn finish(self, context: &Context) -> Counted {
-        let BodyBytes { mut bytes, counted, .. } = self;
-        if bytes.capacity() <= BODY_READ_BYTES {
-            bytes.clear();
-            context.spare_body.set(bytes);
-        }
-        counted
+        context.spare_body.keep(self.bytes);
+        self.counted
     }
 }
 
@@ -109,7 +125,14 @@ impl Body<'_, '_> {
     pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
         let counted = Counted::new(account.total(&self.context).clone());
         let mut body = BodyBytes { bytes: self.context.spare_body.take(), counted, waited: false };
-        self.decode(&mut body, account)?;
+        let decoded = self.decode(&mut body, account);
+        if !self.decoder.is_done() || decoded.is_err() {
+            // Whoever waits has memory of its own, as much as counts: the shard's is for bodies that are there at once.
+            let spare = std::mem::take(&mut body.bytes);
+            body.bytes = spare.as_slice().to_vec();
+            self.context.spare_body.keep(spare);
+        }
+        decoded?;
         if !self.decoder.is_done() {
             body.waited = true;
             if std::mem::take(&mut self.expect_continue) {
@@ -117,6 +140,7 @@ impl Body<'_, '_> {
                 self.wire.output.extend_from_slice(CONTINUE);
             }
             self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
+            self.wire.shrink();
             self.wire.registered.enter(Phase::Body);
         }
         while !self.decoder.is_done() {
@@ -168,6 +192,16 @@ impl Body<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spare_buffer_is_empty_and_not_a_large_one() {
+        let spare = SpareBody::default();
+        spare.keep(b"topic=urn:a&data=secret".to_vec());
+        let kept = spare.take();
+        assert!(kept.is_empty() && kept.capacity() > 0);
+        spare.keep(Vec::with_capacity(BODY_READ_BYTES + 1));
+        assert_eq!(spare.take().capacity(), 0);
+    }
 
     #[test]
     fn bytes_count_until_nobody_holds_them() {

@@ -3,7 +3,7 @@
 /// Bytes that were read and not used yet.
 #[derive(Default)]
 pub(super) struct Input {
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     /// Those before are used: with many requests in the buffer the rest isn't moved for each.
     used: usize,
 }
@@ -22,9 +22,14 @@ impl Input {
     }
 
     pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.buffer().extend_from_slice(bytes);
+    }
+
+    /// What isn't used yet, in its buffer.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.used);
         self.used = 0;
-        self.bytes.extend_from_slice(bytes);
+        &mut self.bytes
     }
 }
 
@@ -40,7 +45,10 @@ mod tests {
         assert_eq!(input.unused(), b"two");
         input.add(b" three");
         assert_eq!((input.unused(), input.used), (&b"two three"[..], 0));
-        input.take(9);
+        input.take(4);
+        input.buffer().shrink_to(0);
+        assert_eq!((input.unused(), input.bytes.capacity()), (&b"three"[..], 5), "of what is used nothing is kept");
+        input.take(5);
         assert!(input.unused().is_empty() && input.bytes.is_empty());
     }
 }

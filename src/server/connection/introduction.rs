@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use super::End;
-use super::wire::{READ_BYTES, Wire};
+use super::wire::{Introduction, READ_BYTES, Wire};
 use crate::admin::Limit;
 use crate::http::head::Version;
 use crate::http::problem::problem;
@@ -16,8 +16,7 @@ use crate::server::limits::Client;
 use crate::server::shard::Context;
 
 /// Reads the header, within the time that the first request's head has, and counts the connection towards the address it
-/// names. Where it names nobody the proxy stays the peer, whose fields about its
-/// clients aren't believed on this connection.
+/// names. Where it names nobody the proxy stays the peer, whose fields about its clients aren't believed on this connection.
 pub(super) async fn read(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<(), End> {
     let client = loop {
         match proxy_header::parse(wire.input.unused()) {
@@ -35,11 +34,12 @@ pub(super) async fn read(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<(
     };
     let Some(address) = client else {
         // Somebody the proxy has no address of: what the request says about that is the client's own word.
-        wire.nameless = true;
+        wire.introduction = Introduction::Nameless;
         wire.peer.trusted = false;
         wire.client = wire.peer;
         return Ok(());
     };
+    wire.introduction = Introduction::Named;
     let settings = context.settings();
     wire.peer = Client::new(address, &settings.limits);
     wire.client = wire.peer;

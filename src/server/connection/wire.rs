@@ -67,6 +67,17 @@ pub(super) struct Unanswered<'c> {
     pub(super) keep_alive: bool,
 }
 
+/// Whether the connection began with a PROXY protocol header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Introduction {
+    /// It didn't.
+    None,
+    /// With one that names the client.
+    Named,
+    /// With one that names nobody: what requests say of their client is the client's own word.
+    Nameless,
+}
+
 /// The bytes of a connection, in both directions.
 pub(crate) struct Wire<'c> {
     pub(super) context: &'c Rc<Context>,
@@ -77,8 +88,7 @@ pub(crate) struct Wire<'c> {
     /// Who is at the other end, or whom the PROXY protocol header named. Whether it is a proxy of ours, the settings say anew for
     /// each request.
     pub(super) peer: Client,
-    /// The PROXY protocol header named nobody: what requests say of their client is the client's own word.
-    pub(super) nameless: bool,
+    pub(super) introduction: Introduction,
     /// Whose request it is, which may be another one where the peer is a proxy of ours.
     pub(super) client: Client,
     /// Counts the connection towards its client's address: for as long as it lasts, or for one request of a proxy's.
@@ -115,15 +125,15 @@ impl<'c> Wire<'c> {
             })
             .await
         };
+        self.read_us = self.context.clock.mono_us();
         if !pending {
             self.registered.context.next_turn().await;
         }
         self.fresh = true;
-        self.read_us = self.context.clock.mono_us();
         let read = result?;
         self.input.add(&buffer[..read]);
         self.spare = buffer;
-        if read == room {
+        if read == room && bytes == READ_BYTES {
             self.top_up();
         }
         Ok(read)
@@ -141,14 +151,21 @@ impl<'c> Wire<'c> {
     /// Gives back what a large request or answer left: a connection that waits keeps small buffers only.
     pub(super) fn shrink(&mut self) {
         self.spare.clear();
-        for buffer in [&mut self.input.bytes, &mut self.output, &mut self.spare] {
+        for buffer in [self.input.buffer(), &mut self.output, &mut self.spare] {
             buffer.shrink_to(READ_BYTES);
         }
     }
 
     /// Who is at the other end, as the settings see it now.
     pub(super) fn peer_now(&self, settings: &LimitSettings) -> Client {
-        if self.nameless { self.peer } else { Client::new(self.peer.address, settings) }
+        let peer = Client::new(self.peer.address, settings);
+        let believed = match self.introduction {
+            // One of a proxy that would have to begin with a header now: through such a proxy clients say what they like.
+            Introduction::None => !settings.introduced(peer),
+            Introduction::Named => true,
+            Introduction::Nameless => false,
+        };
+        Client { trusted: peer.trusted && believed, ..peer }
     }
 
     /// A request is answered: the next one of a proxy's may be another client's.

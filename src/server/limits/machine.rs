@@ -14,7 +14,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// The machine this runs on.
     pub(crate) fn this(page_bytes: u64) -> Machine {
-        Machine::at(Root::new("/"), page_bytes)
+        Machine::at(Root::machine(), page_bytes)
     }
 
     /// One whose files lie below a folder.

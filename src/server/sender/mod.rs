@@ -17,6 +17,8 @@ use crate::server::sys::{Drained, Epoll, Scratch};
 
 /// Reads per look into a socket's input; whoever has more to say is closed by the shard's limits.
 const DRAIN_READS_MAX: u32 = 4;
+/// Bytes of it after which there is no further read.
+const DRAIN_BYTES_MAX: u32 = 64 * 1024;
 
 /// The sockets of a shard's event streams and the way to write to them.
 pub(crate) enum Sender {
@@ -67,6 +69,9 @@ impl Sender {
                 Ok(read) => bytes += read as u32,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => return Drained::End,
+            }
+            if bytes >= DRAIN_BYTES_MAX {
+                break;
             }
         }
         Drained::Bytes(bytes)

@@ -158,7 +158,8 @@ fn parse(found: &Found) -> Result<Record, ArchiveError> {
         ("goals", record.goals.len()),
         ("checks", record.checks.len()),
         ("agents", record.agents.len()),
-        ("latencies", record.latencies.iter().map(|latency| latency.curve.len().max(1)).sum()),
+        ("latencies", record.latencies.len()),
+        ("points of a latency", record.latencies.iter().map(|latency| latency.curve.len()).max().unwrap_or(0)),
         ("facts", machine.mitigations.len() + machine.sysctls.len() + machine.container.len()),
     ];
     if let Some((what, _)) = lists.into_iter().find(|(_, entries)| *entries > ENTRIES_MAX) {
@@ -227,6 +228,20 @@ mod tests {
         record.timeline = vec![record.timeline[0].clone(); 3 * SAMPLES_MAX];
         let text = serde_json::to_string(&record).expect("it is written");
         assert!(read(text.as_bytes(), None).expect("a record").timeline.len() <= SAMPLES_MAX);
+    }
+
+    /// Seen: the record of `topics`, with 24 latencies of some 50 points each, couldn't be read.
+    #[test]
+    fn a_record_may_have_many_latencies_but_none_without_bounds() {
+        let mut record = example::record();
+        let latency = &mut record.latencies[0];
+        latency.curve = vec![(0.5, 1); 50];
+        record.latencies = vec![latency.clone(); 100];
+        let text = serde_json::to_string(&record).expect("it is written");
+        assert_eq!(read(text.as_bytes(), None).map(|record| record.latencies.len()), Ok(100));
+        record.latencies[9].curve = vec![(0.5, 1); ENTRIES_MAX + 1];
+        let text = serde_json::to_string(&record).expect("it is written");
+        assert_eq!(read(text.as_bytes(), None), Err(ArchiveError::TooMany { line: 1, what: "points of a latency" }));
     }
 
     #[test]

@@ -354,7 +354,7 @@ impl Context {
         if self.index == 0 && self.ticks.get() / TRIM_TICKS > before / TRIM_TICKS {
             self.sequencer.trim();
         }
-        if self.crowd.borrow_mut().has_left(self.shard.borrow().live(), self.ticks.get()) {
+        if self.crowd.borrow_mut().has_left(self.shard.borrow().remembered(), self.ticks.get()) {
             sys::give_back_memory();
         }
         self.guests.borrow_mut().sweep(now.mono_ms);

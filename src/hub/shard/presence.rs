@@ -59,6 +59,15 @@ pub(super) struct Presence {
     pub(super) subscriptions: usize,
 }
 
+/// The next of a queue, which gives its memory back when it is empty.
+fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let next = queue.pop_front();
+    if queue.is_empty() {
+        queue.shrink_to(STALE_MAX);
+    }
+    next
+}
+
 impl Shard {
     /// The next beginning or end to be announced.
     pub fn announcement(&mut self) -> Option<Announcement> {
@@ -68,7 +77,7 @@ impl Shard {
         }
         self.presence.ends_next = !self.presence.ends_next;
         let ended = |shard: &mut Shard| {
-            let subscriptions = shard.presence.ended.pop_front()?;
+            let subscriptions = pop(&mut shard.presence.ended)?;
             Some(Announcement { active: false, subscriptions })
         };
         if self.presence.ends_next {
@@ -79,7 +88,7 @@ impl Shard {
     }
 
     fn next_begun(&mut self) -> Option<Announcement> {
-        while let Some(id) = self.presence.begun.pop_front() {
+        while let Some(id) = pop(&mut self.presence.begun) {
             let Some(slot) = self.slab.find(id) else {
                 continue;
             };
@@ -90,6 +99,11 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// Streams that take memory: those there are, and those whose end is still to be announced.
+    pub fn remembered(&self) -> u32 {
+        self.live() + self.presence.ended.len() as u32
     }
 
     /// Whether something is to be announced.
@@ -232,7 +246,9 @@ mod tests {
         assert_eq!((shard.subscriptions(), shard.subscriptions_to(&exact("a"))), (3, 2));
         assert_eq!(announced(&mut shard), [(first, true), (second, true)]);
         leave(&mut shard, first);
+        assert_eq!((shard.live(), shard.remembered()), (1, 2), "who has left takes memory until that is announced");
         let ended = shard.announcement().unwrap();
+        assert_eq!(shard.remembered(), 1);
         assert_eq!((ended.active, ended.subscriptions.id), (false, first));
         assert_eq!(ended.subscriptions.matchers, [exact("a"), exact("b")]);
         assert!(shard.announcement().is_none() && !shard.has_announcements());

@@ -252,9 +252,10 @@ impl Press {
         // Deliveries are counted of all publishers' events together.
         let expected = expected.saturating_sub(run.expected_before);
         let on_their_way = expected.saturating_sub(delivered - run.delivered_before);
-        self.flow.add(now_ns - run.turn_ns, on_their_way > 0);
-        run.turn_ns = now_ns;
         let audience = run.expected as f64 / run.scheduled.max(1) as f64;
+        // Half an audience: what others publish to fewer is not this publisher's.
+        self.flow.add(now_ns - run.turn_ns, on_their_way as f64 > audience / 2.0);
+        run.turn_ns = now_ns;
         // In events to the average subscriber.
         let mut room = if ahead == 0 || audience == 0.0 {
             u64::MAX

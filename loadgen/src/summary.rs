@@ -57,8 +57,12 @@ impl Summary {
 fn name(record: &Record) -> String {
     let mut name = record.scenario.clone();
     let own = record.arguments.iter().take_while(|word| *word != "--");
-    for (_, value) in own.clone().zip(own.skip(1)).filter(|(word, _)| *word == "--set") {
-        let _ = write!(name, ", {value}");
+    for (word, value) in own.clone().zip(own.skip(1)) {
+        match word.as_str() {
+            "--set" => _ = write!(name, ", {value}"),
+            "--floor-threads" => _ = write!(name, ", {value} threads of the floor"),
+            _ => {}
+        }
     }
     name
 }
@@ -87,7 +91,8 @@ struct Part {
 }
 
 impl Part {
-    fn enter(&mut self, column: usize, columns: usize, row: Row, value: f64) {
+    /// Without a value there is the line all the same.
+    fn enter(&mut self, column: usize, columns: usize, row: Row, value: Option<f64>) {
         let same =
             |known: &Row| known.key == row.key && known.unit == row.unit && known.bar.is_some() == row.bar.is_some();
         let at = match self.rows.iter().position(same) {
@@ -97,7 +102,7 @@ impl Part {
                 self.rows.len() - 1
             }
         };
-        self.rows[at].cells[column].push(value);
+        self.rows[at].cells[column].extend(value);
     }
 }
 
@@ -156,24 +161,37 @@ fn of(records: &[Record], all: bool) -> String {
     text
 }
 
+/// Whether a goal is about a figure, which then stands there: `hub: window.figure` about `hub.window.figure`, and
+/// `hub: window.figure / floor's` about `hub_per_floor.window.figure`.
+fn is_of(goal: &str, key: &str) -> bool {
+    let Some((hub, what)) = goal.rsplit_once(": at ").and_then(|(what, _)| what.split_once(": ")) else {
+        return false;
+    };
+    match what.split_once(" / ") {
+        None => key.strip_prefix(hub).and_then(|key| key.strip_prefix('.')) == Some(what),
+        Some((figure, other)) => {
+            other.strip_suffix("'s").is_some_and(|other| key == format!("{hub}_per_{other}.{figure}"))
+        }
+    }
+}
+
 /// Enters what a run reached.
 fn enter(record: &Record, all: bool, columns: &[String], part: &mut Part) {
     let hub = column(record);
     let of_hub = columns.iter().position(|name| *name == hub);
     for goal in &record.goals {
-        if let (Some(value), Some(column)) = (goal.value, of_hub) {
+        if let Some(column) = of_hub {
             let what = goal.goal.rsplit_once(": at ").map_or(goal.goal.as_str(), |(what, _)| what);
             let label = what.strip_prefix("hub: ").unwrap_or(what).to_owned();
             let row = Row { key: what.to_owned(), label, unit: goal.unit.clone(), bar: goal.bar, cells: Vec::new() };
-            part.enter(column, columns.len(), row, value);
+            part.enter(column, columns.len(), row, goal.value);
         }
     }
     for figure in &record.figures {
         if !(all || TELLING.iter().any(|end| figure.key.ends_with(end))) {
             continue;
         }
-        // A ratio that is a goal stands there.
-        if record.goals.iter().any(|goal| goal.value == Some(figure.value)) {
+        if record.goals.iter().any(|goal| is_of(&goal.goal, &figure.key)) {
             continue;
         }
         let (target, key) = figure.key.split_once('.').unwrap_or(("", &figure.key));
@@ -193,7 +211,7 @@ fn enter(record: &Record, all: bool, columns: &[String], part: &mut Part) {
             bar: None,
             cells: Vec::new(),
         };
-        part.enter(place, columns.len(), row, figure.value);
+        part.enter(place, columns.len(), row, Some(figure.value));
     }
 }
 
@@ -303,6 +321,25 @@ mod tests {
         );
         assert_eq!(text.matches("**Failed** in broadcast, connections=10 (hub --io epoll, ").count(), 1);
         assert!(!text.contains("user memory") && of(&records, true).contains("user memory"));
+    }
+
+    /// Seen: a figure that happened to have the value of a goal about another one wasn't in its line.
+    #[test]
+    fn a_figure_stands_in_its_own_line_or_in_its_goal_s() {
+        let of = |goal: &str, key: &str| is_of(goal, key);
+        assert!(of("hub: mixed.latency_p99_ms: at most 10.0 ms", "hub.mixed.latency_p99_ms"));
+        assert!(of("hub: single.events_per_s / floor's: at least 0.700 ×", "hub_per_floor.single.events_per_s"));
+        for key in ["nchan.mixed.latency_p99_ms", "hub.mixed.latency_p50_ms", "hub_per_nchan.mixed.latency_p99_ms"] {
+            assert!(!of("hub: mixed.latency_p99_ms: at most 10.0 ms", key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_goal_that_was_not_measured_has_its_line() {
+        let mut record = run("uring", 1.0, 1.0);
+        record.goals[0].value = None;
+        let text = super::of(&[record], false);
+        assert!(text.contains("| deliveries per second, share of the floor | ≥ 0.850 × | – | – |"), "{text}");
     }
 
     #[test]

@@ -211,7 +211,6 @@ pub(crate) struct Counts {
     pub(crate) uncoded: u64,
     pub(crate) closed: u64,
     pub(crate) delivered: u64,
-    #[serde(default)]
     pub(crate) heartbeats: u64,
     /// When the newest event came in.
     pub(crate) last_ns: u64,
@@ -405,15 +404,17 @@ impl Swarm {
         all
     }
 
+    fn stop(&self) {
+        self.threads.iter().for_each(|thread| thread.shared.stop.store(true, Ordering::Release));
+    }
+
     /// Closes all connections and judges what each received. Events that come too often get a moment to show up. Fails when
     /// a thread or an agent couldn't go on: then nobody knows what its subscribers got.
-    pub(crate) fn finish(self) -> anyhow::Result<(Verdict, Vec<record::Agent>)> {
+    pub(crate) fn finish(mut self) -> anyhow::Result<(Verdict, Vec<record::Agent>)> {
         std::thread::sleep(Duration::from_millis(50));
-        for thread in &self.threads {
-            thread.shared.stop.store(true, Ordering::Release);
-        }
+        self.stop();
         let mut verdict = Verdict::default();
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             let name = format!("the thread {}", thread.handle.thread().name().unwrap_or_default());
             let judged = thread.handle.join();
             if let Some(trouble) = lock(&thread.shared.trouble).take() {
@@ -422,6 +423,13 @@ impl Swarm {
             verdict.merge(joined(judged, &name)?);
         }
         Ok((verdict, self.agents.iter().filter_map(|agent| agent.record()).collect()))
+    }
+}
+
+impl Drop for Swarm {
+    /// Nobody wants to know any more, as where the run ended before it began: the threads end by themselves.
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -308,7 +308,7 @@ impl Session<'_> {
             // More would not fit into a frame; they are told apart, before what counts them.
             while status.audiences.len() > ENTRIES_MAX {
                 let audiences = status.audiences.split_off(status.audiences.len() - ENTRIES_MAX);
-                let before = Status { audiences, ..self.told.status.clone() };
+                let before = Status { audiences, todo: status.todo.clone(), ..self.told.status.clone() };
                 frame::send(self.stream, &ToCoordinator::Status(Box::new(before)))?;
             }
             frame::send(self.stream, &ToCoordinator::Status(Box::new(status.clone())))?;

@@ -135,7 +135,7 @@ impl Window {
                     let label = format!("events of {publisher} accepted");
                     enter(&format!("{publisher}_events"), &label, *accepted as f64, "");
                     if let Some(percent) = under_way {
-                        let label = format!("time in which one of {publisher} was on its way");
+                        let label = format!("time in which half the subscribers of {publisher} or more waited for one");
                         enter(&format!("{publisher}_under_way_percent"), &label, *percent, "%");
                     }
                     let label = format!("events of {publisher} accepted per second");

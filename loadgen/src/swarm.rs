@@ -427,9 +427,12 @@ impl Swarm {
 }
 
 impl Drop for Swarm {
-    /// Nobody wants to know any more, as where the run ended before it began: the threads end by themselves.
+    /// Nobody wants to know any more, as where the run ended before it began: the threads end by themselves. Agents aren't told
+    /// that a run was finished which wasn't; they hear that the connection ends.
     fn drop(&mut self) {
-        self.stop();
+        if self.agents.is_empty() {
+            self.stop();
+        }
     }
 }
 

@@ -42,8 +42,9 @@ fn the_address_of_a_subscription_is_its_topic_and_each_part_of_it_is_encoded_exa
         assert_eq!(listed(&hub, &address), begun);
         let mut follower = hub.subscribe_as(&subscriber_of(&[&address]), &[("match", &address)]);
         drop(stream);
-        let ended = announced(&mut follower);
-        assert_eq!((&ended["id"], &ended["active"]), (&begun["id"], &json!(false)), "its address is its topic");
+        // The beginning may still be on its way to the shard of whoever comes now.
+        let ended = (0..2).map(|_| announced(&mut follower)).find(|event| event["active"] == json!(false));
+        assert_eq!(ended.map(|event| event["id"].clone()), Some(begun["id"].clone()), "its address is its topic");
         drop(follower);
         (0..3).for_each(|_| drop(announced(&mut everybody)));
     }

@@ -321,7 +321,7 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Next, E
             wire.registered.enter(next);
             wire.shrink();
         }
-        if wire.read(READ_BYTES).await? == 0 {
+        if wire.read().await? == 0 {
             if wire.registered.timed_out() && !wire.input.unused().is_empty() {
                 let answer = problem(408, "Request Timeout", "the head of the request took too long to arrive", &[]);
                 wire.answer(&answer, Version::Http11, false, false).await;
@@ -362,7 +362,7 @@ async fn close(context: &Rc<Context>, mut wire: Wire<'_>) {
     let mut skipped = 0;
     while skipped < SKIPPED_BYTES_MAX && !context.stopping() {
         wire.input = Input::default();
-        match wire.read(READ_BYTES).await {
+        match wire.read().await {
             Ok(0) | Err(_) => return,
             Ok(_) => skipped += wire.input.unused().len(),
         }

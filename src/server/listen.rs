@@ -10,6 +10,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 const BACKLOG: i32 = 16_384;
 /// Send buffer asked for; the kernel doubles it. With the unsent limit below, what a stalled client pins.
 const SEND_BUFFER_BYTES: usize = 20 * 1024;
+/// The largest segment. Only on loopback are there larger ones, 64 KiB, and of those the send buffer holds one: a client there
+/// acknowledges one at a time, and takes its 40 ms for it.
+const SEGMENT_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes not yet sent that a socket takes before it counts as full.
 const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 
@@ -48,6 +51,7 @@ fn listener(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListe
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    socket.set_tcp_mss(SEGMENT_BYTES_MAX)?;
     if !write_timeout.is_zero() {
         set_write_timeout(SockRef::from(&socket), write_timeout)?;
     }

@@ -351,10 +351,13 @@ impl Context {
         for _ in 0..fired.min(TICKS_MAX) {
             self.shard.borrow_mut().handle(Input::Tick, now);
         }
-        if self.index == 0 && self.ticks.get() / TRIM_TICKS > before / TRIM_TICKS {
+        let second = self.ticks.get() / TRIM_TICKS > before / TRIM_TICKS;
+        if self.index == 0 && second {
             self.sequencer.trim();
         }
-        if self.crowd.borrow_mut().has_left(self.shard.borrow().remembered(), self.ticks.get()) {
+        let crowd = self.shard.borrow().remembered() + self.guests.borrow().len() as u32;
+        // Near the ceiling whoever comes is refused: not for memory that is free and only kept.
+        if self.crowd.borrow_mut().has_left(crowd, self.ticks.get()) || second && self.shared.limits.ceiling.is_near() {
             sys::give_back_memory();
         }
         self.guests.borrow_mut().sweep(now.mono_ms);

@@ -2,6 +2,15 @@
 
 use crate::harness::*;
 
+/// Seen: on loopback, where segments may have 64 KiB, a reader that always read was sent one every 40 ms, since the send buffer
+/// held one and a client acknowledges a single one late.
+#[test]
+fn several_segments_fit_into_the_send_buffer_on_loopback_too() {
+    let hub = Hub::anonymous();
+    let client = hub.connect();
+    assert!(client.segment_bytes() <= 16 * 1024, "{}", client.segment_bytes());
+}
+
 #[test]
 fn a_reader_that_pauses_receives_everything_in_order() {
     let hub = Hub::anonymous();

@@ -9,8 +9,8 @@ use crate::http::response::CONTINUE;
 use crate::server::guests::Phase;
 use crate::server::shard::Context;
 
-/// Bytes read at once of a body.
-const BODY_READ_BYTES: usize = 64 * 1024;
+/// Bytes of a buffer that is kept for the next body.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the form of a QUERY: room for as many matchers as a subscription may have, each as long as it may be.
 pub(super) const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of such forms in memory on one shard at most.
@@ -59,7 +59,7 @@ impl SpareBody {
 
     /// Keeps the buffer, not what is in it.
     fn keep(&self, mut bytes: Vec<u8>) {
-        if bytes.capacity() <= BODY_READ_BYTES {
+        if bytes.capacity() <= SPARE_BYTES_MAX {
             bytes.clear();
             self.0.set(bytes);
         }
@@ -140,11 +140,11 @@ impl Body<'_, '_> {
                 self.wire.output.extend_from_slice(CONTINUE);
             }
             self.wire.flush().await.map_err(|_| BodyFailure::Gone)?;
-            self.wire.shrink();
             self.wire.registered.enter(Phase::Body);
         }
         while !self.decoder.is_done() {
-            match self.wire.read(BODY_READ_BYTES).await {
+            self.wire.shrink();
+            match self.wire.read().await {
                 Ok(0) if self.wire.registered.timed_out() => return Err(BodyFailure::TooSlow),
                 Ok(0) | Err(_) => return Err(BodyFailure::Gone),
                 Ok(_) => self.decode(&mut body, account)?,
@@ -199,7 +199,7 @@ mod tests {
         spare.keep(b"topic=urn:a&data=secret".to_vec());
         let kept = spare.take();
         assert!(kept.is_empty() && kept.capacity() > 0);
-        spare.keep(Vec::with_capacity(BODY_READ_BYTES + 1));
+        spare.keep(Vec::with_capacity(SPARE_BYTES_MAX + 1));
         assert_eq!(spare.take().capacity(), 0);
     }
 

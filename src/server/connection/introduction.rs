@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use super::End;
-use super::wire::{Introduction, READ_BYTES, Wire};
+use super::wire::{Introduction, Wire};
 use crate::admin::Limit;
 use crate::http::head::Version;
 use crate::http::problem::problem;
@@ -25,7 +25,7 @@ pub(super) async fn read(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<(
                 break client;
             }
             Ok(HeaderStatus::Partial) => {
-                if wire.read(READ_BYTES).await? == 0 {
+                if wire.read().await? == 0 {
                     return Err(End::Gone);
                 }
             }

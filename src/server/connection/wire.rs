@@ -23,7 +23,7 @@ use crate::server::routes;
 use crate::server::shard::Context;
 use crate::server::sys;
 
-/// Bytes read at once.
+/// Bytes of a connection's own that are read into: what waiting for it costs.
 pub(super) const READ_BYTES: usize = 4 * 1024;
 /// Answers collected for pipelined requests before they are written.
 pub(super) const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -109,10 +109,10 @@ pub(crate) struct Wire<'c> {
 impl<'c> Wire<'c> {
     /// Reads more input; 0 at its end. The shard's loop has its turn before the task goes on, even where epoll's driver
     /// finds the bytes there and would not yield: a client that sends without pause must not keep the loop to itself.
-    pub(super) async fn read(&mut self, bytes: usize) -> io::Result<usize> {
+    pub(super) async fn read(&mut self) -> io::Result<usize> {
         let mut buffer = std::mem::take(&mut self.spare);
-        if buffer.capacity() < bytes {
-            buffer = Vec::with_capacity(bytes);
+        if buffer.capacity() < READ_BYTES {
+            buffer = Vec::with_capacity(READ_BYTES);
         }
         let room = buffer.capacity();
         let mut pending = false;
@@ -133,7 +133,7 @@ impl<'c> Wire<'c> {
         let read = result?;
         self.input.add(&buffer[..read]);
         self.spare = buffer;
-        if read == room && bytes == READ_BYTES {
+        if read == room {
             self.top_up();
         }
         Ok(read)

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client that hides nothing: bytes go out as they are written and answers are read strictly.
 
 use super::{HUB, PATIENCE, Response, Stream};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
@@ -41,6 +41,11 @@ impl Client {
         socket.set_write_timeout(Some(PATIENCE)).expect("a valid timeout");
         socket.set_nodelay(true).expect("a TCP socket");
         Self { socket, unread: Vec::new() }
+    }
+
+    /// Bytes of the largest segment that the two ends have agreed on.
+    pub(crate) fn segment_bytes(&self) -> u32 {
+        SockRef::from(&self.socket).tcp_mss().expect("connected")
     }
 
     pub(crate) fn local_port(&self) -> u16 {

@@ -43,7 +43,7 @@ fn measures(scenario: &str, set: &str, arguments: &str, figures: &[&str]) {
 #[test]
 fn mixed_has_readers_beside_broadcasts() {
     let figures = [
-        "mixed: time in which one of broadcasts was on its way",
+        "mixed: time in which half the subscribers of broadcasts or more waited for one",
         "mixed: deliveries to crowd per second",
         "mixed: latency of readers p99",
         "check ok      hub: mixed.broadcasts_events at least 5",

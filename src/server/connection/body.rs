@@ -48,7 +48,7 @@ impl Drop for Counted {
     }
 }
 
-/// The buffer of a shard that bodies are read into which are there at once, and its like: empty, and of a usual size.
+/// The buffer of a shard for bodies of publishes that are there at once: empty, and of a usual size.
 #[derive(Default)]
 pub(crate) struct SpareBody(Cell<Vec<u8>>);
 
@@ -124,10 +124,14 @@ impl Body<'_, '_> {
     /// Reads the whole body.
     pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
         let counted = Counted::new(account.total(&self.context).clone());
-        let mut body = BodyBytes { bytes: self.context.spare_body.take(), counted, waited: false };
+        let mut body = BodyBytes { bytes: Vec::new(), counted, waited: false };
+        let is_publish = account == Account::Publishes;
+        if is_publish {
+            body.bytes = self.context.spare_body.take();
+        }
         let decoded = self.decode(&mut body, account);
-        if !self.decoder.is_done() || decoded.is_err() {
-            // Whoever waits has memory of its own, as much as counts: the shard's is for bodies that are there at once.
+        if is_publish && (!self.decoder.is_done() || decoded.is_err()) {
+            // Whoever waits has memory of its own, as much as counts.
             let spare = std::mem::take(&mut body.bytes);
             body.bytes = spare.as_slice().to_vec();
             self.context.spare_body.keep(spare);

@@ -5,6 +5,7 @@
 //! the results of I/O are arguments. ARCHITECTURE.md is the map.
 
 pub mod admin;
+pub mod cluster;
 pub mod config;
 pub mod doctor;
 pub mod history;

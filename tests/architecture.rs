@@ -12,6 +12,7 @@ const RULES: &[(&str, &[&str])] = &[
         "protocol",
         &[
             "crate::kernel",
+            "crate::cluster",
             "crate::hub",
             "crate::http",
             "crate::history",
@@ -28,6 +29,7 @@ const RULES: &[(&str, &[&str])] = &[
         "hub",
         &[
             "crate::kernel",
+            "crate::cluster",
             "crate::admin",
             "crate::http",
             "crate::history",
@@ -59,7 +61,19 @@ const RULES: &[(&str, &[&str])] = &[
             "libc",
         ],
     ),
-    ("history", &["crate::kernel", "crate::http", "crate::config", "crate::admin", "std::net", "std::thread", "libc"]),
+    (
+        "history",
+        &[
+            "crate::kernel",
+            "crate::cluster",
+            "crate::http",
+            "crate::config",
+            "crate::admin",
+            "std::net",
+            "std::thread",
+            "libc",
+        ],
+    ),
     (
         "admin",
         &["crate::kernel", "std::net::Tcp", "std::thread", "std::fs", "std::io", "Instant", "SystemTime", "libc"],
@@ -97,7 +111,22 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &["crate::hub", "crate::history", "crate::admin"]),
+    (
+        "cluster",
+        &[
+            "crate::kernel",
+            "crate::hub",
+            "crate::http",
+            "crate::history",
+            "crate::config",
+            "crate::admin",
+            "std::thread",
+        ],
+    ),
 ];
+
+/// The one of them whose engines' clients live on tokio.
+const ON_TOKIO: &str = "cluster";
 
 /// Files outside these may not allow `unsafe`.
 const UNSAFE: &[&str] =
@@ -137,7 +166,8 @@ fn no_layer_knows_what_is_above_it() {
         assert!(!files.is_empty(), "src/{folder} has files");
         for file in files.iter().filter(|file| !is_test(file)) {
             let code = code(file);
-            for word in words.iter().chain(ABOVE_ALL).filter(|word| code.contains(**word)) {
+            let named = |word: &&&str| code.contains(**word) && !(*folder == ON_TOKIO && **word == "tokio");
+            for word in words.iter().chain(ABOVE_ALL).filter(named) {
                 offences.push(format!("{} names {word}", file.display()));
             }
         }

@@ -3,22 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, RwLock};
 
+use super::{ANNOUNCEMENTS_SHARE, Retention};
 use crate::hub::{Event, Found, HistoryError, Located, Locator, Range, Reader};
-
-/// What is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Retention {
-    /// Events at most.
-    pub events_max: usize,
-    /// Bytes at most, frames and topics with their overhead.
-    pub bytes_max: usize,
-    /// Milliseconds at most; `None`: no limit by age.
-    pub age_max_ms: Option<u64>,
-}
-
-/// Of the bounds in events and bytes, what announcements of subscriptions may have: one part of so many. A storm of
-/// connections must not push out what publishers said.
-const ANNOUNCEMENTS_SHARE: usize = 5;
 
 /// The memory engine.
 #[derive(Debug)]
@@ -152,7 +138,8 @@ impl MemoryHistory {
             Some(Located::Here(offset)) if offset == 0 || offset > self.last => Found::Unknown,
             // The event itself may be gone: nothing after it is.
             Some(Located::Here(offset)) if offset >= self.updates.dropped => Found::At(offset),
-            Some(Located::Here(_) | Located::Before) => Found::Earliest,
+            // Of an earlier run: everything this one holds came after it.
+            Some(Located::Here(_) | Located::Elsewhere { .. }) => Found::Earliest,
             None => Found::Unknown,
         }
     }

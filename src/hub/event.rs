@@ -118,6 +118,18 @@ impl Event {
     pub fn cost_bytes(&self) -> usize {
         cost(&self.topics, self.frame.memory_bytes())
     }
+
+    /// Gives the place in the log back: what nobody has seen and no engine has can be placed again.
+    pub fn withdraw(self) -> Draft {
+        Draft {
+            given_id: self.id_given.then(|| self.frame.id().into()),
+            frame: FrameDraft::withdrawn(self.frame, !self.id_given),
+            topics: self.topics,
+            private: self.private,
+            announcement: self.announcement,
+            received_us: self.received_us,
+        }
+    }
 }
 
 fn cost(topics: &[Topic], frame_bytes: usize) -> usize {

@@ -67,6 +67,9 @@ pub enum HistoryError {
     /// The next event of this cursor is no longer kept.
     #[error("the event after this place in the log is no longer kept")]
     Trimmed,
+    /// It is kept and can't be read.
+    #[error("history can't be read")]
+    Unreadable,
 }
 
 /// What became of a `Last-Event-ID`.
@@ -95,7 +98,7 @@ pub struct Range {
 
 /// Stored events, in order. Engines give ranges; [`read`] filters them.
 pub trait Reader {
-    /// Up to `range.count` events after `range.after`, fewer only at the end of what is stored.
+    /// Up to `range.count` events after `range.after`: none only at the end of what is stored.
     ///
     /// # Errors
     /// [`HistoryError::Trimmed`] when something after `range.after` is gone, unless `range.from_earliest` asks for whatever

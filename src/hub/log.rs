@@ -26,6 +26,12 @@ impl Log {
         Arc::new(draft.place(self.head, now_ms, &hub_id))
     }
 
+    /// Takes the newest places back, down to `head`: nobody has seen what stood there, and no engine has it.
+    pub fn retract(&mut self, head: u64) {
+        debug_assert!(head <= self.head, "order: only what was given can be taken back");
+        self.head = head;
+    }
+
     /// The newest offset given, 0 when there is none.
     pub fn head(&self) -> u64 {
         self.head
@@ -49,14 +55,19 @@ pub struct Locator {
 pub enum Located {
     /// An offset of this log.
     Here(u64),
-    /// An event of an earlier epoch: everything this log holds came after it.
-    Before,
+    /// An event of another epoch, with its offset there.
+    Elsewhere {
+        /// The epoch.
+        epoch: u32,
+        /// The offset in it.
+        offset: u64,
+    },
 }
 
 impl Locator {
     /// Reads an id; `None` for publishers' ids and forgeries.
     pub fn locate(&self, id: &str) -> Option<Located> {
         let (epoch, offset) = self.cipher.decode(id)?;
-        Some(if epoch == self.epoch { Located::Here(offset) } else { Located::Before })
+        Some(if epoch == self.epoch { Located::Here(offset) } else { Located::Elsewhere { epoch, offset } })
     }
 }

@@ -55,6 +55,10 @@ pub enum CloseReason {
     Talkative,
     /// Its next event is no longer kept; it comes back and is told.
     Trimmed,
+    /// Its next event can't be read; it comes back and is told, or served by then.
+    Unreadable,
+    /// The log it read isn't what it was: a cluster's engine has lost or replaced it.
+    LogLost,
     /// The hub is stopping.
     Stopping,
     /// What let it in doesn't hold any more: its token's key was withdrawn.
@@ -65,13 +69,15 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [CloseReason; 9] = [
+    pub const ALL: [CloseReason; 11] = [
         CloseReason::Gone,
         CloseReason::Expired,
         CloseReason::Lifetime,
         CloseReason::Stalled,
         CloseReason::Talkative,
         CloseReason::Trimmed,
+        CloseReason::Unreadable,
+        CloseReason::LogLost,
         CloseReason::Stopping,
         CloseReason::Revoked,
         CloseReason::Kicked,
@@ -86,6 +92,8 @@ impl CloseReason {
             CloseReason::Stalled => "stalled",
             CloseReason::Talkative => "talkative",
             CloseReason::Trimmed => "trimmed",
+            CloseReason::Unreadable => "unreadable",
+            CloseReason::LogLost => "log-lost",
             CloseReason::Stopping => "stopping",
             CloseReason::Revoked => "revoked",
             CloseReason::Kicked => "kicked",

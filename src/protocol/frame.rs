@@ -73,6 +73,11 @@ impl FrameDraft {
         FrameDraft { frame: Frame::encode(event_type, retry, id, &update.data), needs_id: update.id.is_none() }
     }
 
+    /// A frame that gives up its place in the log, and with it an id made by the hub.
+    pub fn withdrawn(frame: Frame, needs_id: bool) -> FrameDraft {
+        FrameDraft { frame, needs_id }
+    }
+
     /// Whether the publisher left the id to the hub.
     pub fn needs_id(&self) -> bool {
         self.needs_id
@@ -154,6 +159,26 @@ impl Frame {
     /// Encodes an event whose id is known.
     fn encode(event_type: Option<&str>, retry: Option<&str>, id: &str, data: &str) -> Frame {
         let length = event_stream::encoded_bytes(event_type, retry, id, data);
+        // Type and retry stand before the id, each with its name, a space and a line end.
+        let field = |name: &str, value: Option<&str>| value.map_or(0, |value| name.len() + value.len() + 1);
+        let id_start = field("event: ", event_type) + field("retry: ", retry) + "id: ".len();
+        Frame::around(length, id_start..id_start + id.len(), |bytes| {
+            event_stream::encode(bytes, event_type, retry, id, data);
+        })
+    }
+
+    /// The frame of an event that was encoded before, as history stores it: what [`Frame::plain`] gave, and where in it the id
+    /// stands. Made for streams of these codings, too. `None`: no frame of ours, the id isn't there.
+    pub fn stored(plain: &[u8], id: Range<usize>, codings: Codings) -> Option<Frame> {
+        std::str::from_utf8(plain.get(id.clone())?).ok()?;
+        let frame = Frame::around(plain.len(), id, |bytes| bytes.extend_from_slice(plain));
+        let mut draft = FrameDraft { frame, needs_id: false };
+        draft.store(codings);
+        Some(draft.frame)
+    }
+
+    /// Puts around an event of `length` bytes, which `write` appends, what connections need of it.
+    fn around(length: usize, id: Range<usize>, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
         let headers = if length <= BLOCK_BYTES_MAX { &[Coding::Zstd, Coding::Gzip][..] } else { &[] };
         let headers_bytes: usize =
             headers.iter().map(|coding| SHORT_SIZE_LINE_BYTES + header_bytes(*coding, length) + 2).sum();
@@ -168,15 +193,12 @@ impl Frame {
         let chunk_start = bytes.len();
         push_size_line(length, &mut bytes);
         let body_start = bytes.len();
-        event_stream::encode(&mut bytes, event_type, retry, id, data);
+        write(&mut bytes);
         bytes.extend_from_slice(b"\r\n");
         debug_assert_eq!(bytes.len(), frame_bytes, "the length is known before");
-        // Type and retry stand before the id, each with its name, a space and a line end.
-        let field = |name: &str, value: Option<&str>| value.map_or(0, |value| name.len() + value.len() + 1);
-        let id_start = body_start + field("event: ", event_type) + field("retry: ", retry) + "id: ".len();
         Frame {
             bytes: bytes.into_boxed_slice(),
-            id_start: u32::try_from(id_start).expect("an id starts within the first 4 GB"),
+            id_start: u32::try_from(body_start + id.start).expect("an id starts within the first 4 GB"),
             id_length: u32::try_from(id.len()).expect("an id has less than 4 GB"),
             chunk_start: u8::try_from(chunk_start).expect("two short chunks have at most 25 bytes"),
             body_start: u8::try_from(body_start).expect("a size line has at most 18 bytes"),
@@ -244,6 +266,12 @@ impl Frame {
         self.id_range().end + 1 - usize::from(self.body_start)
     }
 
+    /// Where the id stands in [`Frame::plain`].
+    pub fn id_in_event(&self) -> Range<usize> {
+        let start = self.id_start_in_event();
+        start..start + self.id_length as usize
+    }
+
     fn id_start_in_event(&self) -> usize {
         self.id_start as usize - usize::from(self.body_start)
     }
@@ -297,6 +325,26 @@ mod tests {
         let frame = draft.finish(&hub_id());
         assert_eq!(frame.bytes.as_ptr(), address, "patched where it lies");
         assert_eq!(frame.id().as_bytes(), hub_id());
+    }
+
+    #[test]
+    fn a_stored_frame_is_the_frame_it_was() {
+        let codings = Codings::new(&Coding::ALL);
+        for (id, data) in [(Some("mine"), "a\nb"), (None, ""), (None, &*"x".repeat(100_000))] {
+            let mut draft = FrameDraft::new(&update(id, Some("t"), Some("5"), data));
+            draft.store(codings);
+            let frame = draft.finish(&hub_id());
+            assert_eq!(Frame::stored(frame.plain(), frame.id_in_event(), codings), Some(frame));
+        }
+        assert_eq!(Frame::stored(b"data", 2..9, codings), None);
+        assert_eq!(Frame::stored(b"id: \xff", 4..5, codings), None);
+    }
+
+    #[test]
+    fn a_withdrawn_frame_gets_another_id() {
+        let update = update(None, None, None, "x");
+        let frame = FrameDraft::new(&update).finish(&IdCipher::new([7; 32]).encode(1, 1));
+        assert_eq!(FrameDraft::withdrawn(frame, true).finish(&hub_id()), FrameDraft::new(&update).finish(&hub_id()));
     }
 
     #[test]

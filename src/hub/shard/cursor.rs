@@ -143,6 +143,7 @@ impl Shard {
         }
         match answer {
             Err(HistoryError::Trimmed) => self.close(slot, CloseReason::Trimmed, now),
+            Err(HistoryError::Unreadable) => self.close(slot, CloseReason::Unreadable, now),
             Ok(chunk) => {
                 debug_assert!(
                     chunk.through >= subscriber.offset || backlog.from_earliest,

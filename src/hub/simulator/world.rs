@@ -329,6 +329,7 @@ impl World {
                 );
                 connection.trimmed = true;
             }
+            Err(HistoryError::Unreadable) => unreachable!("memory can be read"),
         }
         self.nodes[shard].returned.push((id, answer));
     }

@@ -1,0 +1,372 @@
+//! The durable engine: a segment log in a folder.
+//!
+//! Events lie in segments, files of a bounded size to which batches are appended: one commit, one batch, one CRC, so that a batch is
+//! there whole or not at all. A segment that is full is sealed, which gives it an index. What is over the bounds is dropped from the
+//! beginning, and the space given back by unlinking segments. Publishers' events and announcements of subscriptions have a log of their
+//! own each, in the same folder and with the same offsets, since they are kept by different bounds. docs/history-format.md has
+//! every byte.
+//!
+//! [`FileWriter`] is the one who appends. [`FileHistory`] is everybody who reads, at any time and from any thread; it shares with the writer
+//! what the segments hold, under a lock that nobody keeps while he reads or writes a file.
+
+mod batch;
+mod blocks;
+mod index;
+mod log;
+mod meta;
+mod open;
+mod segment;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod trim;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+
+use self::log::{Log, ReadError};
+use self::meta::Meta;
+use self::open::Purpose;
+pub use self::storage::{Disk, Storage, StorageFile};
+use self::trim::Bounds;
+use self::writer::Writer;
+use super::{ANNOUNCEMENTS_SHARE, Retention};
+use crate::hub::{self, Event, Found, HistoryError, Located, Locator, Range, Reader};
+use crate::protocol::coding::Codings;
+use crate::protocol::event_id::IdCipher;
+
+const UPDATES: &str = "updates";
+const ANNOUNCEMENTS: &str = "announcements";
+/// Bytes of a segment at most, unless a single batch is larger: what has to be read at opening.
+const SEGMENT_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 32 << 20 };
+const SEGMENT_BYTES_MIN: u64 = if cfg!(test) { 2 << 10 } else { 64 << 10 };
+/// A segment is one part of so many of what may be kept, so that giving back space takes little more than it has to.
+const SEGMENTS_MIN: u64 = 8;
+/// Bytes of events in one answer.
+const RANGE_BYTES_MAX: usize = 1 << 20;
+
+/// What an acknowledged event survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Loss of power: every batch is synced before anybody is told of it.
+    Fsync,
+    /// The end of the process, however it comes; the system has it, and will write it when it likes.
+    Written,
+}
+
+/// How a folder is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct FileOptions {
+    /// What is kept. Bytes are those of the segments on the disk; indexes come on top.
+    pub retention: Retention,
+    /// See [`Durability`].
+    pub durability: Durability,
+    /// Content codings that streams may have: long events are made ready for them.
+    pub codings: Codings,
+}
+
+/// Why a folder can't be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It was written by another version.
+    #[error(
+        "the history there has format {found}, and this version reads format {}: export it with the version that wrote it \
+         (`cinnabar history export`) and import it into a new folder, or use that version",
+        segment::FORMAT
+    )]
+    Version {
+        /// The format found.
+        found: u32,
+    },
+    /// A file that isn't what was written.
+    #[error(
+        "{what} of the history is damaged ({why}): restore it from a backup, or move the folder away to begin anew"
+    )]
+    Damaged {
+        /// The file.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The system said no.
+    #[error("{what} of the history can't be used: {why}")]
+    Io {
+        /// The file.
+        what: String,
+        /// What the system said.
+        why: String,
+    },
+}
+
+impl OpenError {
+    fn io(what: &str, error: &io::Error) -> OpenError {
+        OpenError::Io { what: what.to_owned(), why: error.to_string() }
+    }
+}
+
+/// Why events were not appended. None of them is there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The disk, or our share of it, is full. It is worth trying again when there is room.
+    #[error("{0}")]
+    Full(String),
+    /// The system said no this time.
+    #[error("{0}")]
+    Failed(String),
+    /// It isn't known what is on the disk. Nothing is written any more before the folder has been opened anew.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+/// What was found in a folder.
+#[derive(Debug)]
+pub struct Opened<S: Storage> {
+    /// The one who appends.
+    pub writer: FileWriter<S>,
+    /// For everybody who reads.
+    pub history: FileHistory<S>,
+    /// Where the next event gets its place.
+    pub log: hub::Log,
+    /// The newest event, if it is kept.
+    pub newest: Option<Arc<Event>>,
+}
+
+/// The reading side of a folder.
+#[derive(Debug)]
+pub struct FileHistory<S: Storage = Disk> {
+    updates: Arc<Log<S>>,
+    announcements: Arc<Log<S>>,
+    meta: Meta,
+    options: FileOptions,
+    locator: Locator,
+}
+
+/// The writing side of a folder.
+#[derive(Debug)]
+pub struct FileWriter<S: Storage = Disk> {
+    updates: Writer<S>,
+    announcements: Writer<S>,
+    epoch: u32,
+}
+
+fn bounds(retention: &Retention, part: u64) -> Bounds {
+    Bounds {
+        events_max: (retention.events_max as u64 / part).max(1),
+        bytes_max: (retention.bytes_max as u64 / part).max(1),
+        age_max_ms: retention.age_max_ms,
+    }
+}
+
+impl<S: Storage> FileHistory<S> {
+    /// Opens a folder to write to, with whatever is there. `cipher` makes and reads the ids of events; `random` is used if the
+    /// folder is new. Who calls must have the folder for himself.
+    ///
+    /// # Errors
+    /// [`OpenError`]: nothing but what an interrupted run left behind has been changed.
+    pub fn open(storage: S, options: FileOptions, cipher: IdCipher, random: [u64; 3]) -> Result<Opened<S>, OpenError> {
+        let mut meta = Meta::read(&storage)?.unwrap_or_else(|| Meta::new(random));
+        let purpose = Purpose::Write(options.durability);
+        let storage = Arc::new(storage);
+        let log = |name| -> Result<Arc<Log<S>>, OpenError> {
+            let segments = open::open(&*storage, name, meta.hash_keys, purpose)?.expect("made if it wasn't there");
+            Ok(Arc::new(Log::new(name, storage.clone(), options.codings, meta.hash_keys, segments)))
+        };
+        let (updates, announcements) = (log(UPDATES)?, log(ANNOUNCEMENTS)?);
+        let ends = [&updates, &announcements].map(|log| (log.segments().last(), log.segments().dropped));
+        let head = ends[0].0.max(ends[1].0);
+        meta.begin_epoch(head, ends[0].1.min(ends[1].1));
+        meta.write(&*storage).map_err(|error| OpenError::io("the description", &error))?;
+        let writer = |log: &Arc<Log<S>>, part| {
+            let bytes = bounds(&options.retention, part).bytes_max / SEGMENTS_MIN;
+            Writer::new(log.clone(), options.durability, bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX))
+        };
+        let writer = FileWriter {
+            updates: writer(&updates, 1),
+            announcements: writer(&announcements, ANNOUNCEMENTS_SHARE as u64),
+            epoch: meta.epoch(),
+        };
+        let log = hub::Log::new(meta.epoch(), head, cipher);
+        let history = FileHistory { updates, announcements, meta, options, locator: log.locator() };
+        let newest = history.newest();
+        Ok(Opened { writer, history, log, newest })
+    }
+
+    fn newest(&self) -> Option<Arc<Event>> {
+        let newest = [&self.updates, &self.announcements].map(|log| {
+            log.newest().unwrap_or_else(|error| {
+                tracing::error!(log = log.name, ?error, "the newest event of history can't be read");
+                None
+            })
+        });
+        newest.into_iter().flatten().max_by_key(|event| event.offset)
+    }
+
+    /// What a `Last-Event-ID` names (design §1, "Ids") to somebody who may or may not read announcements.
+    pub fn find(&self, id: &str, announcements: bool) -> Found {
+        self.drop_old(0);
+        match self.find_update(id) {
+            Found::At(offset) if announcements && offset < self.announcements.segments().dropped => Found::Earliest,
+            found => found,
+        }
+    }
+
+    fn find_update(&self, id: &str) -> Found {
+        if id == "earliest" {
+            return Found::Earliest;
+        }
+        let last = self.last();
+        let located = self.locator.locate(id);
+        let offset = match located {
+            Some(Located::Here(offset)) if (1..=last).contains(&offset) => Some(offset),
+            Some(Located::Elsewhere { epoch, offset }) if self.meta.has(epoch, offset, last) => Some(offset),
+            _ => None,
+        };
+        if let Some(offset) = offset {
+            // The event itself may be gone: nothing after it is.
+            let kept = offset >= self.updates.segments().dropped;
+            return if kept { Found::At(offset) } else { Found::Earliest };
+        }
+        match self.updates.find(id) {
+            Ok(Some(offset)) => Found::At(offset),
+            Ok(None) => match located {
+                // Ours, and lost or long gone.
+                Some(Located::Elsewhere { .. }) => Found::Earliest,
+                _ => Found::Unknown,
+            },
+            Err(error) => {
+                self.note(&self.updates, &error);
+                Found::Unknown
+            }
+        }
+    }
+
+    /// Drops what is over the bounds, gives back the space, and writes indexes that aren't written yet. To be called now and then, by
+    /// somebody who may wait for the disk.
+    pub fn keep(&self, now_ms: u64) {
+        self.drop_old(now_ms);
+        for log in [&self.updates, &self.announcements] {
+            let kept = log.seal_all(self.options.durability).and_then(|()| log.give_back());
+            if let Err(error) = kept {
+                tracing::warn!(log = log.name, %error, "history isn't in order yet and will be tried again");
+            }
+        }
+    }
+
+    /// For readers only; at time 0 nothing is too old.
+    fn drop_old(&self, now_ms: u64) {
+        for (log, part) in [(&self.updates, 1), (&self.announcements, ANNOUNCEMENTS_SHARE as u64)] {
+            if let Err(error) = log.drop_old(&bounds(&self.options.retention, part), now_ms) {
+                tracing::warn!(log = log.name, %error, "what is too old in history can't be dropped");
+            }
+        }
+    }
+
+    /// Publishers' events and announcements that are kept.
+    pub fn counts(&self) -> [u64; 2] {
+        [&self.updates, &self.announcements].map(|log| log.segments().events())
+    }
+
+    /// Bytes of their segments.
+    pub fn bytes(&self) -> [u64; 2] {
+        [&self.updates, &self.announcements].map(|log| log.segments().bytes())
+    }
+
+    /// The offset from which on nothing of publishers' has gone, and the newest one.
+    pub fn bounds(&self) -> (u64, u64) {
+        (self.updates.segments().dropped + 1, self.last())
+    }
+
+    /// Says what can't be read, and lets go of it: whoever comes for it is told that it is gone.
+    fn note(&self, log: &Log<S>, error: &ReadError) {
+        match error {
+            ReadError::Damaged { through } => {
+                tracing::error!(
+                    log = log.name,
+                    through,
+                    "history is damaged: everything up to this offset counts as dropped; `cinnabar history check` says more"
+                );
+                log.drop_through(*through);
+            }
+            ReadError::Io(error) => tracing::error!(log = log.name, %error, "history can't be read"),
+        }
+    }
+
+    fn read(&self, log: &Log<S>, range: Range) -> Result<Vec<Arc<Event>>, HistoryError> {
+        loop {
+            let dropped = log.segments().dropped;
+            if range.after < dropped && !range.from_earliest {
+                return Err(HistoryError::Trimmed);
+            }
+            match log.read(range.after.max(dropped), range.count, RANGE_BYTES_MAX) {
+                // What has been dropped meanwhile may be missing in between.
+                Ok(_) if log.segments().dropped > range.after.max(dropped) => {}
+                Ok(events) => return Ok(events),
+                Err(error) => {
+                    self.note(log, &error);
+                    if let ReadError::Io(_) = error {
+                        return Err(HistoryError::Unreadable);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<S: Storage> Reader for FileHistory<S> {
+    fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError> {
+        self.drop_old(0);
+        let updates = self.read(&self.updates, range)?;
+        if !range.announcements || self.announcements.segments().last() <= range.after {
+            return Ok(updates);
+        }
+        let others = self.read(&self.announcements, range)?;
+        Ok(merge(updates, others, range.count))
+    }
+
+    fn last(&self) -> u64 {
+        self.updates.segments().last().max(self.announcements.segments().last())
+    }
+}
+
+/// Two answers in order, as far as both reach: one that is cut short may have had more before what the other has.
+fn merge(updates: Vec<Arc<Event>>, others: Vec<Arc<Event>>, count: usize) -> Vec<Arc<Event>> {
+    let whole = |events: &[Arc<Event>]| {
+        let bytes: usize = events.iter().map(|event| event.cost_bytes()).sum();
+        events.len() < count && bytes < RANGE_BYTES_MAX
+    };
+    let reach = |events: &[Arc<Event>]| match events.last() {
+        Some(last) if !whole(events) => last.offset,
+        _ => u64::MAX,
+    };
+    let reach = reach(&updates).min(reach(&others));
+    let mut merged: Vec<Arc<Event>> = updates.into_iter().chain(others).filter(|event| event.offset <= reach).collect();
+    merged.sort_unstable_by_key(|event| event.offset);
+    merged.truncate(count);
+    merged
+}
+
+impl<S: Storage> FileWriter<S> {
+    /// Appends events in log order, those of one kind that stand together as one batch. How many are there, and why not the others; none
+    /// of those may be shown to anybody.
+    pub fn append(&mut self, events: &[Arc<Event>], now_ms: u64) -> (usize, Result<(), AppendError>) {
+        let mut appended = 0;
+        for batch in events.chunk_by(|one, next| one.announcement == next.announcement) {
+            let writer = if batch[0].announcement { &mut self.announcements } else { &mut self.updates };
+            if let Err(error) = writer.append(batch, self.epoch, now_ms) {
+                return (appended, Err(error));
+            }
+            appended += batch.len();
+        }
+        (appended, Ok(()))
+    }
+
+    /// Begins new segments where nothing of the old ones is kept, so that their space can be given back.
+    ///
+    /// # Errors
+    /// [`AppendError`]: it stays as it was.
+    pub fn tidy(&mut self) -> Result<(), AppendError> {
+        self.updates.tidy()?;
+        self.announcements.tidy()
+    }
+}

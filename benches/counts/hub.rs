@@ -62,7 +62,7 @@ impl Hub {
         };
         command.arg(&binary).args(["serve", "--listen", "127.0.0.1:0", "--resource", RESOURCE, "--issuer", ISSUER]);
         command.args(["--publisher-jwt-key", SECRET, "--anonymous", "--shards", "1", "--io", io, "--heartbeat", "0"]);
-        command.args(["--admin", "off", "--data"]).arg(folder.join("data"));
+        command.args(["--admin", "off", "--history", "memory", "--data"]).arg(folder.join("data"));
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the tool is there");
         let mut said = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
         let mut lines = Vec::new();

@@ -108,7 +108,16 @@ impl Server {
         without_settings(&mut command);
         command.args(["serve", "--listen", &listen.to_string(), "--resource", &resource]);
         command.args(["--issuer", ISSUER, "--publisher-jwt-key", SECRET, "--subscriber-jwt-key", SECRET]);
-        command.arg("--anonymous").arg("--data").arg(&data).args(extra).args(&options.hub_args).stdin(Stdio::null());
+        // Whoever measures history in files says so.
+        let memory: &[&str] = if says_history(extra, &options.hub_args) { &[] } else { &["--history", "memory"] };
+        command
+            .arg("--anonymous")
+            .arg("--data")
+            .arg(&data)
+            .args(memory)
+            .args(extra)
+            .args(&options.hub_args)
+            .stdin(Stdio::null());
         let mut server = Self::launch(command, options.verbose)?;
         server.data = Some(data);
         let issuer = own_issuer(options.preset, resource);
@@ -290,6 +299,11 @@ fn without_settings(command: &mut Command) {
     for name in settings {
         command.env_remove(name);
     }
+}
+
+/// Whether somebody has chosen where a hub keeps its history.
+fn says_history(extra: &[String], hub_args: &[String]) -> bool {
+    extra.iter().chain(hub_args).any(|arg| arg == "--history" || arg.starts_with("--history="))
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ impl Health {
         if let Some((index, shard)) = shards.find(|(_, shard)| silent(shard.at_ms) > limit_ms) {
             return Some(format!("the loop of shard {index} has been stuck for {} ms", silent(shard.at_ms)));
         }
+        if let (Health::Ready, Some(why)) = (self, &snapshot.sequencer.trouble) {
+            return Some(format!("updates can't be stored: {why}"));
+        }
         let sequencer_ms = silent(snapshot.sequencer.at_ms);
         (self == Health::Ready && sequencer_ms > limit_ms)
             .then(|| format!("the sequencer has been stuck for {sequencer_ms} ms"))
@@ -96,6 +99,15 @@ mod tests {
     #[test]
     fn a_stuck_sequencer_makes_the_hub_unready_only() {
         assert_eq!(states(&snapshot(99_000, 10_000)), [false, true]);
+    }
+
+    #[test]
+    fn a_hub_that_cannot_store_updates_is_alive_and_not_ready() {
+        let mut full = snapshot(99_000, 99_000);
+        full.sequencer.trouble = Some("no space left on device".to_owned());
+        assert_eq!(states(&full), [false, true]);
+        let why = Health::Ready.trouble(&full);
+        assert_eq!(why.as_deref(), Some("updates can't be stored: no space left on device"));
     }
 
     #[test]

@@ -84,6 +84,10 @@ pub struct Sequencing {
     pub batches: Sizes,
     /// Bytes of publishes that wait for it.
     pub queued_bytes: u64,
+    /// Commits that history refused.
+    pub failures: u64,
+    /// Why the newest one was, if none has succeeded since.
+    pub trouble: Option<String>,
 }
 
 /// The compressor at a moment.

@@ -131,19 +131,34 @@ pub struct Config {
     pub(super) resolved: Resolved,
 }
 
-/// Where events are kept for those who come back.
+/// What is kept for those who come back, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum History {
+pub struct History {
+    /// Where.
+    pub engine: HistoryEngine,
+    /// Events.
+    pub max_events: usize,
+    /// Bytes of events.
+    pub max_bytes: usize,
+    /// Age of the oldest; none sets no limit.
+    pub max_age: Option<Duration>,
+}
+
+/// Where events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryEngine {
     /// In memory, until the process ends.
-    Memory {
-        /// Events.
-        max_events: usize,
-        /// Bytes of events.
-        max_bytes: usize,
-        /// Age of the oldest; none sets no limit.
-        max_age: Option<Duration>,
+    Memory,
+    /// In files in the data folder.
+    File {
+        /// Synced before a publish is answered, and not only written.
+        fsync: bool,
     },
 }
+
+/// How much history keeps unless somebody says so: events and bytes.
+const MEMORY_HISTORY: (usize, usize) = (1_000_000, 256 << 20);
+const FILE_HISTORY: (usize, usize) = (10_000_000, 1 << 30);
 
 /// How the hub talks to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,7 +312,7 @@ impl Reader<'_> {
         let config = Config {
             listen,
             dev,
-            data: self.resolved.word("data").map(PathBuf::from),
+            data: self.data(),
             resource,
             hub_url,
             public_hosts,
@@ -519,21 +534,55 @@ impl Reader<'_> {
     }
 
     fn history(&mut self) -> History {
-        let place = self.resolved.place("history");
-        if let Some(value) = self.resolved.word("history").filter(|word| *word != "memory") {
-            self.refusals.push(Refusal::HistoryFolder { place, value: value.to_owned() });
+        let in_files = self.one("history", |word| match word {
+            "file" => Ok(true),
+            "memory" => Ok(false),
+            _ => Err("isn't one: write `file` or `memory`"),
+        });
+        let fsync = self.one("history-durability", |word| match word {
+            "fsync" => Ok(true),
+            "written" => Ok(false),
+            _ => Err("isn't one: write `fsync` or `written`"),
+        });
+        let engine = match in_files {
+            Some(true) => HistoryEngine::File { fsync: fsync != Some(false) },
+            _ => HistoryEngine::Memory,
+        };
+        if engine == HistoryEngine::Memory && self.resolved.is_set("history-durability") {
+            self.warnings.push("--history-durability means nothing as long as history is in memory".to_owned());
         }
-        const UNCLEAR: &str = "zero could mean no history or no limit; 1 keeps next to nothing";
-        History::Memory {
-            max_events: self.more_than_zero("history-max-events", amount::parse_count, UNCLEAR),
-            max_bytes: self.more_than_zero("history-max-bytes", amount::parse_size, UNCLEAR),
+        if engine != HistoryEngine::Memory && self.data().is_none() {
+            let place = self.resolved.place("data");
+            self.refusals.push(Refusal::HistoryWithoutData { place });
+        }
+        let (events, bytes) = if engine == HistoryEngine::Memory { MEMORY_HISTORY } else { FILE_HISTORY };
+        History {
+            engine,
+            max_events: self.at_most_said("history-max-events", amount::parse_count, events),
+            max_bytes: self.at_most_said("history-max-bytes", amount::parse_size, bytes),
             max_age: self.off_at_zero("history-max-age"),
         }
     }
 
+    /// A bound of history, or what it is if nobody says so.
+    fn at_most_said(
+        &mut self,
+        name: &'static str,
+        parse: fn(&str) -> Result<usize, AmountError>,
+        unsaid: usize,
+    ) -> usize {
+        const UNCLEAR: &str = "zero could mean no history or no limit; 1 keeps next to nothing";
+        if self.resolved.is_set(name) { self.more_than_zero(name, parse, UNCLEAR) } else { unsaid }
+    }
+
+    /// The data folder.
+    fn data(&self) -> Option<PathBuf> {
+        self.resolved.word("data").filter(|word| *word != "none").map(PathBuf::from)
+    }
+
     fn admin(&mut self, listen: SocketAddr) -> Admin {
         let by_default = !self.resolved.is_set("admin");
-        let data = self.resolved.word("data").map(PathBuf::from);
+        let data = self.data();
         let said = self.one("admin", parse_admin);
         let admin = said.unwrap_or_else(|| Admin::default_listen(data.as_deref()));
         let word = self.resolved.word("admin-token").map(str::to_owned);

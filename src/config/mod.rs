@@ -33,6 +33,6 @@ pub use issuer::Secret;
 pub use key_set::{KeySetSource, KeySetUrl, is_link_local};
 pub use layer::{Layer, Place, Said, Source, flags};
 pub use limits::{ClientLimits, PublishRate};
-pub use load::{Config, History, IdKey, IoChoice};
+pub use load::{Config, History, HistoryEngine, IdKey, IoChoice};
 pub use refusal::{Refusal, Refusals};
 pub use renew::LIVE;

@@ -72,10 +72,10 @@ pub enum Refusal {
     #[error("{place} is `*`, which would let every page publish with a user's cookie: list the origins")]
     EveryOriginPublishes { place: Place },
     #[error(
-        "{place} is `{value}`, but history in a folder isn't supported yet: use `memory`, which keeps events until the \
-         process ends"
+        "{place} is `none`, so there is no folder for history: name one, or add `--history memory`, which forgets events with the \
+         process"
     )]
-    HistoryFolder { place: Place, value: String },
+    HistoryWithoutData { place: Place },
 
     #[error("{place} is set, but it isn't said whose key it is: add `--issuer ISS` with the `iss` of those tokens")]
     KeyWithoutIssuer { place: Place },

@@ -139,18 +139,15 @@ pub const SETTINGS: &[Setting] = &[
         "Development mode: loopback only, anonymous subscribers let in, loopback origins allowed, a secret of its own \
          in the data folder, ready-made tokens printed at start.",
     ),
-    Setting {
-        dev_default: Some(Value("./cinnabar-data")),
-        ..row(
-            LISTENING,
-            "data",
-            "FOLDER",
-            One,
-            Without("none"),
-            "The folder for what must survive a restart: keys, the deny list, who is subscribed. Made with mode 0700; refused if \
-             others can read it.",
-        )
-    },
+    row(
+        LISTENING,
+        "data",
+        "FOLDER|none",
+        One,
+        Value("./cinnabar-data"),
+        "The folder for what must survive a restart: history, keys, the deny list, who is subscribed. Made with mode 0700; refused if \
+         others can read it. `none` keeps nothing, which takes `--history memory`.",
+    ),
     row(
         LISTENING,
         "config",
@@ -327,18 +324,28 @@ pub const SETTINGS: &[Setting] = &[
     row(
         HISTORY,
         "history",
-        "memory|FOLDER",
+        "file|memory",
         One,
-        Value("memory"),
-        "Where events are kept for subscribers that come back. `memory` forgets with the process; a folder isn't \
-         supported yet and is refused.",
+        Value("file"),
+        "Where events are kept for subscribers that come back: in files in the data folder, or in memory, which forgets with the \
+         process.",
+    ),
+    row(
+        HISTORY,
+        "history-durability",
+        "fsync|written",
+        One,
+        Value("fsync"),
+        "What a publish that was answered survives when history is in files. `fsync`: a loss of power; what is published at the same \
+         time shares a sync of the disk. `written`: the end of the process, however it comes; publishes are answered sooner, and a \
+         loss of power may take the newest of them.",
     ),
     row(
         HISTORY,
         "history-max-events",
         "N",
         One,
-        Value("1000000"),
+        Without("1000000 in memory, 10000000 in files"),
         "How many events history keeps. With `--subscriptions`, a fifth as many announcements besides.",
     ),
     row(
@@ -346,8 +353,9 @@ pub const SETTINGS: &[Setting] = &[
         "history-max-bytes",
         "SIZE",
         One,
-        Value("256MiB"),
-        "How many bytes of events history keeps. With `--subscriptions`, a fifth as many of announcements besides.",
+        Without("256MiB in memory, 1GiB in files"),
+        "How many bytes of events history keeps: in memory, or of the disk, in steps of an eighth or 32 MiB. With `--subscriptions`, a \
+         fifth as many of announcements besides.",
     ),
     row(
         HISTORY,
@@ -655,9 +663,9 @@ mod tests {
     fn the_promised_defaults_hold() {
         for (name, value) in [
             ("listen", "127.0.0.1:3000"),
-            ("history", "memory"),
-            ("history-max-events", "1000000"),
-            ("history-max-bytes", "256MiB"),
+            ("data", "./cinnabar-data"),
+            ("history", "file"),
+            ("history-durability", "fsync"),
             ("tail-bytes", "64MiB"),
             ("io", "auto"),
             ("cookie-name", "__Secure-mercure_access_token"),

@@ -1,7 +1,8 @@
 //! The hub that is to run on the machine: the settings that decide how much it needs.
 
 use super::machine::IoUring;
-use crate::config::{Config, History, IoChoice};
+use crate::config::memory::FILE_HISTORY_MEMORY_BYTES;
+use crate::config::{Config, HistoryEngine, IoChoice};
 use serde::Serialize;
 
 /// What of a configuration matters to a machine.
@@ -40,7 +41,10 @@ pub struct Hub {
 impl Hub {
     /// The hub of a configuration. `own_descriptors` is what it needs besides connections.
     pub fn new(config: &Config, io_uring: &IoUring, own_descriptors: usize) -> Hub {
-        let History::Memory { max_bytes, .. } = config.history;
+        let max_bytes = match config.history.engine {
+            HistoryEngine::Memory => config.history.max_bytes,
+            HistoryEngine::File { .. } => FILE_HISTORY_MEMORY_BYTES,
+        };
         // Announcements have a fifth besides.
         let announced = if config.subscriptions { max_bytes / 5 } else { 0 };
         let milliseconds = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

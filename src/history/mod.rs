@@ -6,6 +6,10 @@
 mod file;
 mod memory;
 
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use crate::hub::{Event, Found, HistoryError, Range, Reader};
+
 pub use file::{
     AppendError, Disk, Durability, FileHistory, FileOptions, FileWriter, OpenError, Opened, Storage, StorageFile,
 };
@@ -20,6 +24,64 @@ pub struct Retention {
     pub bytes_max: usize,
     /// Milliseconds at most; `None`: no limit by age.
     pub age_max_ms: Option<u64>,
+}
+
+/// Where events are remembered, as everybody who reads sees it.
+#[derive(Debug)]
+pub enum History {
+    /// Until the process ends.
+    Memory(RwLock<MemoryHistory>),
+    /// In a folder.
+    File(FileHistory),
+}
+
+impl History {
+    /// What a `Last-Event-ID` names (design §1, "Ids") to somebody who may or may not read announcements.
+    pub fn find(&self, id: &str, announcements: bool) -> Found {
+        match self {
+            History::Memory(memory) => read(memory).find(id, announcements),
+            History::File(file) => file.find(id, announcements),
+        }
+    }
+
+    /// Events that are kept, and their bytes.
+    pub fn size(&self) -> (u64, u64) {
+        match self {
+            History::Memory(memory) => {
+                let memory = read(memory);
+                (memory.counts().iter().sum::<usize>() as u64, memory.bytes().iter().sum::<usize>() as u64)
+            }
+            History::File(file) => (file.counts().iter().sum(), file.bytes().iter().sum()),
+        }
+    }
+
+    /// Drops what is too old, gives back the space, and does what else needs no hurry. To be called now and then by somebody who may wait.
+    pub fn keep(&self, now_ms: u64) {
+        match self {
+            History::Memory(memory) => memory.write().expect("no holder of the history lock panics").trim(now_ms),
+            History::File(file) => file.keep(now_ms),
+        }
+    }
+}
+
+impl Reader for History {
+    fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError> {
+        match self {
+            History::Memory(memory) => memory.range(range),
+            History::File(file) => file.range(range),
+        }
+    }
+
+    fn last(&self) -> u64 {
+        match self {
+            History::Memory(memory) => memory.last(),
+            History::File(file) => file.last(),
+        }
+    }
+}
+
+fn read(memory: &RwLock<MemoryHistory>) -> RwLockReadGuard<'_, MemoryHistory> {
+    memory.read().expect("no holder of the history lock panics")
 }
 
 /// Of the bounds in events and bytes, what announcements of subscriptions may have: one part of so many. A storm of

@@ -236,6 +236,14 @@ impl Shard {
         self.tail.newest()
     }
 
+    /// Goes on after an offset, with what is known of the event there: the log had a past before this shard began. To be called before
+    /// anything else.
+    pub fn go_on_after(&mut self, head: u64, newest: Option<Arc<Event>>) {
+        debug_assert!(self.live() == 0 && self.tail.head() == 0, "order: nothing has happened yet");
+        self.tail.go_on_after(head, newest);
+        self.dispatched = head;
+    }
+
     /// Streams and reserved slots.
     pub fn live(&self) -> u32 {
         self.slab.live()

@@ -29,6 +29,12 @@ impl Tail {
         Tail { entries: VecDeque::new(), head, newest: None, bytes_end: 0, bytes_max: bytes_max as u64 }
     }
 
+    /// Leaves everything and goes on after an offset.
+    pub(crate) fn go_on_after(&mut self, head: u64, newest: Option<Arc<Event>>) {
+        (self.head, self.newest) = (head, newest);
+        self.entries = VecDeque::new();
+    }
+
     /// Newest offset held or, of an empty tail, the one before the next.
     pub(crate) fn head(&self) -> u64 {
         self.head

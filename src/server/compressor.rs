@@ -211,7 +211,7 @@ mod tests {
     use std::sync::RwLock;
 
     use super::*;
-    use crate::history::{MemoryHistory, Retention};
+    use crate::history::{History, MemoryHistory, Retention};
     use crate::hub::{Event, Log};
     use crate::protocol::coding::Form;
     use crate::protocol::coding::decoder::Decoder;
@@ -235,9 +235,10 @@ mod tests {
         fn new() -> Stage {
             let log = Log::new(1, 0, IdCipher::new([7; 32]));
             let retention = Retention { events_max: 10, bytes_max: 1 << 20, age_max_ms: None };
-            let history = Arc::new(RwLock::new(MemoryHistory::new(retention, log.locator())));
+            let history = Arc::new(History::Memory(RwLock::new(MemoryHistory::new(retention, log.locator()))));
             let (inbox, messages, _) = Inbox::new().expect("a wake-up descriptor");
-            let (handle, sequencer, _) = SequencerHandle::new(log, history, vec![inbox], Clock::start());
+            let (handle, sequencer, _) =
+                SequencerHandle::new(log, history, None, bounded(1).0, vec![inbox], Clock::start());
             let shared = Arc::new(Shared::new(2));
             let codings = Codings::new(&[Coding::Gzip]);
             let (thread, compressor) = CompressorThread::new(codings, shared.clone(), Arc::default(), handle.clone());

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use crate::hub::{Event, Found, HistoryChunk, HistoryError, SlotId};
 use crate::server::admin::Order;
 use crate::server::census::{Answer, Question};
+use crate::server::commit::Committed;
 use crate::server::compile::Compiled;
 use crate::server::key_sets::LiveKeys;
 use crate::server::settings::Settings;
@@ -27,8 +28,8 @@ pub(crate) struct Ticket(pub(crate) u64);
 pub(crate) enum Message {
     /// Committed events, in log order.
     Events(Arc<[Arc<Event>]>),
-    /// Publishes of this shard's clients that are in the log now.
-    Published(Vec<(Ticket, Arc<Event>)>),
+    /// What became of publishes of this shard's clients.
+    Published(Vec<(Ticket, Committed)>),
     /// What became of a `Last-Event-ID`.
     Found(Ticket, Found),
     /// A range of history for a subscriber.

@@ -7,6 +7,7 @@ mod admin;
 mod backbone;
 mod census;
 mod clock;
+mod commit;
 mod compile;
 mod compressor;
 mod connection;

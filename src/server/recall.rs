@@ -5,13 +5,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::RwLock;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::history::MemoryHistory;
+use crate::history::History;
 use crate::hub::{self, Filter, SlotId};
 use crate::protocol::topic::HubUrl;
+use crate::server::clock;
 use crate::server::inbox::{Inbox, Message, Ticket};
 use crate::server::shared::Shared;
 
@@ -75,31 +75,34 @@ impl<Q> Questions<Q> {
 }
 
 /// Looks up ids until every shard has hung up, or nobody waits for answers any more.
-pub(crate) fn find(questions: &Receiver<Find>, history: &RwLock<MemoryHistory>, shared: &Shared, shards: &[Inbox]) {
+pub(crate) fn find(questions: &Receiver<Find>, history: &History, shared: &Shared, shards: &[Inbox]) {
     for Find { shard, ticket, id, announcements } in questions.iter().take_while(|_| !shared.ended()) {
-        let found = history.read().expect("no holder of the history lock panics").find(&id, announcements);
+        let found = history.find(&id, announcements);
         shards[shard].send(Message::Found(ticket, found));
     }
 }
 
 /// Reads ranges as long as [`find`] looks up.
-pub(crate) fn read(
-    questions: &Receiver<Read>,
-    history: &RwLock<MemoryHistory>,
-    url: &HubUrl,
-    shared: &Shared,
-    shards: &[Inbox],
-) {
+pub(crate) fn read(questions: &Receiver<Read>, history: &History, url: &HubUrl, shared: &Shared, shards: &[Inbox]) {
     for Read { shard, slot, after, from_earliest, filter } in questions.iter().take_while(|_| !shared.ended()) {
         let chunk = hub::read(history, after, from_earliest, &filter, url);
         shards[shard].send(Message::History(slot, chunk));
     }
 }
 
+/// Keeps history in order whenever somebody asks for it, until the hub has ended.
+pub(crate) fn keep(asked: &Receiver<()>, history: &History, shared: &Shared) {
+    for () in asked.iter().take_while(|()| !shared.ended()) {
+        history.keep(clock::wall_ms());
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::RwLock;
+
     use super::*;
-    use crate::history::Retention;
+    use crate::history::{MemoryHistory, Retention};
     use crate::hub::Log;
     use crate::protocol::event_id::IdCipher;
 
@@ -122,7 +125,7 @@ mod tests {
     fn a_reader_answers_nobody_once_the_shards_have_ended() {
         let log = Log::new(1, 0, IdCipher::new([7; 32]));
         let retention = Retention { events_max: 10, bytes_max: 1000, age_max_ms: None };
-        let history = RwLock::new(MemoryHistory::new(retention, log.locator()));
+        let history = History::Memory(RwLock::new(MemoryHistory::new(retention, log.locator())));
         let shared = Shared::new(1);
         let (inbox, messages, _) = Inbox::new().unwrap();
         let (queue, asked) = channel();

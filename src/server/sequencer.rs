@@ -6,19 +6,21 @@
 //! Whoever has something to commit takes the pen if nobody has it: a shard commits what is queued on the spot, its own
 //! publishes and others', as long as that needs no waiting. Where it would have to wait – history is being read, a shard has
 //! no room for messages – it leaves the rest to the sequencer's own thread, which may. So a publish to history in memory costs no
-//! wake-up of another thread, and there is never more than one writer.
+//! wake-up of another thread, and there is never more than one writer. History on a disk is always waited for, so there the thread does
+//! all of it; what is queued while it waits is the next commit.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::admin::Sequencing;
-use crate::history::MemoryHistory;
+use crate::history::{AppendError, FileWriter, History};
 use crate::hub::{Draft, Event, Log, Sizes};
 use crate::server::clock::{self, Clock};
+use crate::server::commit::{Committed, NotStored, Stored};
 use crate::server::compressor::{CompressorHandle, Offer};
 use crate::server::inbox::{Inbox, Message, Ticket};
 
@@ -70,6 +72,8 @@ struct Desk {
     queued_bytes: AtomicUsize,
     pen: Mutex<Pen>,
     calls: Sender<Call>,
+    /// Every commit waits for a disk: none is for a shard to make.
+    waits: bool,
 }
 
 /// Which way a publish takes to the log.
@@ -89,15 +93,19 @@ impl SequencerHandle {
     /// A sequencer, and its thread before it runs.
     pub(crate) fn new(
         log: Log,
-        history: Arc<RwLock<MemoryHistory>>,
+        history: Arc<History>,
+        writer: Option<FileWriter>,
+        keeper: Sender<()>,
         shards: Vec<Inbox>,
         clock: Clock,
     ) -> (SequencerHandle, SequencerThread, Arc<SequencerCounters>) {
         let (queue, orders) = bounded(QUEUE_PUBLISHES_MAX);
         let (calls, called) = bounded(CALLS_MAX);
         let counters = Arc::new(SequencerCounters::default());
-        let pen = Pen { log, history, shards, clock, counters: counters.clone(), undelivered: VecDeque::new() };
-        let desk = Desk { queue, orders, queued_bytes: AtomicUsize::new(0), pen: Mutex::new(pen), calls };
+        let waits = writer.is_some();
+        let (counted, undelivered) = (counters.clone(), VecDeque::new());
+        let pen = Pen { log, history, writer, keeper, shards, clock, counters: counted, undelivered, again: None };
+        let desk = Desk { queue, orders, queued_bytes: AtomicUsize::new(0), pen: Mutex::new(pen), calls, waits };
         let handle = SequencerHandle { desk: Arc::new(desk), compressor: None };
         let thread = SequencerThread { desk: handle.desk.clone(), called };
         (handle, thread, counters)
@@ -160,6 +168,12 @@ impl SequencerHandle {
     /// sequencer's thread. `shard` calls it and looks at its messages next: nobody has to wake it.
     pub(crate) fn commit(&self, shard: usize) {
         let desk = &*self.desk;
+        if desk.waits {
+            if !desk.orders.is_empty() {
+                let _ = desk.calls.try_send(Call::Commit);
+            }
+            return;
+        }
         for _ in 0..SHARD_COMMITS_MAX {
             // Whoever has the pen looks into the queue once more after putting it down. Either that look finds what was
             // queued before this point, or the pen is free here.
@@ -225,9 +239,31 @@ pub(crate) struct SequencerCounters {
     batches: Mutex<Sizes>,
     /// When it was last done with something, milliseconds of monotonic time. Shards send something every second.
     at_ms: AtomicU64,
+    /// Why the last commit could not be made.
+    trouble: Mutex<Option<Arc<NotStored>>>,
+    /// Commits that could not be made.
+    failures: AtomicU64,
 }
 
 impl SequencerCounters {
+    /// A commit was made.
+    fn well(&self) {
+        let mut trouble = self.trouble.lock().expect("nobody panics with this lock");
+        if let Some(why) = trouble.take() {
+            tracing::info!(before = why.why(), "updates are stored again");
+        }
+    }
+
+    /// A commit could not be made.
+    fn ill(&self, why: &Arc<NotStored>) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let mut trouble = self.trouble.lock().expect("nobody panics with this lock");
+        if trouble.as_ref().is_none_or(|before| before.why() != why.why()) {
+            tracing::error!(why = why.why(), "updates can't be stored: publishers are told so, subscribers stay");
+        }
+        *trouble = Some(why.clone());
+    }
+
     /// Events and commits so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.events.load(Ordering::Relaxed), self.commits.load(Ordering::Relaxed))
@@ -239,6 +275,13 @@ impl SequencerCounters {
             at_ms: self.at_ms.load(Ordering::Relaxed),
             events: self.totals().0,
             batches: *self.batches.lock().expect("nobody panics with this lock"),
+            trouble: self
+                .trouble
+                .lock()
+                .expect("nobody panics with this lock")
+                .as_ref()
+                .map(|why| why.why().to_owned()),
+            failures: self.failures.load(Ordering::Relaxed),
             queued_bytes: queued_bytes as u64,
         }
     }
@@ -297,12 +340,25 @@ enum Writer {
 /// What only the single writer may touch.
 struct Pen {
     log: Log,
-    history: Arc<RwLock<MemoryHistory>>,
+    history: Arc<History>,
+    /// Writes history that lies on a disk.
+    writer: Option<FileWriter>,
+    /// The way to who keeps history in order.
+    keeper: Sender<()>,
     shards: Vec<Inbox>,
     clock: Clock,
     counters: Arc<SequencerCounters>,
     /// Messages that found no room with their shards. Nothing new is committed before they are delivered.
     undelivered: VecDeque<(usize, Message)>,
+    /// Announcements that history had no room for. They are tried again before anything else.
+    again: Option<(Vec<Draft>, Sender<()>)>,
+}
+
+/// Who waits for an event of a commit.
+enum Asker {
+    Publisher(usize, Ticket),
+    /// One of the hub's own events; with the last of an order who is told of all.
+    Announcer(Option<Sender<()>>),
 }
 
 impl Pen {
@@ -323,61 +379,154 @@ impl Pen {
 
     /// One commit: whether there was something to commit. `None`: it would have to wait.
     fn commit(&mut self, desk: &Desk, writer: Writer) -> Option<bool> {
-        let mut history = match writer {
-            Writer::Patient => self.history.write().expect("no holder of the history lock panics"),
-            Writer::Shard(_) => self.history.try_write().ok()?,
+        let history = self.history.clone();
+        let mut memory = match (&*history, writer) {
+            (History::Memory(memory), Writer::Patient) => {
+                Some(memory.write().expect("no holder of the history lock panics"))
+            }
+            (History::Memory(memory), Writer::Shard(_)) => Some(memory.try_write().ok()?),
+            (History::File(_), Writer::Patient) => None,
+            (History::File(_), Writer::Shard(_)) => return None,
         };
         let now_ms = clock::wall_ms();
-        let mut bytes = 0;
-        let mut events = Vec::new();
-        let mut answers: Vec<Vec<(Ticket, Arc<Event>)>> = vec![Vec::new(); self.shards.len()];
-        let mut announced = Vec::new();
-        let mut place = |Append { draft, asker }| {
-            bytes += draft.cost_bytes();
-            let event = self.log.append(draft, now_ms);
-            if let Some((shard, ticket)) = asker {
-                answers[shard].push((ticket, event.clone()));
-            }
-            events.push(event);
-            events.len() >= COMMIT_EVENTS_MAX || bytes >= COMMIT_BYTES_MAX
-        };
-        for order in desk.orders.try_iter() {
-            let full = match order {
-                Order::Append(append) => place(append),
-                Order::Announce(drafts, done) => {
-                    announced.push(done);
-                    drafts.into_iter().map(|draft| place(Append { draft, asker: None })).last().unwrap_or(false)
-                }
-            };
-            if full {
-                break;
-            }
-        }
+        let (mut events, mut askers, bytes) = self.place_queued(desk, now_ms);
         if events.is_empty() {
             return Some(false);
         }
-        history.append(&events, now_ms);
-        drop(history);
         desk.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let stored = match (&mut memory, &mut self.writer) {
+            (Some(memory), _) => {
+                memory.append(&events, now_ms);
+                Ok(())
+            }
+            (None, Some(file)) => {
+                let (appended, stored) = file.append(&events, now_ms);
+                let unstored = events.split_off(appended);
+                stored.map_err(|error| (error, unstored, askers.split_off(appended)))
+            }
+            (None, None) => unreachable!("history in files has a writer"),
+        };
+        drop(memory);
+        self.hand_out(events, askers, writer);
+        match stored {
+            Ok(()) => self.counters.well(),
+            Err((error, events, askers)) => self.take_back(error, events, askers, writer),
+        }
+        if self.writer.as_mut().is_some_and(FileWriter::has_rolled) {
+            let _ = self.keeper.try_send(());
+        }
+        // After a failure it isn't tried again at once.
+        Some(self.again.is_none())
+    }
+
+    /// Gives places to what is queued, one commit's worth of it: the events, who waits for each, and what they cost in the queue.
+    fn place_queued(&mut self, desk: &Desk, now_ms: u64) -> (Vec<Arc<Event>>, Vec<Asker>, usize) {
+        let (mut events, mut askers, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut place = |draft: Draft, asker| {
+            events.push(self.log.append(draft, now_ms));
+            askers.push(asker);
+        };
+        let announce = |drafts: Vec<Draft>, done: Sender<()>, place: &mut dyn FnMut(Draft, Asker)| {
+            let last = drafts.len().saturating_sub(1);
+            for (index, draft) in drafts.into_iter().enumerate() {
+                place(draft, Asker::Announcer((index == last).then(|| done.clone())));
+            }
+        };
+        // They aren't in the queue any more.
+        if let Some((drafts, done)) = self.again.take() {
+            announce(drafts, done, &mut place);
+        }
+        let mut placed = 0;
+        for order in desk.orders.try_iter() {
+            match order {
+                Order::Append(Append { draft, asker }) => {
+                    placed += 1;
+                    bytes += draft.cost_bytes();
+                    place(
+                        draft,
+                        asker.map_or(Asker::Announcer(None), |(shard, ticket)| Asker::Publisher(shard, ticket)),
+                    );
+                }
+                Order::Announce(drafts, done) => {
+                    placed += drafts.len();
+                    bytes += drafts.iter().map(Draft::cost_bytes).sum::<usize>();
+                    announce(drafts, done, &mut place);
+                }
+            }
+            if placed >= COMMIT_EVENTS_MAX || bytes >= COMMIT_BYTES_MAX {
+                break;
+            }
+        }
+        (events, askers, bytes)
+    }
+
+    /// Gives events that are stored to the shards, and answers to those who wait for them.
+    fn hand_out(&mut self, events: Vec<Arc<Event>>, askers: Vec<Asker>, writer: Writer) {
+        if events.is_empty() {
+            return;
+        }
         self.counters.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.batches.lock().expect("nobody panics with this lock").record(events.len() as u64);
+        let mut answers: Vec<Vec<(Ticket, Committed)>> = vec![Vec::new(); self.shards.len()];
+        let mut announced = Vec::new();
+        for (event, asker) in events.iter().zip(askers) {
+            match asker {
+                Asker::Publisher(shard, ticket) => answers[shard].push((ticket, Ok(Stored::Event(event.clone())))),
+                Asker::Announcer(done) => announced.extend(done),
+            }
+        }
         let events: Arc<[Arc<Event>]> = events.into();
         // Every shard has the events before any publisher is answered: whoever subscribes after the answer, on whichever
         // shard, starts after them.
         for shard in 0..self.shards.len() {
             self.deliver(shard, Message::Events(events.clone()), writer);
         }
+        self.answer(answers, writer);
+        // They are in history, which is what is asked; a shard without room gets them later.
+        for done in announced {
+            let _ = done.send(());
+        }
+    }
+
+    fn answer(&mut self, answers: Vec<Vec<(Ticket, Committed)>>, writer: Writer) {
         for (shard, answers) in answers.into_iter().enumerate() {
             if !answers.is_empty() {
                 self.deliver(shard, Message::Published(answers), writer);
             }
         }
-        // They are in history, which is what is asked; a shard without room gets them later.
-        for done in announced {
-            let _ = done.send(());
+    }
+
+    /// Takes the places back of events that could not be stored. Publishers are told; announcements are tried again, as long as that
+    /// may help.
+    fn take_back(&mut self, error: AppendError, events: Vec<Arc<Event>>, askers: Vec<Asker>, writer: Writer) {
+        self.log.retract(self.log.head() - events.len() as u64);
+        let why = Arc::new(NotStored::from(error));
+        self.counters.ill(&why);
+        let mut answers: Vec<Vec<(Ticket, Committed)>> = vec![Vec::new(); self.shards.len()];
+        let mut drafts = Vec::new();
+        for (event, asker) in events.into_iter().zip(askers) {
+            match asker {
+                Asker::Publisher(shard, ticket) => answers[shard].push((ticket, Err(why.clone()))),
+                // Who is told of these is told of those before him.
+                Asker::Announcer(done) => {
+                    drafts.push(Arc::into_inner(event).expect("nobody has seen it").withdraw());
+                    if let Some(done) = done {
+                        self.put_off(std::mem::take(&mut drafts), done, &why);
+                    }
+                }
+            }
         }
-        Some(true)
+        self.answer(answers, writer);
+    }
+
+    fn put_off(&mut self, drafts: Vec<Draft>, done: Sender<()>, why: &NotStored) {
+        if let NotStored::Stopped(_) = why {
+            return;
+        }
+        // There is one announcer, which waits for each of its orders.
+        debug_assert!(self.again.is_none(), "bounded: one order of announcements is put off at most");
+        self.again = Some((drafts, done));
     }
 
     fn deliver(&mut self, shard: usize, message: Message, writer: Writer) {
@@ -415,15 +564,22 @@ impl Pen {
         true
     }
 
-    fn trim(&self) {
-        self.history.write().expect("no holder of the history lock panics").trim(clock::wall_ms());
+    /// What is to be done every second.
+    fn trim(&mut self) {
+        if let Some(file) = &mut self.writer {
+            // What doesn't succeed now is said when something is to be stored.
+            let _ = file.tidy();
+        }
+        let _ = self.keeper.try_send(());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::RwLock;
+
     use super::*;
-    use crate::history::Retention;
+    use crate::history::{MemoryHistory, Retention};
     use crate::protocol::event_id::IdCipher;
     use crate::protocol::topic::Topic;
     use crate::protocol::update::Update;
@@ -439,15 +595,14 @@ mod tests {
         })
     }
 
-    fn sequencer(
-        shards: usize,
-    ) -> (SequencerHandle, SequencerThread, Vec<Receiver<Message>>, Arc<RwLock<MemoryHistory>>) {
+    fn sequencer(shards: usize) -> (SequencerHandle, SequencerThread, Vec<Receiver<Message>>, Arc<History>) {
         let log = Log::new(1, 0, IdCipher::new([7; 32]));
         let retention = Retention { events_max: 1 << 20, bytes_max: 1 << 30, age_max_ms: None };
-        let history = Arc::new(RwLock::new(MemoryHistory::new(retention, log.locator())));
+        let history = Arc::new(History::Memory(RwLock::new(MemoryHistory::new(retention, log.locator()))));
         let (inboxes, messages): (Vec<_>, Vec<_>) =
             (0..shards).map(|_| Inbox::new().unwrap()).map(|(inbox, messages, _)| (inbox, messages)).unzip();
-        let (handle, thread, _) = SequencerHandle::new(log, history.clone(), inboxes, Clock::start());
+        let (handle, thread, _) =
+            SequencerHandle::new(log, history.clone(), None, bounded(1).0, inboxes, Clock::start());
         (handle, thread, messages, history)
     }
 
@@ -480,7 +635,8 @@ mod tests {
     fn where_a_shard_would_have_to_wait_the_thread_commits() {
         let (sequencer, thread, messages, history) = sequencer(1);
         sequencer.append(draft(), 0, Ticket(0)).unwrap();
-        let reading = history.read().unwrap();
+        let History::Memory(memory) = &*history else { unreachable!("it was made so") };
+        let reading = memory.read().unwrap();
         sequencer.commit(0);
         assert_eq!(read(&messages[0]).0, [0; 0]);
         drop(reading);

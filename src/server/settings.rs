@@ -85,7 +85,7 @@ impl Settings {
     pub(crate) fn new(config: &Config) -> Settings {
         let cors = config.cors_origins.clone();
         let loopback_too = |origins: OriginList| if config.dev { origins.and_loopback() } else { origins };
-        let History::Memory { max_events, max_bytes, max_age } = config.history;
+        let History { max_events, max_bytes, max_age, .. } = config.history;
         Settings {
             shards: config.shards,
             hub: config.hub_url.clone(),

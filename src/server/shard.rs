@@ -35,6 +35,7 @@ use crate::protocol::token::VerdictCache;
 use crate::server::admin::{AdminBridge, Asked};
 use crate::server::census::{self, Letters};
 use crate::server::clock::Clock;
+use crate::server::commit::Committed;
 use crate::server::compile::{Compiled, Job};
 use crate::server::connection::SpareBody;
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
@@ -110,6 +111,8 @@ pub(crate) struct ShardParts {
     pub(crate) random: u64,
     pub(crate) admin: tokio::sync::mpsc::Sender<Asked>,
     pub(crate) tracer: Tracer,
+    /// The newest offset of the log before it began, and the event there.
+    pub(crate) head: (u64, Option<Arc<Event>>),
 }
 
 /// A shard at work: what its loop and the tasks of its requests share.
@@ -122,7 +125,7 @@ pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) sequencer: SequencerHandle,
-    pub(crate) published: Replies<Arc<Event>>,
+    pub(crate) published: Replies<Committed>,
     pub(crate) found: Replies<Found>,
     compiled: Replies<Compiled>,
     compiler: QueueSender<Job>,
@@ -422,9 +425,11 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
     epoll.add(listener.as_raw_fd(), Watch::Level, LISTENER)?;
     let gate = UnixStream::from_std(epoll.duplicate()?.into())?;
     let always = UnixStream::from_std(OwnedFd::from(EventFd::new(1)?).into())?;
+    let mut shard = Shard::new(settings.shard, settings.hub.clone(), 0);
+    shard.go_on_after(parts.head.0, parts.head.1);
     let context = Rc::new(Context {
         index,
-        shard: RefCell::new(Shard::new(settings.shard, settings.hub.clone(), 0)),
+        shard: RefCell::new(shard),
         verdicts: RefCell::new(VerdictCache::default()),
         topics: RefCell::new(KnownTopics::new(settings.hub.clone())),
         guests: RefCell::new(Guests::new(phases(&settings), parts.guest_limits)),

@@ -1,19 +1,23 @@
 //! Starting and stopping: threads in the right order, and out again.
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::data_folder::random_key;
-use crate::config::{AdminListen, Config, IoChoice, memory};
-use crate::history::MemoryHistory;
-use crate::hub::Log;
+use crate::config::{AdminListen, Config, HistoryEngine, IoChoice, memory};
+use crate::history::{
+    Disk, Durability, FileHistory, FileOptions, FileWriter, History, MemoryHistory, OpenError, Opened,
+};
+use crate::hub::{Event, Log};
 use crate::kernel::{Root, memory::there_is_bytes};
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::admin::{self, Admin, Caller, DenyList, DenyListFileError, Door, Order, TokenGuard};
@@ -36,6 +40,8 @@ use crate::server::shared::Shared;
 use crate::server::tracer::Tracer;
 use crate::server::{listen, sys};
 
+/// Where in the data folder history in files lies.
+pub(crate) const HISTORY_FOLDER: &str = "history";
 /// Entries of a shard's own event loop ring.
 const LOOP_RING_ENTRIES: u32 = 1024;
 /// What all that subscribers ask for may take of the memory: one part of so many.
@@ -86,6 +92,22 @@ pub enum StartError {
     /// See [`DenyListFileError`].
     #[error(transparent)]
     DenyList(#[from] DenyListFileError),
+    /// Another hub uses the data folder.
+    #[error(
+        "another hub has the history in {}: stop it first, or give this one a data folder of its own with --data", folder.display()
+    )]
+    HistoryInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// History can't be opened.
+    #[error("history in {}: {error}", folder.display())]
+    History {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        error: OpenError,
+    },
     /// Something every system has is missing.
     #[error("{what}: {error}")]
     System {
@@ -131,11 +153,11 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     let driver = choose_driver(config.io, descriptors)?;
     let capacity = Capacity { driver, descriptors };
     let connections_max = capacity.connections_max(&settings);
-    let random = random_words(settings.shards + 1).map_err(system("can't get random numbers"))?;
+    let random = random_words(settings.shards).map_err(system("can't get random numbers"))?;
 
-    let epoch = (random[settings.shards] % u64::from(EPOCH_MAX)) as u32 + 1;
-    let log = Log::new(epoch, 0, IdCipher::new(settings.id_key));
-    let history = Arc::new(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
+    let Remembered { history, writer, log, newest, _lock } = remember(&config, &settings)?;
+    let (history, head) = (Arc::new(history), log.head());
+    let (keeper, kept) = bounded(1);
     let (finder, finds) = recall::channel();
     let (reader, reads) = recall::channel();
     let (compiler, jobs) = compile::channel();
@@ -157,7 +179,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         receivers.push((messages, bell));
     }
     let (sequencer, sequencer_thread, sequencer_counters) =
-        SequencerHandle::new(log, history.clone(), inboxes.clone(), clock);
+        SequencerHandle::new(log, history.clone(), writer, keeper.clone(), inboxes.clone(), clock);
     let (compressor, sequencer) = if settings.codings.is_empty() {
         (None, sequencer)
     } else {
@@ -193,6 +215,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             random: random[index],
             admin: admin_queue.clone(),
             tracer: tracer.clone(),
+            head: (head, newest.clone()),
         };
         let core = cores[index % cores.len()];
         let spawned = spawn(format!("shard {index}"), move || shard_thread(parts, core, descriptors));
@@ -226,6 +249,10 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             journal: config.data.as_deref().and_then(open_journal),
         };
         spawn_other("announcer", Box::new(move || announcer.run(&announcements)))?;
+    }
+    {
+        let (history, shared) = (history.clone(), shared.clone());
+        spawn_other("history keeper", Box::new(move || recall::keep(&kept, &history, &shared)))?;
     }
     spawn_other("sequencer", Box::new(move || sequencer_thread.run()))?;
     if let Some(compressor) = compressor {
@@ -282,11 +309,54 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     shared.end();
     others.push(backbone.stop());
     sequencer.stop(Duration::from_millis(REST_STOP_MS));
+    // It looks whether the hub has ended.
+    let _ = keeper.try_send(());
     // Whoever is left works for nobody: a queue full of costly questions doesn't hold the stop up.
     wait_for_end(&others, &clock, REST_STOP_MS);
     let (events, commits) = sequencer_counters.totals();
     tracing::info!(events, commits, "stopped");
     Ok(())
+}
+
+/// The log and where it is remembered.
+struct Remembered {
+    history: History,
+    writer: Option<FileWriter>,
+    log: Log,
+    /// The newest event there is.
+    newest: Option<Arc<Event>>,
+    /// The folder is ours as long as it lives.
+    _lock: Option<File>,
+}
+
+fn remember(config: &Config, settings: &Settings) -> Result<Remembered, StartError> {
+    let random = random_words(3).map_err(system("can't get random numbers"))?;
+    let cipher = IdCipher::new(settings.id_key);
+    let (HistoryEngine::File { fsync }, Some(data)) = (config.history.engine, &config.data) else {
+        let epoch = (random[0] % u64::from(EPOCH_MAX)) as u32 + 1;
+        let log = Log::new(epoch, 0, cipher);
+        let history = History::Memory(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
+        return Ok(Remembered { history, writer: None, log, newest: None, _lock: None });
+    };
+    let folder = data.join(HISTORY_FOLDER);
+    let refused = |error| StartError::History { folder: folder.clone(), error };
+    let unusable = |error: io::Error| {
+        let read_only = matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied);
+        let advice =
+            if read_only { "; make it writable for this user, or name another data folder with --data" } else { "" };
+        refused(OpenError::Io { what: "the folder".to_owned(), why: format!("{error}{advice}") })
+    };
+    let disk = Disk::open(&folder).map_err(unusable)?;
+    let lock = disk.lock().map_err(unusable)?.ok_or_else(|| StartError::HistoryInUse { folder: folder.clone() })?;
+    let durability = if fsync { Durability::Fsync } else { Durability::Written };
+    let options = FileOptions { retention: settings.retention, durability, codings: settings.codings };
+    let Opened { writer, history, log, newest } =
+        FileHistory::open(disk, options, cipher, [random[0], random[1], random[2]]).map_err(refused)?;
+    let ([updates, announcements], [bytes, more]) = (history.counts(), history.bytes());
+    tracing::info!(
+        folder = %folder.display(), events = updates + announcements, bytes = bytes + more, fsync, "history is open"
+    );
+    Ok(Remembered { history: History::File(history), writer: Some(writer), log, newest, _lock: Some(lock) })
 }
 
 /// The journal of who is subscribed. A hub can do without.

@@ -77,7 +77,8 @@ fn from_file(text: &str) -> Result<Config, Refusals> {
 fn the_defaults_are_the_promised_ones() {
     let config = safe(&[]).unwrap();
     assert_eq!(config.listen, "127.0.0.1:3000".parse().unwrap());
-    let history = History::Memory { max_events: 1_000_000, max_bytes: 256 << 20, max_age: None };
+    let engine = HistoryEngine::File { fsync: true };
+    let history = History { engine, max_events: 10_000_000, max_bytes: 1 << 30, max_age: None };
     assert_eq!(config.history, history);
     assert_eq!(config.tail_bytes, 64 << 20);
     assert_eq!(config.heartbeat, Some(Duration::from_secs(25)));
@@ -86,7 +87,7 @@ fn the_defaults_are_the_promised_ones() {
     assert_eq!(config.io, IoChoice::Auto);
     assert_eq!(config.max_connections, None);
     assert_eq!(config.hub_url.as_str(), RESOURCE);
-    assert_eq!(config.data, None);
+    assert_eq!(config.data, Some("./cinnabar-data".into()));
     assert!(!config.anonymous && !config.subscriptions && !config.dev);
     assert!(config.shards >= 1);
     assert_eq!(config.warnings, Vec::<String>::new());
@@ -244,12 +245,22 @@ fn an_origin_no_browser_would_send_is_refused() {
 }
 
 #[test]
-fn history_in_a_folder_waits() {
+fn history_is_in_files_or_in_memory() {
     assert_eq!(
         refused(&[("history", "./events")]),
-        "`--history` is `./events`, but history in a folder isn't supported yet: use `memory`, which keeps events until the \
-         process ends"
+        "`--history` is `./events`, which isn't one: write `file` or `memory`"
     );
+    assert_eq!(
+        refused(&[("data", "none")]),
+        "`--data` is `none`, so there is no folder for history: name one, or add `--history memory`, which forgets events with \
+         the process"
+    );
+    let config = safe(&[("data", "none"), ("history", "memory"), ("history-durability", "written")]).unwrap();
+    assert_eq!((config.data, config.history.engine), (None, HistoryEngine::Memory));
+    assert_eq!((config.history.max_events, config.history.max_bytes), (1_000_000, 256 << 20));
+    assert_eq!(config.warnings, ["--history-durability means nothing as long as history is in memory"]);
+    let config = safe(&[("history-durability", "written"), ("history-max-events", "5")]).unwrap();
+    assert_eq!((config.history.engine, config.history.max_events), (HistoryEngine::File { fsync: false }, 5));
 }
 
 #[test]

@@ -361,6 +361,11 @@ impl<S: Storage> FileWriter<S> {
         (appended, Ok(()))
     }
 
+    /// Whether there is something for [`FileHistory::keep`] to do since this was asked last.
+    pub fn has_rolled(&mut self) -> bool {
+        std::mem::take(&mut self.updates.rolled) | std::mem::take(&mut self.announcements.rolled)
+    }
+
     /// Begins new segments where nothing of the old ones is kept, so that their space can be given back.
     ///
     /// # Errors

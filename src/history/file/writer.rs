@@ -29,6 +29,8 @@ pub(super) struct Writer<S: Storage> {
     buffer: Vec<u8>,
     /// Why nothing is written any more.
     stopped: Option<String>,
+    /// A segment has been sealed since somebody asked.
+    pub(super) rolled: bool,
 }
 
 /// Whether the disk, or somebody's share of it, is full.
@@ -39,7 +41,7 @@ fn is_full(error: &io::Error) -> bool {
 
 impl<S: Storage> Writer<S> {
     pub(super) fn new(log: Arc<Log<S>>, durability: Durability, segment_bytes: u64) -> Writer<S> {
-        Writer { log, durability, segment_bytes, buffer: Vec::new(), stopped: None }
+        Writer { log, durability, segment_bytes, buffer: Vec::new(), stopped: None, rolled: false }
     }
 
     /// Appends events as one batch, as durably as configured. When it fails, none of them is there.
@@ -116,6 +118,7 @@ impl<S: Storage> Writer<S> {
         let unsealed = Some((file, Arc::new(index)));
         let summary = unsealed.as_ref().expect("just put there").1.summary;
         segments.sealed.push_back(Arc::new(Sealed { summary, unsealed: unsealed.into() }));
+        self.rolled = true;
         Ok(())
     }
 

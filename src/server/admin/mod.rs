@@ -9,15 +9,15 @@ mod guard;
 mod http;
 mod listen;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::admin::{self, Action, CONSOLE_DATA, Console, METRICS_TYPE, Reply, Seen, Snapshot};
-use crate::history::MemoryHistory;
+use crate::history::History;
 use crate::hub::{Denials, Denied, Revocation, SURVEY_ROWS_MAX, Survey};
 use crate::protocol::token::Role;
 use crate::protocol::topic::HubUrl;
@@ -78,7 +78,7 @@ pub(crate) struct Admin {
     pub(crate) sequencer: SequencerHandle,
     pub(crate) sequencer_counters: Arc<SequencerCounters>,
     pub(crate) compression_counters: Arc<CompressionCounters>,
-    pub(crate) history: Arc<RwLock<MemoryHistory>>,
+    pub(crate) history: Arc<History>,
     pub(crate) deny_list: DenyList,
     pub(crate) token: Option<TokenGuard>,
     pub(crate) key_sets: Arc<KeySets>,
@@ -149,11 +149,7 @@ impl Admin {
 
     /// The hub at this moment.
     fn snapshot(&self) -> Snapshot {
-        let history = {
-            let history = self.history.read().expect("no holder of the history lock panics");
-            let sum = |parts: [usize; 2]| (parts[0] + parts[1]) as u64;
-            (sum(history.counts()), sum(history.bytes()))
-        };
+        let history = self.history.size();
         // The numbers before the time: nothing is from the future.
         let shards = self.shared.observed.all();
         let sequencer = self.sequencer_counters.sequencing(self.sequencer.queued_bytes());

@@ -182,8 +182,12 @@ impl<'c> Wire<'c> {
             self.context.commit_queued();
         }
         while let Some(Unanswered { publishing, version, keep_alive }) = self.unanswered.pop_front() {
-            let (judged, event) = publishing.finish().await;
-            judged.answer(event.id(), version, keep_alive, &self.context.date(), &mut self.output);
+            match publishing.finish().await {
+                Ok((judged, stored)) => {
+                    judged.answer(stored.id(), version, keep_alive, &self.context.date(), &mut self.output);
+                }
+                Err(refused) => refused.encode(version, keep_alive, false, &self.context.date(), &mut self.output),
+            }
         }
     }
 

@@ -11,10 +11,11 @@ use super::refusal::{insufficient, refusal, token_needed, try_later};
 use crate::http::form;
 use crate::http::head::{Head, Version};
 use crate::http::response::ResponseHead;
-use crate::hub::{Draft, Event};
+use crate::hub::Draft;
 use crate::protocol::compat::Compat;
 use crate::protocol::token::{Access, Role};
 use crate::protocol::update::Update;
+use crate::server::commit::{Committed, Stored};
 use crate::server::connection::{Account, Body, Counted};
 use crate::server::replies::Reply;
 use crate::server::sequencer::{QueueFull, Way};
@@ -26,6 +27,9 @@ use crate::server::tracer::Trace;
 const PUBLISH_WAIT_MAX_MS: u64 = 2_000;
 /// Publishes of one shard that may wait.
 const WAITING_PUBLISHES_MAX: usize = 1024;
+
+/// When a publisher whose update couldn't be stored may come again, seconds, least and most.
+const NOT_STORED_RETRY_S: (u32, u32) = (1, 5);
 
 /// What the head of a publish comes to: who publishes, and how that is answered. It holds for every head that says the same,
 /// until the rules change that it was come to by.
@@ -56,14 +60,14 @@ impl Judged {
 
 /// An update on its way to the log.
 pub(crate) struct Publishing<'c> {
-    reply: Reply<'c, Arc<Event>>,
+    reply: Reply<'c, Committed>,
     way: Way,
     pub(crate) judged: Rc<Judged>,
     record: Record<'c>,
 }
 
 impl<'c> Publishing<'c> {
-    fn queued(context: &'c Context, judged: Rc<Judged>, reply: Reply<'c, Arc<Event>>, way: Way, trace: Trace) -> Self {
+    fn queued(context: &'c Context, judged: Rc<Judged>, reply: Reply<'c, Committed>, way: Way, trace: Trace) -> Self {
         let record = Record { context, status: judged.answer.status(), trace: Some(trace) };
         Publishing { reply, way, judged, record }
     }
@@ -73,14 +77,23 @@ impl<'c> Publishing<'c> {
         self.way == Way::Round
     }
 
-    /// Waits until it is in the log. Its id is the body of the answer.
-    pub(crate) async fn finish(self) -> (Rc<Judged>, Arc<Event>) {
+    /// Waits until it is in the log: its id is the body of the answer. Else how it is refused.
+    pub(crate) async fn finish(self) -> Result<(Rc<Judged>, Stored), ResponseHead> {
         let Publishing { reply, judged, mut record, .. } = self;
-        let event = reply.await;
-        if let Some(trace) = &mut record.trace {
-            trace.text("mercure.update.id", || event.id().to_owned());
+        match reply.await {
+            Ok(stored) => {
+                if let Some(trace) = &mut record.trace {
+                    trace.text("mercure.update.id", || stored.id().to_owned());
+                }
+                Ok((judged, stored))
+            }
+            Err(why) => {
+                let (status, detail) = why.answer();
+                record.status = status;
+                let retry_s = record.context.retry_after(NOT_STORED_RETRY_S);
+                Err(refusal(status, detail).field("Retry-After", retry_s.to_string()))
+            }
         }
-        (judged, event)
     }
 }
 
@@ -169,7 +182,7 @@ async fn queue<'c>(
     judged: &Judged,
     body: &mut Body<'_, '_>,
     trace: &mut Trace,
-) -> Option<Result<(Reply<'c, Arc<Event>>, Way), ResponseHead>> {
+) -> Option<Result<(Reply<'c, Committed>, Way), ResponseHead>> {
     let Judged { access, settings, .. } = judged;
     let form = match form_body::read(context, body, Account::Publishes).await? {
         Ok(form) => form,
@@ -211,7 +224,7 @@ async fn commit<'c>(
     mut draft: Draft,
     counted: Counted,
     body: &mut Body<'_, '_>,
-) -> Option<Result<(Reply<'c, Arc<Event>>, Way), ResponseHead>> {
+) -> Option<Result<(Reply<'c, Committed>, Way), ResponseHead>> {
     let reply = context.published.expect();
     let waiting = Waiting::begin(context);
     let begun_ms = context.clock.mono_ms();

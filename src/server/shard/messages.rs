@@ -27,8 +27,8 @@ impl Context {
         match message {
             Message::Events(events) => self.shard.borrow_mut().handle(Input::Events(events), now),
             Message::Published(answers) => {
-                for (ticket, event) in answers {
-                    self.published.answer(ticket, event);
+                for (ticket, committed) in answers {
+                    self.published.answer(ticket, committed);
                 }
             }
             Message::Found(ticket, found) => self.found.answer(ticket, found),

@@ -66,6 +66,16 @@ impl Client {
     }
 
     pub(crate) fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) {
+        self.try_request(method, target, headers, body).expect("the hub reads");
+    }
+
+    fn try_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> std::io::Result<()> {
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             head.push_str("Host: hub.example\r\n");
@@ -79,14 +89,19 @@ impl Client {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(body.unwrap_or_default());
-        self.send(&bytes);
+        self.try_send(&bytes)
     }
 
     /// A form to the hub's path.
     pub(crate) fn post(&mut self, headers: &[(&str, &str)], body: &[u8]) {
+        self.try_post(headers, body).expect("the hub reads");
+    }
+
+    /// The same to a hub that may have ended.
+    pub(crate) fn try_post(&mut self, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<()> {
         let mut all = vec![("Content-Type", "application/x-www-form-urlencoded")];
         all.extend_from_slice(headers);
-        self.request("POST", HUB, &all, Some(body));
+        self.try_request("POST", HUB, &all, Some(body))
     }
 
     /// The next answer, which has to be a whole one.

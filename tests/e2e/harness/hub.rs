@@ -22,6 +22,8 @@ pub(crate) struct Launch {
     folder: Arc<Folder>,
     port: u16,
     descriptors_max: Option<u32>,
+    /// Options of the file system that the data folder is on.
+    disk: Option<String>,
 }
 
 impl Launch {
@@ -33,6 +35,7 @@ impl Launch {
             folder: Arc::new(Folder::new()),
             port: free_port(),
             descriptors_max: None,
+            disk: None,
         }
     }
 
@@ -71,6 +74,12 @@ impl Launch {
         self
     }
 
+    /// With its data on a file system in memory of its own, mounted with these options, which nobody else sees; see [`Hub::data_seen`].
+    pub(crate) fn disk(mut self, options: &str) -> Self {
+        self.disk = Some(options.to_owned());
+        self
+    }
+
     /// On the port and with the data folder of an earlier hub, which has to have stopped.
     pub(crate) fn in_place_of(mut self, port: u16, folder: Arc<Folder>) -> Self {
         (self.port, self.folder) = (port, folder);
@@ -88,11 +97,23 @@ impl Launch {
 
     fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_cinnabar");
-        let mut command = match self.descriptors_max {
-            None => Command::new(binary),
-            Some(max) => {
+        let mut command = match (self.descriptors_max, &self.disk) {
+            (None, None) => Command::new(binary),
+            (Some(max), _) => {
                 let mut command = Command::new("bash");
                 command.args(["-c", &format!("ulimit -n {max}; exec \"$0\" \"$@\""), binary]);
+                command
+            }
+            (None, Some(options)) => {
+                let data = self.folder.path().join("data");
+                std::fs::create_dir_all(&data).expect("a folder to mount on");
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "bash", "-c"]);
+                command.arg(format!(
+                    "mount -t tmpfs -o mode=700,{options} none '{}' && exec \"$0\" \"$@\"",
+                    data.display()
+                ));
+                command.arg(binary);
                 command
             }
         };
@@ -216,6 +237,13 @@ impl Hub {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}{HUB}", self.address)
+    }
+
+    /// The data folder as the hub sees it, whatever is mounted there for it.
+    pub(crate) fn data_seen(&self) -> std::path::PathBuf {
+        let data = self.folder.path().join("data");
+        let below_root = data.strip_prefix("/").expect("temporary folders are absolute");
+        std::path::Path::new("/proc").join(self.pid().to_string()).join("root").join(below_root)
     }
 
     /// Everything said so far on standard output and standard error.

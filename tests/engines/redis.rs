@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cinnabar::cluster::{Address, Bounds, Engine, EngineError, LogError, Redis, Retention};
+use cinnabar::cluster::{Address, Bounds, Engine, EngineError, LogError, NodeId, Redis, Retention};
 
 use crate::certificates::Certificates;
 use crate::servers::{Daemon, Server};
-use crate::suite::{BYTES, PLENTY, append, conformance, event, tell};
+use crate::suite::{BYTES, PLENTY, append, conformance, event, eventually, named, tell, unavailable};
 
 struct RedisServer {
     daemon: Daemon,
@@ -104,12 +104,9 @@ fn what_an_acknowledged_event_survives_is_said() {
 #[test]
 fn users_and_passwords() {
     tell(|| async {
-        let server = RedisServer::with(
-            "redis",
-            &["--user", &format!("hub on >{} ~* &* +@all", SECRET.replace(' ', ""))],
-            "--port",
-        );
+        let server = RedisServer::start();
         let password = SECRET.replace(' ', "");
+        server.cli(&format!("acl setuser hub on '>{password}' '~*' '&*' +@all"));
         server.cli(&format!("config set requirepass '{SECRET}'"));
         let engine = server.at(|address| address.password = Some(SECRET.to_owned()));
         engine.open().await.expect("the password is right");
@@ -225,5 +222,20 @@ fn events_deleted_by_somebody_are_missed_not_skipped() {
             matches!(&appended[0], Err(EngineError::Refused(why)) if why.contains("somebody else writes")),
             "{appended:?}"
         );
+    });
+}
+
+#[test]
+fn in_a_redis_cluster_everything_is_on_one_node() {
+    tell(|| async {
+        let server = RedisServer::with("redis", &["--cluster-enabled", "yes"], "--port");
+        let engine = server.engine(PLENTY);
+        assert!(unavailable(&engine.open().await), "no node keeps anything yet");
+        server.cli("cluster addslotsrange 0 16383");
+        let log = eventually("the cluster is complete", || async { engine.open().await.ok() }).await.identity;
+        append(&engine, &log, vec![named("a")]).await;
+        assert_eq!(engine.find(&log, "a").await, Ok(Some(1)));
+        assert_eq!(engine.renew(NodeId([1; 16]), Duration::from_secs(9)).await, Ok(false));
+        assert_eq!(engine.claim(NodeId([1; 16]), Duration::from_secs(9)).await, Ok(None));
     });
 }

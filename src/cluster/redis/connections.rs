@@ -190,7 +190,8 @@ impl Connections {
     {
         let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(user) = self.address.login() {
-            login = login.set_username(user);
+            // Users without a password log in too, with any.
+            login = login.set_username(user).set_password("");
         }
         if let Some(password) = &self.address.password {
             login = login.set_password(password);

@@ -57,6 +57,12 @@ pub(super) fn explain(address: &Address, error: &RedisError) -> EngineError {
                 &format!("it answered {code}; its log or the command `redis-cli monitor` may say why"),
             );
         }
+        // With TLS 1.3 a client learns only after its handshake that its certificate isn't wanted, or that it should have one.
+        _ if error.to_string().contains("fatal alert") => {
+            let why =
+                format!("it ended the TLS connection ({error}); does it want a client certificate, or another one?");
+            return refused(address, &why);
+        }
         // Not the server's word: the connection's. Its details are those of a socket.
         _ => return unavailable(address, &error.to_string()),
     };

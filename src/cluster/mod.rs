@@ -11,6 +11,7 @@ mod address;
 mod encoding;
 mod engine;
 mod fresh;
+mod nats;
 mod redis;
 mod tls;
 
@@ -19,4 +20,5 @@ pub use engine::{
     Appended, Bounds, Engine, EngineError, Entry, Identity, LogError, Member, NodeId, Opened, Placed, Retention,
     Subscriber,
 };
+pub use nats::Nats;
 pub use redis::Redis;

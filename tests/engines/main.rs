@@ -8,6 +8,7 @@
 mod certificates;
 #[path = "../e2e/harness/folder.rs"]
 mod folder;
+mod nats;
 mod redis;
 mod servers;
 mod suite;

@@ -239,3 +239,20 @@ fn in_a_redis_cluster_everything_is_on_one_node() {
         assert_eq!(engine.claim(NodeId([1; 16]), Duration::from_secs(9)).await, Ok(None));
     });
 }
+
+#[test]
+fn a_replica_refuses_until_it_is_a_primary_again() {
+    tell(|| async {
+        let server = RedisServer::start();
+        let engine = server.engine(PLENTY);
+        let log = engine.open().await.expect("opened").identity;
+        append(&engine, &log, vec![event("1")]).await;
+        // Nobody is there, so that it keeps what it has.
+        server.cli("replicaof 127.0.0.1 1");
+        let appended = engine.append(&log, vec![event("2")]).await;
+        assert!(matches!(&appended[0], Err(EngineError::Refused(why)) if why.contains("primary")), "{appended:?}");
+        server.cli("replicaof no one");
+        let bounds = eventually("it is a primary again", || async { engine.bounds(&log).await.ok() }).await;
+        assert_eq!(bounds, Bounds { first: 1, last: 1 });
+    });
+}

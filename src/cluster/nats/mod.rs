@@ -40,7 +40,10 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 const AGE_MIN_MS: u64 = 100;
 
 /// How often two hubs may get in each other's way while both make the stream.
-const OPEN_TRIES_MAX: usize = 5;
+const OPEN_TRIES_MAX: usize = 20;
+
+/// How long they leave each other alone then.
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A log and the presence of hubs in NATS.
 pub struct Nats {
@@ -162,7 +165,8 @@ impl Nats {
             let created = self.api(&format!("STREAM.CREATE.{}", self.name), &self.limited(&config)).await?;
             match created {
                 // Whether it was us who made it, the next round tells.
-                Ok(_) | Err(Fault { code: jetstream::NAME_IN_USE, .. }) => {}
+                Ok(_) => {}
+                Err(Fault { code: jetstream::NAME_IN_USE, .. }) => tokio::time::sleep(OPEN_PAUSE).await,
                 Err(fault) => return Err(self.explained(&fault)),
             }
         }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::connections::Ask;
 use super::consumer::Consumer;
 use super::jetstream::{self, Fault, Stored};
-use super::{AGE_MIN_MS, CALL_TIMEOUT, Nats, hex, locked};
+use super::{AGE_MIN_MS, CALL_TIMEOUT, Nats, OPEN_PAUSE, OPEN_TRIES_MAX, hex, locked};
 use crate::cluster::{EngineError, Member, NodeId, Subscriber, fresh};
 
 /// Subscribers noted or forgotten at once.
@@ -100,11 +100,17 @@ impl Nats {
         self.bucket(&bucket, Duration::ZERO).await?;
         let key = format!("log.{}", hex(log));
         let made = fresh::identity()?.id_key;
-        if let Put::Stored = self.put(&bucket, &key, Some(0), Bytes::copy_from_slice(&made)).await? {
-            return Ok(made);
+        for _ in 0..OPEN_TRIES_MAX {
+            if let Put::Stored = self.put(&bucket, &key, Some(0), Bytes::copy_from_slice(&made)).await? {
+                return Ok(made);
+            }
+            if let Some(kept) = self.last(&bucket, &key).await? {
+                return kept.value.try_into().map_err(|_| self.odd("an id key"));
+            }
+            // Another hub is just making the bucket.
+            tokio::time::sleep(OPEN_PAUSE).await;
         }
-        let kept = self.last(&bucket, &key).await?.and_then(|entry| entry.value.try_into().ok());
-        kept.ok_or_else(|| self.odd("an id key"))
+        Err(self.odd("an id key"))
     }
 
     /// Stores a value, if the newest message of its key is the one expected.

@@ -134,15 +134,20 @@ impl Connections {
         limit: Duration,
         ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<Value, RedisError>,
     ) -> Result<Value, EngineError> {
-        let mut used = None;
+        let (mut used, mut demoted) = (None, false);
         let asked = async {
             let link = self.shared().await?;
             let mut connection = used.insert(link).connection.clone();
             let answer = ask(&mut connection).await.and_then(Value::extract_error);
-            answer.map_err(|error| self.explained(&error))
+            answer.map_err(|error| {
+                demoted = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
+                self.explained(&error)
+            })
         };
         let answer = timeout(limit, pin!(asked)).await.unwrap_or_else(|_| Err(self.silent(limit)));
-        if let (Err(EngineError::Unavailable(_)), Some(link)) = (&answer, used) {
+        // Behind the same name there may be another primary by now.
+        let of_no_use = demoted || matches!(answer, Err(EngineError::Unavailable(_)));
+        if let Some(link) = used.filter(|_| of_no_use) {
             self.give_up(&link).await;
         }
         answer

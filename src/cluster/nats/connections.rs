@@ -1,6 +1,7 @@
 //! The connection to NATS: made when needed, given up with the first thing that goes wrong on it.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct Connections {
 pub(super) struct Link {
     client: Client,
     alive: watch::Receiver<bool>,
+    /// Something went wrong on it: nobody begins anything on it any more.
+    given_up: AtomicBool,
     /// What the server has forbidden: it doesn't answer that, it only says so beside.
     forbidden: Arc<Mutex<Option<String>>>,
 }
@@ -82,7 +85,7 @@ impl Connections {
             Err(_) => Some(self.silent(limit, used.as_deref())),
         };
         if let (Some(EngineError::Unavailable(_)), Some(link)) = (&failed, &used) {
-            self.give_up(link).await;
+            link.given_up.store(true, Ordering::Relaxed);
         }
         let failed = failed.unwrap_or_else(|| EngineError::Unavailable(String::new()));
         answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(failed.clone()))).collect()
@@ -147,30 +150,23 @@ impl Connections {
             Ok(None) => self.gone(),
             Err(_) => self.silent(limit, Some(&inbound.link)),
         };
-        let link = inbound.link.clone();
-        self.give_up(&link).await;
+        inbound.link.given_up.store(true, Ordering::Relaxed);
         Err(failed)
     }
 
     async fn link(&self) -> Result<Arc<Link>, EngineError> {
-        let mut shared = self.shared.lock().await;
-        if let Some(link) = shared.as_ref().filter(|link| *link.alive.borrow()) {
-            return Ok(link.clone());
-        }
-        *shared = None;
-        let link = timeout(CALL_TIMEOUT, pin!(self.connect()))
-            .await
-            .unwrap_or_else(|_| Err(self.silent(CALL_TIMEOUT, None)))?;
-        let link = Arc::new(link);
-        *shared = Some(link.clone());
-        Ok(link)
-    }
-
-    async fn give_up(&self, link: &Arc<Link>) {
-        let mut shared = self.shared.lock().await;
-        if shared.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
+        let linked = timeout(CALL_TIMEOUT, async {
+            let mut shared = self.shared.lock().await;
+            if let Some(link) = shared.as_ref().filter(|link| link.usable()) {
+                return Ok(link.clone());
+            }
+            // Before the next one is made, which can fail: those still at work on this one keep it.
             *shared = None;
-        }
+            let link = Arc::new(self.connect().await?);
+            *shared = Some(link.clone());
+            Ok(link)
+        });
+        linked.await.unwrap_or_else(|_| Err(self.silent(CALL_TIMEOUT, None)))
     }
 
     async fn connect(&self) -> Result<Link, EngineError> {
@@ -192,7 +188,7 @@ impl Connections {
         let mut others = client.server_info().connect_urls;
         others.truncate(SERVERS_MAX);
         *locked(&self.others) = others;
-        Ok(Link { client, alive, forbidden })
+        Ok(Link { client, alive, given_up: AtomicBool::new(false), forbidden })
     }
 
     /// The server that was named, then those it has named.
@@ -261,6 +257,10 @@ pub(super) struct Inbound {
 }
 
 impl Link {
+    fn usable(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed) && *self.alive.borrow()
+    }
+
     /// `None` when the connection is gone: the client itself would wait for the next one.
     async fn next(&self, inbound: &mut Subscriber) -> Option<Message> {
         let mut alive = self.alive.clone();

@@ -17,7 +17,14 @@ if first <= last and redis.call('EXISTS', log) == 0 then
   first, bytes = last + 1, 0
 end
 
-local given = last + 1
+-- Sorted sets take many members at once, in pieces that Lua's stack can hold.
+local function each_piece(command, all, size)
+  for i = 1, #all, size do
+    redis.call(command, ids, unpack(all, i, math.min(i + size - 1, #all)))
+  end
+end
+
+local given, named = last + 1, {}
 if first > last then
   oldest = published(ARGV[5])
 end
@@ -28,11 +35,13 @@ for i = 5, #ARGV, 2 do
     redis.call('XADD', log, id, 'e', ARGV[i])
   else
     redis.call('XADD', log, id, 'e', ARGV[i], 'i', ARGV[i + 1])
-    redis.call('ZADD', ids, 0, place(ARGV[i + 1], last + 1))
+    named[#named + 1] = 0
+    named[#named + 1] = place(ARGV[i + 1], last + 1)
   end
   last = last + 1
   bytes = bytes + #ARGV[i]
 end
+each_piece('ZADD', named, 1000)
 
 local events_max, bytes_max, since = tonumber(ARGV[2]), tonumber(ARGV[3]), nil
 if ARGV[4] ~= '' then
@@ -43,26 +52,29 @@ local function over()
   return last - first + 1 > events_max or bytes > bytes_max or (since and oldest < since)
 end
 -- Twice as many as came, so that lowered limits are reached in the end without a pause.
-local left, start = #ARGV + 64, first
+local left, start, unnamed = #ARGV + 64, first, {}
 while left > 0 and first < last and over() do
-  local entries = redis.call('XRANGE', log, text(first) .. '-0', '+', 'COUNT', 2)
+  -- As many at once as have some 64 KiB; the last of them only says what comes after the one before.
+  local piece = math.max(2, math.min(128, math.floor(65536 * (last - first + 1) / bytes)))
+  local entries = redis.call('XRANGE', log, text(first) .. '-0', '+', 'COUNT', piece)
   local at = tonumber(string.match(entries[1][1], '^%d+'))
-  if at == first then
-    local fields = entries[1][2]
+  if at > first then
+    -- Somebody has deleted what was here.
+    first, oldest, left = at, published(entries[1][2][2]), left - 1
+  end
+  for i = 1, #entries - 1 do
+    if left == 0 or not over() then
+      break
+    end
+    local fields = entries[i][2]
     bytes = bytes - #fields[2]
     if fields[4] then
-      redis.call('ZREM', ids, place(fields[4], first))
+      unnamed[#unnamed + 1] = place(fields[4], first)
     end
-    first = first + 1
-    if entries[2] then
-      oldest = published(entries[2][2][2])
-    end
-  else
-    first = at
-    oldest = published(entries[1][2][2])
+    first, oldest, left = tonumber(string.match(entries[i + 1][1], '^%d+')), published(entries[i + 1][2][2]), left - 1
   end
-  left = left - 1
 end
+each_piece('ZREM', unnamed, 1000)
 if first > start then
   redis.call('XTRIM', log, 'MINID', text(first) .. '-0')
 end

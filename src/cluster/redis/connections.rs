@@ -1,6 +1,7 @@
 //! Connections to Redis: one that all calls share, and some that wait.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +35,14 @@ pub(super) struct Connections {
 struct Link {
     connection: MultiplexedConnection,
     driver: AbortHandle,
+    /// Something went wrong on it: nobody begins anything on it any more.
+    given_up: AtomicBool,
+}
+
+impl Link {
+    fn usable(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed) && !self.driver.is_finished()
+    }
 }
 
 impl Drop for Link {
@@ -110,7 +119,7 @@ impl Connections {
     /// Sends a command that makes Redis wait, on a connection nobody else is on.
     pub(super) async fn block(&self, command: &Cmd, limit: Duration) -> Result<Value, EngineError> {
         let waited = timeout(limit, async {
-            let kept = locked(&self.idle).pop();
+            let kept = locked(&self.idle).pop().filter(Link::usable);
             let mut link = match kept {
                 Some(link) => link,
                 None => timeout(super::CALL_TIMEOUT, self.connect())
@@ -148,29 +157,23 @@ impl Connections {
         // Behind the same name there may be another primary by now.
         let of_no_use = demoted || matches!(answer, Err(EngineError::Unavailable(_)));
         if let Some(link) = used.filter(|_| of_no_use) {
-            self.give_up(&link).await;
+            link.given_up.store(true, Ordering::Relaxed);
+            // Those that wait go to the same server.
+            locked(&self.idle).clear();
         }
         answer
     }
 
     async fn shared(&self) -> Result<Arc<Link>, EngineError> {
         let mut shared = self.shared.lock().await;
-        if let Some(link) = &*shared {
+        if let Some(link) = shared.as_ref().filter(|link| link.usable()) {
             return Ok(link.clone());
         }
+        // Before the next one is made, which can fail: those still at work on this one keep it.
+        *shared = None;
         let link = Arc::new(self.connect().await?);
         *shared = Some(link.clone());
         Ok(link)
-    }
-
-    async fn give_up(&self, link: &Arc<Link>) {
-        // Those that wait go on a dead connection too.
-        locked(&self.idle).clear();
-        // Nobody holds this lock while it connects and this link is there.
-        let mut shared = self.shared.lock().await;
-        if shared.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-            *shared = None;
-        }
     }
 
     async fn connect(&self) -> Result<Link, EngineError> {
@@ -215,7 +218,7 @@ impl Connections {
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let greeted = MultiplexedConnection::new_with_config(&login, stream, config).await;
         let (connection, driver) = greeted.map_err(|error| self.explained(&error))?;
-        Ok(Link { connection, driver: tokio::spawn(driver).abort_handle() })
+        Ok(Link { connection, driver: tokio::spawn(driver).abort_handle(), given_up: AtomicBool::new(false) })
     }
 
     fn explained(&self, error: &RedisError) -> EngineError {

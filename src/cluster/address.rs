@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use url::Url;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
 
 /// Where an engine is and how to get in.
 #[derive(Clone)]
@@ -21,6 +22,23 @@ pub struct Address {
     pub ca: Option<PathBuf>,
     /// A certificate of our own in PEM and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl Address {
+    /// The host as a resolver takes it: an IPv6 address without its brackets.
+    pub(super) fn host(&self) -> String {
+        match self.url.host() {
+            Some(Host::Ipv6(address)) => address.to_string(),
+            Some(host) => host.to_string(),
+            None => "localhost".to_owned(),
+        }
+    }
+
+    /// Who we are there, if anybody: the URL's word goes first.
+    pub(super) fn login(&self) -> Option<String> {
+        let named = percent_decode_str(self.url.username()).decode_utf8_lossy();
+        if named.is_empty() { self.user.clone() } else { Some(named.into_owned()) }
+    }
 }
 
 impl std::fmt::Debug for Address {

@@ -8,10 +8,17 @@
 //! This room knows sockets and tokio, and nothing of subscribers, shards or HTTP.
 
 mod address;
+mod encoding;
 mod engine;
+mod fresh;
+mod nats;
+mod redis;
+mod tls;
 
 pub use address::Address;
 pub use engine::{
     Appended, Bounds, Engine, EngineError, Entry, Identity, LogError, Member, NodeId, Opened, Placed, Retention,
     Subscriber,
 };
+pub use nats::Nats;
+pub use redis::Redis;

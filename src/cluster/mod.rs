@@ -9,9 +9,13 @@
 
 mod address;
 mod engine;
+mod fresh;
+mod postgres;
+mod tls;
 
 pub use address::Address;
 pub use engine::{
     Appended, Bounds, Engine, EngineError, Entry, Identity, LogError, Member, NodeId, Opened, Placed, Retention,
     Subscriber,
 };
+pub use postgres::{OutboxRules, Postgres, Relayed};

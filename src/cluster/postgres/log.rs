@@ -10,6 +10,7 @@ use tokio_postgres::types::Type;
 use super::Parts;
 use super::failure::Failure;
 use super::link::{Link, Parameter, Session};
+use super::retention::Length;
 use super::schema::Names;
 use super::uuid::Uuid;
 use crate::cluster::{Bounds, EngineError, Entry, Identity, LogError, Placed};
@@ -18,8 +19,8 @@ use crate::protocol::update::Update;
 
 /// How long a wake-up that got lost holds up those who follow.
 const POLL_MS: u64 = 1_000;
-/// The last moment that is stored as it is, the end of the year 9999: PostgreSQL's own end is not far from it.
-const PUBLISHED_MS_MAX: u64 = 253_402_300_799_999;
+/// The last moment that is stored as it is, in the year 144,683: half way to PostgreSQL's own end.
+const PUBLISHED_MS_MAX: u64 = 1 << 52;
 
 /// The statements.
 pub(super) struct Sql {
@@ -32,7 +33,7 @@ pub(super) struct Sql {
 impl Sql {
     pub(super) fn new(names: &Names) -> Sql {
         Sql {
-            append: names.fill("SELECT {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"),
+            append: names.fill("SELECT before, kept, kept_bytes, oldest_age_ms FROM {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"),
             // Rows are looked at by offset alone, `count` of them, so that none is read in vain once the bytes are reached.
             read: names.fill(
                 "WITH start AS MATERIALIZED (
@@ -104,8 +105,9 @@ impl Parts {
             (&retries, Type::TEXT_ARRAY),
         ];
         let rows = self.writer.ask(&self.log.append, &parameters).await.map_err(Failure::of_log)?;
-        let before: Option<i64> = rows.first().and_then(|row| row.get(0));
-        before.map(offset).ok_or(EngineError::Log(LogError::Replaced))
+        let row = rows.first().ok_or(LogError::Replaced)?;
+        self.tidy(log, &Length::of(row, 1)).await;
+        Ok(offset(row.get(0)))
     }
 
     /// See [`Engine::follow`](crate::cluster::Engine::follow).
@@ -144,7 +146,7 @@ impl Parts {
             if now >= until {
                 return Ok(Vec::new());
             }
-            self.tidy_when_idle(log);
+            self.tidy_when_idle(log).await;
             let _ = tokio::time::timeout_at(until.min(now + Duration::from_millis(POLL_MS)), woken).await;
         }
     }

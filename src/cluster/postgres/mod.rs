@@ -17,7 +17,7 @@ mod schema;
 mod tls;
 mod uuid;
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use access::Access;
@@ -39,7 +39,7 @@ pub struct Postgres {
     address: Address,
     retention: Retention,
     /// Made with the first call: only then it is known whether the address can be used.
-    parts: OnceLock<Result<Arc<Parts>, EngineError>>,
+    parts: OnceLock<Result<Parts, EngineError>>,
 }
 
 /// Connections and statements, by kind of work.
@@ -55,7 +55,6 @@ struct Parts {
     members: presence::Sql,
     outbox: outbox::Relay,
     keeping: retention::Keeping,
-    myself: Weak<Parts>,
 }
 
 impl Postgres {
@@ -73,18 +72,18 @@ impl Postgres {
         self.parts()?.relay(log, rules, wait).await
     }
 
-    fn parts(&self) -> Result<&Arc<Parts>, EngineError> {
+    fn parts(&self) -> Result<&Parts, EngineError> {
         let made = self.parts.get_or_init(|| Parts::new(&self.address, self.retention));
         made.as_ref().map_err(EngineError::clone)
     }
 }
 
 impl Parts {
-    fn new(address: &Address, retention: Retention) -> Result<Arc<Parts>, EngineError> {
+    fn new(address: &Address, retention: Retention) -> Result<Parts, EngineError> {
         let access = Arc::new(Access::new(address)?);
         let names = Names::new(&address.name);
         let link = |purpose, hello: &str| Link::new(access.clone(), purpose, hello);
-        Ok(Arc::new_cyclic(|myself| Parts {
+        Ok(Parts {
             writer: link("append", ""),
             follower: link("follow", &names.fill("LISTEN {schema};")),
             reader: link("read", ""),
@@ -95,9 +94,8 @@ impl Parts {
             members: presence::Sql::new(&names),
             outbox: outbox::Relay::new(&names),
             keeping: retention::Keeping::new(&names, retention),
-            myself: myself.clone(),
             names,
-        }))
+        })
     }
 
     async fn open(&self) -> Result<Opened, EngineError> {
@@ -159,13 +157,7 @@ impl Engine for Postgres {
             return Vec::new();
         }
         let before = match self.parts() {
-            Ok(parts) => {
-                let before = parts.append(log, &entries).await;
-                if before.is_ok() {
-                    parts.tidy(log);
-                }
-                before
-            }
+            Ok(parts) => parts.append(log, &entries).await,
             Err(error) => Err(error),
         };
         (1..).zip(&entries).map(|(place, _)| before.clone().map(|before| before + place)).collect()

@@ -15,6 +15,7 @@ use super::Parts;
 use super::failure::Failure;
 use super::link::Session;
 use super::log::bigint;
+use super::retention::Length;
 use super::schema::Names;
 use super::uuid::Uuid;
 use crate::cluster::{EngineError, Identity, LogError};
@@ -80,7 +81,7 @@ impl Relay {
                 ) r
                 WHERE r.place = 1 OR r.size_upto <= $6 ORDER BY r.id",
             ),
-            take: names.fill("SELECT published, refused FROM {schema}.relay($1, $2, $3, $4, $5, $6)"),
+            take: names.fill("SELECT published, refused, kept, kept_bytes, oldest_age_ms FROM {schema}.relay($1, $2, $3, $4, $5, $6)"),
             holder: Mutex::new(Weak::new()),
         }
     }
@@ -124,11 +125,6 @@ impl Parts {
                 let judged = self.look(&session, rules, &mut topics).await?;
                 if !(judged.good.is_empty() && judged.bad.is_empty()) {
                     relayed = self.take(&session, log, &judged).await?;
-                }
-            }
-            if relayed.published > 0 {
-                if let Some(parts) = self.myself.upgrade() {
-                    parts.tidy(log);
                 }
             }
             let now = Instant::now();
@@ -205,6 +201,7 @@ impl Parts {
         let rows = self.relayer.ask_of(session, &self.outbox.take, &parameters).await.map_err(Failure::of_log)?;
         let row = rows.first().ok_or(LogError::Replaced)?;
         let count = |column| row.get::<_, i64>(column).max(0).cast_unsigned();
+        self.tidy(log, &Length::of(row, 2)).await;
         Ok(Relayed { published: count(0), refused: count(1), elsewhere: false })
     }
 }

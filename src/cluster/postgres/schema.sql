@@ -76,29 +76,31 @@ CREATE TABLE {schema}.outbox_refused (
 COMMENT ON TABLE {schema}.outbox_refused IS 'Rows of the outbox that can not be published, with the reason.';
 
 -- Offsets are given while the lock is held, which ends with the transaction: the order of commits is that of offsets.
--- The offset before the first one given; NULL if the log is another one.
+-- The offset before the first one given, and how long the log is then; nothing if the log is another one.
 CREATE FUNCTION {schema}.append(
     of_log uuid, stamps timestamptz[], tags integer[], topic_lists text[], texts text[], blobs bytea[],
     privates boolean[], announcements boolean[], ids text[], types text[], retries text[]
-) RETURNS bigint LANGUAGE plpgsql AS $cinnabar$
+) RETURNS TABLE (before bigint, kept bigint, kept_bytes bigint, oldest_age_ms bigint) LANGUAGE plpgsql AS $cinnabar$
 DECLARE
-    before bigint;
-    before_bytes bigint;
+    old record;
+    last_offset bigint;
+    last_bytes bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended({text}, 1));
-    SELECT greatest(m.last_deleted, coalesce(newest.log_offset, 0)), coalesce(newest.bytes_upto, 0)
-        INTO before, before_bytes
+    SELECT greatest(m.last_deleted, coalesce(newest.log_offset, 0)) AS last, coalesce(newest.bytes_upto, 0) AS bytes_upto, m.first_kept
+        INTO old
         FROM {schema}.meta m
         LEFT JOIN LATERAL (
             SELECT e.log_offset, e.bytes_upto FROM {schema}.events e ORDER BY e.log_offset DESC LIMIT 1
         ) newest ON true
         WHERE m.log = of_log;
-    IF NOT FOUND THEN
-        RETURN NULL;
+    IF old IS NULL THEN
+        RETURN;
     END IF;
-    INSERT INTO {schema}.events
-        SELECT before + w.place, w.tag, w.stamp, w.topics, w.data, w.data_bytes, w.private, w.announcement, w.id, w.type, w.retry,
-               w.bytes, before_bytes + sum(w.bytes) OVER (ORDER BY w.place)
+    WITH written AS (
+        INSERT INTO {schema}.events AS e
+        SELECT old.last + w.place, w.tag, w.stamp, w.topics, w.data, w.data_bytes, w.private, w.announcement, w.id, w.type,
+               w.retry, w.bytes, old.bytes_upto + sum(w.bytes) OVER (ORDER BY w.place)
         FROM (
             SELECT u.place, u.tag, u.stamp, u.topics::text[] AS topics, u.data, u.data_bytes, u.private, u.announcement, u.id, u.type,
                    u.retry,
@@ -109,9 +111,16 @@ BEGIN
                 WITH ORDINALITY
                 AS u (stamp, tag, topics, data, data_bytes, private, announcement, id, type, retry, place)
         ) w
-        ORDER BY w.place;
+        RETURNING e.log_offset, e.bytes_upto
+    )
+    SELECT max(w.log_offset), max(w.bytes_upto) INTO last_offset, last_bytes FROM written w;
+    SELECT last_offset - e.log_offset + 1, last_bytes - e.bytes_upto + e.bytes,
+           (extract(epoch FROM clock_timestamp() - e.published_at) * 1000)::bigint
+        INTO kept, kept_bytes, oldest_age_ms
+        FROM {schema}.events e WHERE e.log_offset >= old.first_kept ORDER BY e.log_offset LIMIT 1;
+    before := old.last;
     PERFORM pg_notify({text}, '');
-    RETURN before;
+    RETURN NEXT;
 END
 $cinnabar$;
 
@@ -204,7 +213,7 @@ CREATE TRIGGER wake_relay AFTER INSERT ON {schema}.outbox FOR EACH STATEMENT EXE
 -- Moves rows of the outbox that are as they were when they were judged: into events, or aside. How many; nothing if the log is another one.
 CREATE FUNCTION {schema}.relay(
     of_log uuid, good bigint[], good_versions text[], bad bigint[], bad_versions text[], reasons text[]
-) RETURNS TABLE (published bigint, refused bigint) LANGUAGE plpgsql AS $cinnabar$
+) RETURNS TABLE (published bigint, refused bigint, kept bigint, kept_bytes bigint, oldest_age_ms bigint) LANGUAGE plpgsql AS $cinnabar$
 DECLARE
     batch record;
 BEGIN
@@ -243,8 +252,8 @@ BEGIN
         INTO batch FROM taken t;
     published := batch.rows;
     IF published > 0 THEN
-        PERFORM {schema}.append(of_log, batch.stamps, batch.tags, batch.topic_lists, batch.texts, batch.blobs, batch.privates,
-            batch.announcements, batch.ids, batch.types, batch.retries);
+        SELECT a.kept, a.kept_bytes, a.oldest_age_ms INTO kept, kept_bytes, oldest_age_ms FROM {schema}.append(of_log, batch.stamps, batch.tags, batch.topic_lists, batch.texts, batch.blobs, batch.privates,
+            batch.announcements, batch.ids, batch.types, batch.retries) a;
     END IF;
     RETURN NEXT;
 END

@@ -229,28 +229,31 @@ impl Parts {
 
 fn placed(row: &Row) -> Result<Placed, EngineError> {
     // Nobody but hubs writes there, and what another one wrote can be read.
-    let odd = || EngineError::Refused("the table events holds a row that no hub wrote".to_owned());
-    let topics: Vec<String> = row.try_get(3).map_err(|_| odd())?;
-    let data = match row.get::<_, Option<String>>(4) {
+    read_row(row).ok_or_else(|| EngineError::Refused("the table events holds a row that no hub wrote".to_owned()))
+}
+
+fn read_row(row: &Row) -> Option<Placed> {
+    let topics: Vec<String> = row.try_get(3).ok()?;
+    let data = match row.try_get(4).ok()? {
         Some(data) => data,
-        None => String::from_utf8(row.get::<_, Option<Vec<u8>>>(5).ok_or_else(odd)?).map_err(|_| odd())?,
+        None => String::from_utf8(row.try_get(5).ok()?).ok()?,
     };
     let update = Update {
         topics: topics.iter().map(|topic| Topic::of_hub(topic)).collect(),
         data,
-        private: row.get(6),
-        id: row.get(8),
-        event_type: row.get(9),
-        retry: row.get(10),
+        private: row.try_get(6).ok()?,
+        id: row.try_get(8).ok()?,
+        event_type: row.try_get(9).ok()?,
+        retry: row.try_get(10).ok()?,
     };
-    let published = row.get::<_, SystemTime>(2).duration_since(UNIX_EPOCH).unwrap_or_default();
+    let published = row.try_get::<_, SystemTime>(2).ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     let entry = Entry {
         update,
-        announcement: row.get(7),
+        announcement: row.try_get(7).ok()?,
         published_ms: u64::try_from(published.as_millis()).unwrap_or(u64::MAX),
-        tag: row.get::<_, i32>(1).cast_unsigned(),
+        tag: row.try_get::<_, i32>(1).ok()?.cast_unsigned(),
     };
-    Ok(Placed { offset: offset(row.get(0)), entry })
+    Some(Placed { offset: offset(row.try_get(0).ok()?), entry })
 }
 
 /// What follows without a hole: events somebody has deleted in the middle are found missing by the next look.

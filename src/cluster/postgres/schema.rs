@@ -1,5 +1,6 @@
 //! The tables: what they are called, and who makes them.
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::failure::Failure;
@@ -41,27 +42,36 @@ pub(super) async fn open(link: &Link, names: &Names) -> Result<Identity, EngineE
         Err(failure) => return Err(failure.plain()),
     };
     match found.first() {
-        Some(row) if version(row.get(0), names)? == VERSION => identity(row),
+        Some(row) if version(row.try_get(0).ok(), names)? == VERSION => identity(row, names),
         _ => make(link, names).await,
     }
 }
 
 /// Which tables there are: how many of the steps were taken.
-fn version(found: i32, names: &Names) -> Result<usize, EngineError> {
+fn version(found: Option<i32>, names: &Names) -> Result<usize, EngineError> {
+    let name = &names.name;
+    let Some(found) = found else { return Err(foreign(names)) };
     usize::try_from(found).ok().filter(|&found| found <= VERSION).ok_or_else(|| {
         EngineError::Refused(format!(
-            "the tables in the schema {} have version {found}, and this program knows them up to {VERSION}; use a newer cinnabar, or another \
-             name for the cluster",
-            names.name
+            "the tables in the schema {name} have version {found}, and this program knows them up to {VERSION}; use a newer cinnabar, or another \
+             name for the cluster"
         ))
     })
 }
 
-fn identity(row: &tokio_postgres::Row) -> Result<Identity, EngineError> {
-    let (log, id_key): (Uuid, &[u8]) = (row.get(1), row.get(2));
-    let id_key =
-        id_key.try_into().map_err(|_| EngineError::Refused("id_key of the table meta isn't 32 bytes".to_owned()))?;
+fn identity(row: &Row, names: &Names) -> Result<Identity, EngineError> {
+    let (log, id_key) = (row.try_get::<_, Uuid>(1), row.try_get::<_, &[u8]>(2));
+    let (Ok(log), Some(id_key)) = (log, id_key.ok().and_then(|key| key.try_into().ok())) else {
+        return Err(foreign(names));
+    };
     Ok(Identity { log: log.0, id_key })
+}
+
+fn foreign(names: &Names) -> EngineError {
+    EngineError::Refused(format!(
+        "the schema {} has a table meta that isn't cinnabar's; use another name for the cluster",
+        names.name
+    ))
 }
 
 async fn make(link: &Link, names: &Names) -> Result<Identity, EngineError> {
@@ -81,7 +91,7 @@ async fn make(link: &Link, names: &Names) -> Result<Identity, EngineError> {
         if meta {
             let row = transaction.query_typed_opt(&names.fill("SELECT version FROM {schema}.meta"), &[]).await?;
             // Tables without the row: somebody has emptied them. It is another log then.
-            taken = match row.map(|row| version(row.get(0), names)).transpose() {
+            taken = match row.map(|row| version(row.try_get(0).ok(), names)).transpose() {
                 Ok(taken) => taken.unwrap_or(VERSION),
                 Err(refused) => return Ok(Err(refused)),
             };
@@ -107,7 +117,7 @@ async fn make(link: &Link, names: &Names) -> Result<Identity, EngineError> {
                 &[(&version, Type::INT4), (&Uuid(fresh.log), Type::UUID), (&fresh.id_key.as_slice(), Type::BYTEA)],
             )
             .await?;
-        let found = identity(&row);
+        let found = identity(&row, names);
         transaction.commit().await?;
         Ok(found)
     };
@@ -131,8 +141,8 @@ mod tests {
     #[test]
     fn tables_of_a_newer_program_are_refused() {
         let names = Names::new("cinnabar");
-        assert_eq!(version(1, &names), Ok(1));
-        assert!(matches!(version(2, &names), Err(EngineError::Refused(_))));
-        assert!(matches!(version(-1, &names), Err(EngineError::Refused(_))));
+        assert_eq!(version(Some(1), &names), Ok(1));
+        assert!(matches!(version(Some(2), &names), Err(EngineError::Refused(_))));
+        assert!(matches!(version(Some(-1), &names), Err(EngineError::Refused(_))));
     }
 }

@@ -72,6 +72,15 @@ impl PostgresServer {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// Where its socket is.
+    pub(crate) fn folder(&self) -> String {
+        self.daemon.data().display().to_string()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.daemon.port
+    }
+
     /// Who is let in how, from now on: lines of pg_hba.conf for connections over the network.
     pub(crate) fn let_in(&self, lines: &str) {
         let file = self.daemon.data().join("pg_hba.conf");

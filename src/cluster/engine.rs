@@ -182,7 +182,8 @@ pub trait Engine: Send + Sync + 'static {
     /// taken for dead meanwhile; it is known now, without subscribers.
     fn renew(&self, node: NodeId, lease: Duration) -> impl Future<Output = Result<bool, EngineError>> + Send;
 
-    /// Notes who is subscribed at a hub (again: replaces what was noted of the same subscriber).
+    /// Notes who is subscribed at a hub (again: replaces what was noted of the same subscriber). Of a hub that isn't known, or was taken for
+    /// dead, nothing is noted: it learns so when it renews, and enters all of them anew.
     fn enter(&self, node: NodeId, subscribers: Vec<Subscriber>)
     -> impl Future<Output = Result<(), EngineError>> + Send;
 

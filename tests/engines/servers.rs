@@ -191,7 +191,7 @@ pub(crate) fn shell(line: &str) {
 }
 
 /// A port nobody listens on, handed out once per process and below those the kernel chooses for clients.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 30_000 + u16::try_from(std::process::id() % 26).expect("small") * 100;
     loop {

@@ -28,12 +28,12 @@ impl Sql {
     pub(super) fn new(names: &Names) -> Sql {
         Sql {
             renew: names.fill("SELECT {schema}.renew($1, $2 * interval '1 millisecond')"),
-            // Of a hub nobody knows nothing is noted: it learns from its next renewal that it has to begin anew.
+            // Of a hub that isn't known, or is taken for dead, nothing is noted.
             enter: names.fill(
                 "INSERT INTO {schema}.subscribers (node, id, document)
                 SELECT DISTINCT ON (u.id) n.id, u.id, u.document FROM {schema}.nodes n,
                     unnest($2, $3) WITH ORDINALITY AS u (id, document, place)
-                WHERE n.id = $1 ORDER BY u.id, u.place DESC
+                WHERE n.id = $1 AND n.claimed_by IS NULL ORDER BY u.id, u.place DESC
                 ON CONFLICT (node, id) DO UPDATE SET document = excluded.document",
             ),
             leave: names.fill("DELETE FROM {schema}.subscribers s WHERE s.node = $1 AND s.id = ANY ($2)"),

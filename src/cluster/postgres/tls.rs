@@ -1,5 +1,6 @@
 //! TLS for connections to PostgreSQL: what the client's library asks for, on rustls.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll};
 use ::ring::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -51,17 +52,18 @@ where
 {
     type Stream = Sealed<S>;
     type TlsConnect = Handshake;
-    type Error = rustls::pki_types::InvalidDnsNameError;
+    type Error = Infallible;
 
-    fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, Self::Error> {
-        Ok(Handshake { config: self.0.clone(), host: ServerName::try_from(host.to_owned())? })
+    fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, Infallible> {
+        // Asked for where no handshake follows, too: a Unix socket has no name.
+        Ok(Handshake { config: self.0.clone(), host: ServerName::try_from(host.to_owned()) })
     }
 }
 
 /// A handshake to come.
 pub(super) struct Handshake {
     config: Arc<ClientConfig>,
-    host: ServerName<'static>,
+    host: Result<ServerName<'static>, InvalidDnsNameError>,
 }
 
 impl<S> TlsConnect<S> for Handshake
@@ -73,7 +75,10 @@ where
     type Future = Pin<Box<dyn Future<Output = io::Result<Sealed<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move { TlsConnector::from(self.config).connect(self.host, stream).await.map(Sealed) })
+        Box::pin(async move {
+            let host = self.host.map_err(io::Error::other)?;
+            TlsConnector::from(self.config).connect(host, stream).await.map(Sealed)
+        })
     }
 }
 

@@ -52,6 +52,7 @@ macro_rules! conformance {
             of_many_hubs_one_claims_a_dead_one,
             a_claim_that_isnt_used_can_be_made_again,
             a_hub_that_came_back_isnt_buried,
+            a_dead_hub_enters_nobody,
         );
     };
     ($server:ty: $($story:ident,)*) => {

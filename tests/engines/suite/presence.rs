@@ -189,3 +189,17 @@ pub(crate) async fn a_hub_that_came_back_isnt_buried<S: Server>(server: S) {
     assert_eq!(ids(&all(&engine, 10).await), ["2"]);
     assert_eq!(engine.claim(B, SHORT).await, Ok(None));
 }
+
+pub(crate) async fn a_dead_hub_enters_nobody<S: Server>(server: S) {
+    let engine = server.engine(PLENTY);
+    engine.open().await.expect("opened");
+    engine.enter(A, vec![subscriber("too early")]).await.expect("not entered");
+    engine.renew(A, SHORT).await.expect("renewed");
+    engine.enter(A, vec![subscriber("1")]).await.expect("entered");
+    let dead = eventually("a hub is dead", || async { engine.claim(B, SHORT * 10).await.expect("asked") }).await;
+    assert_eq!(dead, A);
+    engine.leave(A, vec![subscriber("1").id]).await.expect("left");
+    engine.bury(A).await.expect("buried");
+    engine.enter(A, vec![subscriber("too late")]).await.expect("not entered");
+    assert_eq!(all(&engine, 10).await, []);
+}

@@ -78,6 +78,12 @@ impl Postgres {
     }
 }
 
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Postgres({:?})", self.address)
+    }
+}
+
 impl Parts {
     fn new(address: &Address, retention: Retention) -> Result<Parts, EngineError> {
         let access = Arc::new(Access::new(address)?);

@@ -67,8 +67,7 @@ impl Parts {
     pub(super) async fn tidy(&self, log: &Identity, length: &Length) {
         if self.keeping.is_too_much(length) {
             let Retention { events_max, bytes_max, .. } = self.keeping.limits;
-            let less = |max: u64| (max - (max / 16).max(1).min(max)).max(1);
-            self.trim(log, less(events_max), less(bytes_max)).await;
+            self.trim(log, a_little_less(events_max), a_little_less(bytes_max)).await;
         }
     }
 
@@ -101,5 +100,31 @@ impl Parts {
         ];
         let rows = self.tidier.ask(&self.keeping.sql, &parameters).await;
         rows.ok().and_then(|rows| rows.first().map(|row| row.get(0))).unwrap_or_default()
+    }
+}
+
+/// What is left of a full log.
+fn a_little_less(max: u64) -> u64 {
+    max.saturating_sub((max / 16).max(1)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_is_trimmed_below_its_limit_but_never_to_nothing() {
+        assert_eq!([0, 1, 2, 10, 1_600].map(a_little_less), [1, 1, 1, 9, 1_500]);
+    }
+
+    #[test]
+    fn what_exceeds_one_of_the_limits_is_too_much() {
+        let limits = Retention { events_max: 10, bytes_max: 100, age_max_ms: Some(1_600) };
+        let keeping = Keeping::new(&Names::new("x"), limits);
+        let too_much = |events, bytes, oldest_age_ms| keeping.is_too_much(&Length { events, bytes, oldest_age_ms });
+        assert!(!too_much(10, 100, 1_700));
+        assert!(too_much(11, 0, 0) && too_much(0, 101, 0) && too_much(0, 0, 1_701));
+        let ageless = Keeping::new(&Names::new("x"), Retention { age_max_ms: None, ..limits });
+        assert!(!ageless.is_too_much(&Length { events: 0, bytes: 0, oldest_age_ms: u64::MAX }));
     }
 }

@@ -107,6 +107,12 @@ fn a_commit_wakes_the_relay_and_the_relay_those_who_follow() {
         say(&application(&server).await, &insert("x")).await;
         assert_eq!(relay.await.expect("no panic").expect("relayed").published, 1);
         assert_eq!(data(&follower.await.expect("no panic").expect("followed")), ["x"]);
+        // Without a word it looks by itself.
+        server.psql("ALTER TABLE cinnabar.outbox DISABLE TRIGGER wake_relay");
+        let relay = tokio::spawn(async move { engine.relay(&log, &rules(), PATIENCE).await });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        say(&application(&server).await, &insert("y")).await;
+        assert_eq!(relay.await.expect("no panic").expect("relayed").published, 1);
     });
 }
 

@@ -12,6 +12,7 @@ mod encoding;
 mod engine;
 mod fresh;
 mod nats;
+mod postgres;
 mod redis;
 mod tls;
 
@@ -21,4 +22,5 @@ pub use engine::{
     Subscriber,
 };
 pub use nats::Nats;
+pub use postgres::{OutboxRules, Postgres, Relayed};
 pub use redis::Redis;

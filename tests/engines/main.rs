@@ -9,6 +9,7 @@ mod certificates;
 #[path = "../e2e/harness/folder.rs"]
 mod folder;
 mod nats;
+mod postgres;
 mod redis;
 mod servers;
 mod suite;

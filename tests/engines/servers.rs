@@ -91,7 +91,8 @@ impl Daemon {
         daemon
     }
 
-    fn data(&self) -> PathBuf {
+    /// The folder of its data.
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -122,22 +123,33 @@ impl Daemon {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// kill -9.
+    /// kill -9, of the processes it has started too.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            let started = processes_of(child.id());
             let _ = child.kill();
             let _ = child.wait();
+            for id in &started {
+                let _ = Command::new("bash").args(["-c", &format!("kill -KILL {id} 2>&-")]).status();
+            }
+            let start = Instant::now();
+            while started.iter().any(|id| is_alive(id)) && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 
-    /// Sends a signal by name.
+    /// Sends a signal by name, to the processes it has started too.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("a running server").id();
-        let sent = Command::new("bash").args(["-c", &format!("kill -{name} {id}")]).status();
+        let started = processes_of(id).join(" ");
+        // Those that have ended meanwhile don't matter.
+        let sent = Command::new("bash").args(["-c", &format!("kill -{name} {id} {started} 2>&-; true")]).status();
         assert!(sent.is_ok_and(|status| status.success()), "bash sends signals");
     }
 
-    fn empty(&self) {
+    /// Throws its data away.
+    pub(crate) fn empty(&self) {
         std::fs::remove_dir_all(self.data()).expect("the data is there");
         std::fs::create_dir(self.data()).expect("a folder in the temporary folder");
     }
@@ -158,6 +170,18 @@ impl Drop for Daemon {
             eprintln!("the log of {}:\n{}", self.program, self.log());
         }
     }
+}
+
+/// The processes that one has started: PostgreSQL has one for each connection.
+fn processes_of(id: u32) -> Vec<String> {
+    let started = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    started.split_whitespace().map(str::to_owned).collect()
+}
+
+fn is_alive(id: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // Behind the name, which is in brackets, stands the state.
+    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 /// Runs a line of bash that has to succeed.

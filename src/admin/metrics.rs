@@ -212,6 +212,13 @@ pub const METRICS: &[Metric] = &[
     row("cinnabar_history", Bytes, None, "Bytes of the events that history keeps.", |snapshot, _| {
         Level(snapshot.history.1 as f64)
     }),
+    row(
+        "cinnabar_history_failures",
+        Plain,
+        None,
+        "Commits that history could not store: their publishers were told so.",
+        |snapshot, _| Count(snapshot.sequencer.failures),
+    ),
     row("cinnabar_verdict_cache_hits", Plain, None, "Tokens known to be valid from an earlier request.", |_, sum| {
         Count(sum.tally.verdict_hits)
     }),

@@ -296,7 +296,7 @@ fn config_print_shows_each_value_with_its_source_and_no_secret() {
         ("cors-origin", "https://a.example", "cinnabar.toml"),
         ("heartbeat", "7s", "CINNABAR_HEARTBEAT"),
         ("write-timeout", "9s", "flag"),
-        ("history", "memory", "default"),
+        ("history", "file", "default"),
     ] {
         let line = said
             .lines()

@@ -391,7 +391,7 @@ fn after_kill_minus_9_no_ghost_remains() {
     let mut hub = restart();
     // Whoever comes back with the id it had is told of each of them, once.
     let mut stream = hub.subscribe_as(&observer(), &[EVERYBODY, ("last_event_id", &last_id)]);
-    assert_eq!(stream.last_event_id(), Some("earliest"));
+    assert_eq!(stream.last_event_id(), Some(last_id.as_str()));
     let mut ended: Vec<Value> = Vec::new();
     loop {
         let event = announced(&mut stream);

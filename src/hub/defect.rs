@@ -14,6 +14,8 @@ pub(crate) enum Defect {
     DropsWhenBehind,
     /// Complete: an edge of writability is overlooked while a frame is cut.
     LosesWakeUp,
+    /// Complete: who was told at its beginning what is gone is told again in its midst, and has to begin anew.
+    ForgetsTold,
     /// Private: grants are looked at live, but not on replay from the tail.
     ReplaysPrivate,
     /// Private: grants are looked at live, but not by the history readers.

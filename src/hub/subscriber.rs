@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::batch::VISIT_PARTS_MAX;
 use super::event::Event;
+use super::history::Gone;
 use crate::protocol::coding::{Coding, Form};
 use crate::protocol::token::Access;
 
@@ -197,13 +198,14 @@ pub(crate) struct Backlog {
     pub(crate) chunk: VecDeque<Arc<Event>>,
     /// Everything up to here has been looked at when `chunk` is empty.
     pub(crate) through: u64,
-    /// Reads from the oldest event kept, wherever that is by then.
-    pub(crate) from_earliest: bool,
+    /// What was gone when it began, so that it doesn't miss it; `None`: it begins with the oldest event kept, and history will say
+    /// where that is.
+    pub(crate) forgiven: Option<Gone>,
 }
 
 impl Backlog {
     pub(crate) fn new(wait: Wait, offset: u64) -> Backlog {
-        Backlog { wait, rest: None, chunk: VecDeque::new(), through: offset, from_earliest: false }
+        Backlog { wait, rest: None, chunk: VecDeque::new(), through: offset, forgiven: Some(Gone::default()) }
     }
 
     /// The socket is full: lets go of events until it isn't. What history answered is asked for again.

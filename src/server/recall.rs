@@ -10,7 +10,7 @@ use std::sync::RwLock;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::history::MemoryHistory;
-use crate::hub::{self, Filter, SlotId};
+use crate::hub::{self, Filter, Gone, SlotId};
 use crate::protocol::topic::HubUrl;
 use crate::server::inbox::{Inbox, Message, Ticket};
 use crate::server::shared::Shared;
@@ -35,7 +35,7 @@ pub(crate) struct Read {
     pub(crate) shard: usize,
     pub(crate) slot: SlotId,
     pub(crate) after: u64,
-    pub(crate) from_earliest: bool,
+    pub(crate) forgiven: Option<Gone>,
     pub(crate) filter: Filter,
 }
 
@@ -90,8 +90,8 @@ pub(crate) fn read(
     shared: &Shared,
     shards: &[Inbox],
 ) {
-    for Read { shard, slot, after, from_earliest, filter } in questions.iter().take_while(|_| !shared.ended()) {
-        let chunk = hub::read(history, after, from_earliest, &filter, url);
+    for Read { shard, slot, after, forgiven, filter } in questions.iter().take_while(|_| !shared.ended()) {
+        let chunk = hub::read(history, after, forgiven, &filter, url);
         shards[shard].send(Message::History(slot, chunk));
     }
 }

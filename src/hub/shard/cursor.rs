@@ -6,7 +6,7 @@ use super::{Now, Output, Shard};
 use crate::hub::batch::{Batch, Part, VISIT_BYTES_MAX};
 use crate::hub::budget::Budget;
 use crate::hub::defect::{Defect, planted};
-use crate::hub::history::{CHUNK_EVENTS_MAX, Filter, HistoryChunk, HistoryError};
+use crate::hub::history::{CHUNK_EVENTS_MAX, Filter, Gone, HistoryChunk, HistoryError};
 use crate::hub::subscriber::{Backlog, CloseReason, SlotId, State, Wait};
 
 /// A visit of somebody who is behind, and each event its cursor passes.
@@ -54,7 +54,7 @@ impl Shard {
             if taken == backlog.chunk.len() {
                 through = backlog.through;
             }
-        } else if backlog.from_earliest || before + 1 < self.tail.first() {
+        } else if backlog.forgiven.is_none() || before + 1 < self.tail.first() {
             if batch.parts.len() == first_part {
                 self.read_history(slot, id);
                 return;
@@ -100,7 +100,7 @@ impl Shard {
         let Some(backlog) = &mut subscriber.backlog else {
             return;
         };
-        let read_on = backlog.from_earliest || !backlog.chunk.is_empty() || backlog.rest.is_some();
+        let read_on = backlog.forgiven.is_none() || !backlog.chunk.is_empty() || backlog.rest.is_some();
         if through >= head && !read_on {
             subscriber.backlog = None;
             self.enter(slot, State::Current);
@@ -122,12 +122,7 @@ impl Shard {
             access: subscriber.access.clone(),
         };
         self.counters.history_reads += 1;
-        self.outputs.push_back(Output::Read {
-            id,
-            after: subscriber.offset,
-            from_earliest: backlog.from_earliest,
-            filter,
-        });
+        self.outputs.push_back(Output::Read { id, after: subscriber.offset, forgiven: backlog.forgiven, filter });
     }
 
     pub(super) fn history(&mut self, id: SlotId, answer: Result<HistoryChunk, HistoryError>, now: Now) {
@@ -145,10 +140,7 @@ impl Shard {
             Err(HistoryError::Trimmed) => self.close(slot, CloseReason::Trimmed, now),
             Err(HistoryError::Unreadable) => self.close(slot, CloseReason::Unreadable, now),
             Ok(chunk) => {
-                debug_assert!(
-                    chunk.through >= subscriber.offset || backlog.from_earliest,
-                    "order: history reads forward"
-                );
+                debug_assert!(chunk.through >= subscriber.offset, "order: history reads forward");
                 debug_assert!(chunk.events.len() <= CHUNK_EVENTS_MAX, "bounded: an answer of history");
                 debug_assert!(
                     chunk.events.iter().is_sorted_by(|one, next| one.offset < next.offset),
@@ -156,7 +148,8 @@ impl Shard {
                 );
                 // Waiting for history was not its socket's fault.
                 subscriber.progress_ds = now.ds();
-                backlog.from_earliest = false;
+                let told = if planted(Defect::ForgetsTold) { Gone::default() } else { chunk.forgiven };
+                backlog.forgiven.get_or_insert(told);
                 backlog.through = chunk.through.max(subscriber.offset);
                 backlog.chunk = chunk.events.into();
                 backlog.wait = Wait::Slice;

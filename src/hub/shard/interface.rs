@@ -7,7 +7,7 @@ use super::survey::{Findings, Survey};
 use crate::hub::batch::Batch;
 use crate::hub::denials::Denials;
 use crate::hub::event::Event;
-use crate::hub::history::{Filter, HistoryChunk, HistoryError};
+use crate::hub::history::{Filter, Gone, HistoryChunk, HistoryError};
 use crate::hub::subscriber::{CloseReason, Sink, SlotId};
 use crate::protocol::coding::Coding;
 use crate::protocol::matcher::Matcher;
@@ -139,8 +139,8 @@ pub enum Output {
         id: SlotId,
         /// The cursor.
         after: u64,
-        /// Take the oldest event kept if the next one is gone.
-        from_earliest: bool,
+        /// What it was told is gone; `None`: it begins with the oldest event kept, and the answer tells it.
+        forgiven: Option<Gone>,
         /// What it may and wants to read.
         filter: Filter,
     },

@@ -37,7 +37,9 @@ impl Shard {
         };
         let mut backlog = Backlog::new(Wait::Slice, offset);
         backlog.rest = Some(Rest::Head(registration.head, 0));
-        backlog.from_earliest = registration.start == Start::Earliest;
+        if registration.start == Start::Earliest {
+            backlog.forgiven = None;
+        }
         let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms).filter(|&at| at != NEVER_MS);
         self.enter(slot, State::Behind);
         let subscriber = self.slab.at_mut(slot);

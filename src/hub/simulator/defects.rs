@@ -45,6 +45,11 @@ fn complete_is_watched_for_a_subscription_that_never_ends() {
 }
 
 #[test]
+fn complete_is_watched_for_a_reader_told_twice_what_is_gone() {
+    is_found(Defect::ForgetsTold, "complete", any_world);
+}
+
+#[test]
 fn private_is_watched_on_replay_from_the_tail() {
     is_found(Defect::ReplaysPrivate, "private", any_world);
 }

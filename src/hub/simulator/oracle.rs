@@ -134,6 +134,11 @@ impl Due {
         self.start
     }
 
+    /// What it was told is gone when it began.
+    pub(super) fn gone(&self) -> [u64; 2] {
+        self.gone
+    }
+
     /// The last event received.
     pub(super) fn last(&self) -> u64 {
         self.has

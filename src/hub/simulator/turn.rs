@@ -76,14 +76,14 @@ impl World {
     pub(super) fn carry_out(&mut self, shard: usize) {
         while let Some(output) = self.nodes[shard].shard.output() {
             match output {
-                Output::Read { id, after, from_earliest, filter } => {
+                Output::Read { id, after, forgiven, filter } => {
                     let connection = self.by_slot[&(shard, id)];
                     assert!(
                         !std::mem::replace(&mut self.connections[connection].reading, true),
                         "bounded: a second question to history for one subscriber"
                     );
-                    note(|| format!("{:>6} {connection} reads after {after} {from_earliest}", self.now.mono_ms));
-                    self.questions.push(Question { shard, id, connection, after, from_earliest, filter });
+                    note(|| format!("{:>6} {connection} reads after {after} {forgiven:?}", self.now.mono_ms));
+                    self.questions.push(Question { shard, id, connection, after, forgiven, filter });
                 }
                 Output::Revoked(revocation, closed) => self.nodes[shard].revoked.push((revocation, closed)),
                 Output::Surveyed(_, findings) => self.nodes[shard].findings.push(findings),

@@ -13,8 +13,8 @@ use super::universe::{ANNOUNCED, Universe};
 use crate::history::MemoryHistory;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::{
-    Announcement, Draft, Event, Filter, Findings, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration,
-    Revocation, Shard, Sink, SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
+    Announcement, Draft, Event, Filter, Findings, Found, Gone, HistoryChunk, HistoryError, Input, Log, Now,
+    Registration, Revocation, Shard, Sink, SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
 };
 use crate::protocol::coding::{Coding, Codings, Compressor, Form};
 use crate::protocol::event_id::IdCipher;
@@ -53,7 +53,7 @@ pub(super) struct Question {
     pub(super) id: SlotId,
     pub(super) connection: usize,
     pub(super) after: u64,
-    pub(super) from_earliest: bool,
+    pub(super) forgiven: Option<Gone>,
     pub(super) filter: Filter,
 }
 
@@ -311,21 +311,22 @@ impl World {
     /// A history reader answers a question; the shard hears of it later.
     pub(super) fn answer_question(&mut self, at: usize) {
         let question = self.questions.swap_remove(at);
-        let Question { shard, id, after, from_earliest, filter, connection } = question;
+        let Question { shard, id, after, forgiven, filter, connection } = question;
         let [updates, announcements] = self.history.read().expect("nobody panics in between").dropped();
         let hub = &Universe::get().hub;
-        let answer = read(&self.history, after, from_earliest, &filter, hub);
+        let answer = read(&self.history, after, forgiven, &filter, hub);
         let reads = may_read_announcements(&filter.matchers, filter.access.as_deref(), hub);
         let connection = &mut self.connections[connection];
         match &answer {
-            Ok(_) if from_earliest => connection.due.starts_after([updates, announcements]),
+            Ok(_) if forgiven.is_none() => connection.due.starts_after([updates, announcements]),
             Ok(_) => {}
             Err(HistoryError::Trimmed) => {
                 let lacks = connection.settled.max(connection.due.start().unwrap_or(0));
-                let gone = if reads { updates.max(announcements) } else { updates };
+                let gone = [updates, if reads { announcements } else { 0 }];
+                let told = connection.due.gone();
                 assert!(
-                    gone > lacks,
-                    "complete: told that events are gone, but has {lacks}, and only those up to {gone} are"
+                    gone.iter().zip(told).any(|(&gone, told)| gone > lacks.max(told)),
+                    "complete: told that events are gone, but has {lacks}, was told of {told:?}, and only those up to {gone:?} are"
                 );
                 connection.trimmed = true;
             }

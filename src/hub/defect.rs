@@ -16,6 +16,8 @@ pub(crate) enum Defect {
     LosesWakeUp,
     /// Complete: who was told at its beginning what is gone is told again in its midst, and has to begin anew.
     ForgetsTold,
+    /// Complete: who was cut inside an event goes on in whatever frame that event has by then.
+    MistakesFrame,
     /// Private: grants are looked at live, but not on replay from the tail.
     ReplaysPrivate,
     /// Private: grants are looked at live, but not by the history readers.

@@ -1,5 +1,7 @@
 //! Subscribers behind: each reads on from its own cursor, in history and then in the tail, until it meets the head.
 
+use std::collections::VecDeque;
+
 use super::fan_out::{push_write, readable};
 use super::part::part_length;
 use super::{Now, Output, Shard};
@@ -111,7 +113,8 @@ impl Shard {
         }
     }
 
-    fn read_history(&mut self, slot: u32, id: SlotId) {
+    /// Asks history for what follows the cursor, or begins with the event that the stream was cut in.
+    pub(super) fn read_history(&mut self, slot: u32, id: SlotId) {
         let subscriber = self.slab.at_mut(slot);
         let Some(backlog) = &mut subscriber.backlog else {
             return;
@@ -121,8 +124,14 @@ impl Shard {
             matchers: self.selectors.matchers(subscriber.places.as_slice()),
             access: subscriber.access.clone(),
         };
+        let has = subscriber.offset;
+        let (after, forgiven) = match backlog.cut_in() {
+            // It has everything up to its cursor, but for the end of this one.
+            Some(cut_in) => (cut_in - 1, backlog.forgiven.map(|gone| gone.or_up_to(has))),
+            None => (has, backlog.forgiven),
+        };
         self.counters.history_reads += 1;
-        self.outputs.push_back(Output::Read { id, after: subscriber.offset, forgiven: backlog.forgiven, filter });
+        self.outputs.push_back(Output::Read { id, after, forgiven, filter });
     }
 
     pub(super) fn history(&mut self, id: SlotId, answer: Result<HistoryChunk, HistoryError>, now: Now) {
@@ -130,6 +139,7 @@ impl Shard {
             return;
         };
         let subscriber = self.slab.at_mut(slot);
+        let form = subscriber.form();
         let Some(backlog) = &mut subscriber.backlog else {
             return;
         };
@@ -140,19 +150,29 @@ impl Shard {
             Err(HistoryError::Trimmed) => self.close(slot, CloseReason::Trimmed, now),
             Err(HistoryError::Unreadable) => self.close(slot, CloseReason::Unreadable, now),
             Ok(chunk) => {
-                debug_assert!(chunk.through >= subscriber.offset, "order: history reads forward");
+                let cut_in = backlog.cut_in();
+                debug_assert!(chunk.through >= subscriber.offset || cut_in.is_some(), "order: history reads forward");
                 debug_assert!(chunk.events.len() <= CHUNK_EVENTS_MAX, "bounded: an answer of history");
                 debug_assert!(
                     chunk.events.iter().is_sorted_by(|one, next| one.offset < next.offset),
                     "order: history answers in log order"
                 );
+                let mut events = VecDeque::from(chunk.events);
+                if cut_in.is_some() && !events.pop_front().is_some_and(|event| backlog.resume_in(event, form)) {
+                    self.close(slot, CloseReason::Trimmed, now);
+                    return;
+                }
                 // Waiting for history was not its socket's fault.
-                subscriber.progress_ds = now.ds();
+                subscriber.progress_ds = now.ds().saturating_sub(std::mem::take(&mut backlog.idle_ds));
                 let told = if planted(Defect::ForgetsTold) { Gone::default() } else { chunk.forgiven };
                 backlog.forgiven.get_or_insert(told);
                 backlog.through = chunk.through.max(subscriber.offset);
-                backlog.chunk = chunk.events.into();
+                backlog.chunk = events;
                 backlog.wait = Wait::Slice;
+                debug_assert!(
+                    backlog.chunk.front().is_none_or(|next| next.offset > subscriber.offset),
+                    "order: what it has isn't read again"
+                );
                 // What was looked at and doesn't match isn't read again, whatever becomes of the chunk.
                 subscriber.offset = backlog.chunk.front().map_or(backlog.through, |event| event.offset - 1);
                 self.catch_up.push_back(id);
@@ -169,5 +189,101 @@ impl Shard {
         if wait == Wait::Slice {
             self.catch_up.push_back(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::hub::event::Event;
+    use crate::hub::{Input, Outcome, Registration, ShardLimits};
+
+    const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
+
+    fn event(offset: u64, data_bytes: usize) -> Arc<Event> {
+        Event::sample(offset, &["urn:a"], None, data_bytes)
+    }
+
+    fn commit(shard: &mut Shard, event: Arc<Event>) {
+        shard.handle(Input::Events([event].into()), NOW);
+    }
+
+    /// The socket takes so many bytes of the next slice, which is the only stream's.
+    fn taken(shard: &mut Shard, bytes: u32) -> Vec<u8> {
+        let mut batch = shard.slice().expect("something to write");
+        let [write] = &mut batch.writes[..] else { panic!("one write") };
+        write.outcome = Outcome::Sent(bytes.min(write.bytes));
+        let write = &batch.writes[0];
+        let all: Vec<u8> =
+            batch.parts(write).iter().flat_map(|&part| shard.pieces(write, part)).flatten().copied().collect();
+        shard.handle(Input::Sent(batch), NOW);
+        all
+    }
+
+    fn question(shard: &mut Shard) -> (u64, Option<Gone>) {
+        match shard.output() {
+            Some(Output::Read { after, forgiven, .. }) => (after, forgiven),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(shard: &mut Shard, id: SlotId, events: Vec<Arc<Event>>, through: u64) {
+        let answer = Ok(HistoryChunk { events, through, forgiven: Gone::default() });
+        shard.handle(Input::History(id, answer), NOW);
+    }
+
+    /// A stream cut after 20 bytes of event 1, which its shard doesn't have any more.
+    fn cut_in_one() -> (Shard, SlotId) {
+        let tail_bytes_max = event(1, 100).cost_bytes();
+        let mut shard = Shard::sample(ShardLimits { tail_bytes_max, ..ShardLimits::roomy() });
+        let id = shard.join(Registration::sample(), NOW);
+        taken(&mut shard, u32::MAX);
+        commit(&mut shard, event(1, 100));
+        taken(&mut shard, 20);
+        commit(&mut shard, event(2, 100));
+        assert!(shard.slice().is_none());
+        shard.handle(Input::Writable(id), NOW);
+        assert_eq!(question(&mut shard), (0, Some(Gone { updates: 1, announcements: 1 })));
+        (shard, id)
+    }
+
+    #[test]
+    fn who_was_cut_inside_an_event_goes_on_inside_it_when_it_has_been_read_again() {
+        let (mut shard, id) = cut_in_one();
+        let [first, second] = [1, 2].map(|offset| event(offset, 100).frame.clone());
+        answer(&mut shard, id, vec![event(1, 100), event(2, 100)], 2);
+        assert_eq!(taken(&mut shard, 30), [&first.chunked()[20..], second.chunked()].concat());
+        // Cut in it once more.
+        shard.handle(Input::Writable(id), NOW);
+        assert_eq!((question(&mut shard).0, shard.busy()), (0, false));
+        answer(&mut shard, id, vec![event(1, 100)], 1);
+        assert_eq!(taken(&mut shard, u32::MAX), [&first.chunked()[50..], second.chunked()].concat());
+        assert_eq!((shard.counters().deliveries, shard.busy()), (2, false));
+    }
+
+    #[test]
+    fn who_was_cut_inside_an_event_that_is_gone_or_has_other_bytes_is_told() {
+        for events in [vec![], vec![event(2, 100)], vec![event(1, 101), event(2, 100)], vec![event(1, 1)]] {
+            let (mut shard, id) = cut_in_one();
+            answer(&mut shard, id, events, 2);
+            assert_eq!(shard.counters().closed[CloseReason::Trimmed as usize], 1);
+            assert!(matches!(shard.output(), Some(Output::Shutdown(_))));
+            assert!(shard.slice().is_none() && shard.output().is_none(), "not one byte more");
+        }
+    }
+
+    #[test]
+    fn who_was_cut_inside_an_event_of_the_tail_needs_no_history() {
+        let mut shard = Shard::sample(ShardLimits::roomy());
+        let id = shard.join(Registration::sample(), NOW);
+        taken(&mut shard, u32::MAX);
+        let first = event(1, 100);
+        commit(&mut shard, first.clone());
+        taken(&mut shard, 20);
+        shard.handle(Input::Writable(id), NOW);
+        assert_eq!(taken(&mut shard, u32::MAX), first.frame.chunked()[20..]);
+        assert!(shard.output().is_none() && !shard.busy());
     }
 }

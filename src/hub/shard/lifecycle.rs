@@ -90,6 +90,7 @@ impl Shard {
             return;
         };
         let subscriber = self.slab.at_mut(slot);
+        let form = subscriber.form();
         if subscriber.state == State::Closing {
             if let Some(backlog) = subscriber.backlog.as_mut().filter(|backlog| backlog.wait == Wait::Writable) {
                 backlog.wait = Wait::Slice;
@@ -100,16 +101,17 @@ impl Shard {
         let Some(backlog) = &mut subscriber.backlog else {
             return;
         };
-        if planted(Defect::LosesWakeUp) && matches!(backlog.rest, Some(Rest::Stalled(..))) {
+        if planted(Defect::LosesWakeUp) && backlog.cut_in().is_some() {
             return;
         }
         if backlog.wait == Wait::Writable {
-            if !backlog.resume() {
-                self.close(slot, CloseReason::Trimmed, now);
-                return;
+            if backlog.resume(&self.tail, form) {
+                backlog.wait = Wait::Slice;
+                self.catch_up.push_back(id);
+            } else {
+                backlog.idle_ds = now.ds().saturating_sub(subscriber.progress_ds);
+                self.read_history(slot, id);
             }
-            backlog.wait = Wait::Slice;
-            self.catch_up.push_back(id);
         }
     }
 

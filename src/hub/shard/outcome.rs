@@ -128,6 +128,7 @@ impl Shard {
         self.counters.deliveries +=
             whole.filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. })).count() as u64;
         let id = SlotId { slot: write.slot, generation: subscriber.generation };
+        let form = subscriber.form();
         let subscriber = self.slab.at_mut(write.slot);
         subscriber.offset = offset + u64::from(planted(Defect::DropsWhenBehind));
         if bytes == 0 && subscriber.state == State::Current {
@@ -161,7 +162,7 @@ impl Shard {
         backlog.chunk.drain(..chunks);
         let through = backlog.through;
         if blocked == Wait::Writable {
-            backlog.stall();
+            backlog.stall(form);
         }
         if read_whole {
             // History has looked further than to the last event that matched.

@@ -50,6 +50,11 @@ fn complete_is_watched_for_a_reader_told_twice_what_is_gone() {
 }
 
 #[test]
+fn complete_is_watched_for_a_stream_that_goes_on_in_other_bytes() {
+    is_found(Defect::MistakesFrame, "complete", any_world);
+}
+
+#[test]
 fn private_is_watched_on_replay_from_the_tail() {
     is_found(Defect::ReplaysPrivate, "private", any_world);
 }

@@ -291,6 +291,30 @@ fn a_stalled_client_keeps_no_event_alive() {
     assert!(!world.connections[stuck].open());
 }
 
+/// Seen: as soon as nobody but a disk had the event it was cut in, a client was closed, although history had everything.
+#[test]
+fn a_stalled_client_goes_on_inside_an_event_that_is_read_again() {
+    for buffer_bytes in [150, 300, 500, 1_000] {
+        let mut world = world(|rules| {
+            rules.limits.tail_bytes_max = 600;
+            rules.copies = true;
+        });
+        let stuck = world.join(&[0], None, Start::Live, buffer_bytes);
+        world.rest();
+        world.clients[0].pace = Pace::Stopped;
+        (0..10).for_each(|_| world.send_event(0, false));
+        world.pass(500);
+        assert!(world.connections[stuck].blocked_ms.is_some());
+        (0..20).for_each(|_| world.send_event(0, false));
+        world.pass(500);
+        // Cut again and again, each time in an event that only history has.
+        world.clients[0].pace = Pace::Slow;
+        world.pass(2_000);
+        world.takes_everything(stuck);
+        assert_eq!(world.connections[stuck].due.received, 30);
+    }
+}
+
 /// Seen: a stream that had passed over foreign events for a second, and was current since a moment, was taken for one whose heartbeat
 /// had been forgotten.
 #[test]

@@ -119,7 +119,12 @@ impl World {
         let cut = connection.cut();
         let cut_off = cut && next.is_some_and(|next| next == 0 || self.ledger.is_dropped(next, dropped))
             || (connection.coded && cut || connection.wire.at_end_of_chunk())
-                && dropped.iter().any(|&gone| connection.due.last() <= gone);
+                && dropped.iter().any(|&gone| connection.due.last() <= gone)
+            // What it was cut in has other bytes in history.
+            || self.rules.copies
+                && connection.coded
+                && cut
+                && [next.unwrap_or(0), connection.due.last()].iter().any(|&at| self.ledger.is_compressed(at));
         let connection = &self.connections[at];
         let limits = &self.rules.limits;
         let age_ms = self.now.mono_ms - connection.opened.mono_ms;
@@ -331,6 +336,10 @@ impl World {
             };
             if state == Some(State::Behind) {
                 self.connections[at].behind_ms = now.mono_ms;
+            }
+            if self.connections[at].reading {
+                // Waiting for history isn't its socket's fault.
+                self.connections[at].blocked_ms.iter_mut().for_each(|since| *since += TICK_MS);
             }
             let connection = &self.connections[at];
             if let Some(shut_ms) = connection.shut_ms {

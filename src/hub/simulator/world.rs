@@ -256,7 +256,12 @@ impl World {
             self.show(&events);
         }
         let mut history = self.history.write().expect("nobody panics in between");
-        history.append(&events, self.now.wall_ms);
+        if self.rules.copies {
+            let copies: Vec<Arc<Event>> = events.iter().map(|event| event.read_again()).collect();
+            history.append(&copies, self.now.wall_ms);
+        } else {
+            history.append(&events, self.now.wall_ms);
+        }
         let (first, last) = history.bounds();
         assert!(
             history.bytes()[0] <= self.rules.retention.bytes_max
@@ -314,7 +319,10 @@ impl World {
         let Question { shard, id, after, forgiven, filter, connection } = question;
         let [updates, announcements] = self.history.read().expect("nobody panics in between").dropped();
         let hub = &Universe::get().hub;
-        let answer = read(&self.history, after, forgiven, &filter, hub);
+        let mut answer = read(&self.history, after, forgiven, &filter, hub);
+        if let (true, Ok(chunk)) = (self.rules.copies, &mut answer) {
+            chunk.events.iter_mut().for_each(|event| *event = event.read_again());
+        }
         let reads = may_read_announcements(&filter.matchers, filter.access.as_deref(), hub);
         let connection = &mut self.connections[connection];
         match &answer {

@@ -92,6 +92,11 @@ impl Gone {
     pub fn or_up_to(self, offset: u64) -> Gone {
         Gone { updates: self.updates.max(offset), announcements: self.announcements.max(offset) }
     }
+
+    /// The newest offset that has gone.
+    pub fn newest(self) -> u64 {
+        self.updates.max(self.announcements)
+    }
 }
 
 /// What became of a `Last-Event-ID`.

@@ -260,6 +260,12 @@ impl Backlog {
         same
     }
 
+    /// Whether it asks history although it may have all the tail has: before it has begun, and as long as what is forgiven reaches further
+    /// than its place does, which only a backlog remembers.
+    pub(crate) fn asks_history(&self, offset: u64) -> bool {
+        self.forgiven.is_none_or(|gone| gone.newest() > offset)
+    }
+
     /// The event it was cut in, as long as it has to be read again.
     pub(crate) fn cut_in(&self) -> Option<u64> {
         match self.rest {

@@ -56,7 +56,7 @@ impl Shard {
             if taken == backlog.chunk.len() {
                 through = backlog.through;
             }
-        } else if backlog.forgiven.is_none() || before + 1 < self.tail.first() {
+        } else if before + 1 < self.tail.first() || backlog.asks_history(before) {
             if batch.parts.len() == first_part {
                 self.read_history(slot, id);
                 return;
@@ -102,7 +102,7 @@ impl Shard {
         let Some(backlog) = &mut subscriber.backlog else {
             return;
         };
-        let read_on = backlog.forgiven.is_none() || !backlog.chunk.is_empty() || backlog.rest.is_some();
+        let read_on = backlog.asks_history(through) || !backlog.chunk.is_empty() || backlog.rest.is_some();
         if through >= head && !read_on {
             subscriber.backlog = None;
             self.enter(slot, State::Current);

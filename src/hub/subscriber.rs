@@ -209,8 +209,8 @@ pub(crate) struct Backlog {
     /// What was gone when it began, so that it doesn't miss it; `None`: it begins with the oldest event kept, and history will say
     /// where that is.
     pub(crate) forgiven: Option<Gone>,
-    /// How long its socket had taken nothing when it began to wait for history, tenths of seconds: waiting isn't the socket's fault,
-    /// and no excuse for what was before.
+    /// How long its socket had taken nothing when it was said to have room, tenths of seconds: waiting for history then isn't the
+    /// socket's fault, and no excuse for what was before.
     pub(crate) idle_ds: u32,
 }
 

@@ -163,7 +163,7 @@ impl Shard {
                     return;
                 }
                 // Waiting for history was not its socket's fault.
-                subscriber.progress_ds = now.ds().saturating_sub(std::mem::take(&mut backlog.idle_ds));
+                subscriber.progress_ds = now.ds().saturating_sub(backlog.idle_ds);
                 let told = if planted(Defect::ForgetsTold) { Gone::default() } else { chunk.forgiven };
                 backlog.forgiven.get_or_insert(told);
                 backlog.through = chunk.through.max(subscriber.offset);

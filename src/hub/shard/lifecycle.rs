@@ -105,11 +105,11 @@ impl Shard {
             return;
         }
         if backlog.wait == Wait::Writable {
+            backlog.idle_ds = now.ds().saturating_sub(subscriber.progress_ds);
             if backlog.resume(&self.tail, form) {
                 backlog.wait = Wait::Slice;
                 self.catch_up.push_back(id);
             } else {
-                backlog.idle_ds = now.ds().saturating_sub(subscriber.progress_ds);
                 self.read_history(slot, id);
             }
         }

@@ -19,6 +19,7 @@ impl Shard {
                     // Who takes an end bit by bit has no more time for it than others.
                     if bytes > 0 && (whole || !closing) {
                         subscriber.progress_ds = now.ds();
+                        subscriber.backlog.iter_mut().for_each(|backlog| backlog.idle_ds = 0);
                     }
                     match (whole, closing) {
                         (true, _) => self.sent_whole(&batch, write),

@@ -248,6 +248,34 @@ fn a_refused_write_does_not_start_the_deadline_anew() {
     assert!(!world.connections[stuck].open());
 }
 
+/// Seen: the same when each time something had to be read from history.
+#[test]
+fn a_refused_write_of_what_history_has_does_not_start_the_deadline_anew() {
+    for cut in [0, 50] {
+        let mut world = world(|rules| {
+            rules.limits.write_timeout_ms = 2_000;
+            rules.limits.tail_bytes_max = 600;
+            rules.copies = true;
+        });
+        let stuck = world.join(&[0], None, Start::Live, 1_000);
+        world.rest();
+        world.clients[0].pace = Pace::Stopped;
+        let connection = &mut world.connections[stuck];
+        connection.buffer_bytes = connection.written - connection.read + cut;
+        (0..20).for_each(|_| {
+            world.send_event(0, false);
+            world.turn(0);
+        });
+        let slot = world.connections[stuck].slot;
+        for _ in 0..60 {
+            world.input(0, Input::Writable(slot));
+            world.pass(200);
+        }
+        assert!(!world.connections[stuck].open(), "{cut}");
+        assert!(world.nodes[0].shard.counters().history_reads > 5);
+    }
+}
+
 /// Seen: 300 readers that may not read 65 private events cost a slice 19,500 judgements.
 #[test]
 fn judging_private_events_is_work_of_a_slice() {

@@ -24,6 +24,7 @@ impl World {
         while let Some((id, edge)) = self.nodes[shard].ready.pop_front() {
             if let (Edge::Writable, Some(&at)) = (edge, self.by_slot.get(&(shard, id))) {
                 self.connections[at].edge_queued = false;
+                self.connections[at].full_ms = None;
             }
             let input = match edge {
                 Edge::Writable => Input::Writable(id),
@@ -135,7 +136,10 @@ impl World {
         });
         let old = limits.lifetime_max_ms > 0 && age_ms + 200 >= limits.lifetime_max_ms / 10 * 9;
         let stalled = limits.write_timeout_ms > 0
-            && connection.blocked_ms.is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
+            && connection
+                .blocked_ms
+                .or(connection.full_ms)
+                .is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
         let revoked = self.is_revoked(connection);
         let talkative = connection.talked.0 > 60 || connection.talked.1 > 16 * 1024;
         assert!(

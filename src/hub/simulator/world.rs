@@ -477,7 +477,7 @@ impl World {
         let room = connection.room();
         let roomy = room > connection.buffer_bytes / 3 || client.pace == Pace::Trickle && room > 0;
         if connection.blocked_ms.is_some() && roomy && connection.open() {
-            connection.blocked_ms = None;
+            connection.full_ms = connection.blocked_ms.take();
             connection.edge_queued = true;
             self.nodes[connection.shard].ready.push_back((connection.slot, Edge::Writable));
         }

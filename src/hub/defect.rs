@@ -18,6 +18,8 @@ pub(crate) enum Defect {
     ForgetsTold,
     /// Complete: who was cut inside an event goes on in whatever frame that event has by then.
     MistakesFrame,
+    /// Bounded: who held an answer of history keeps its place among those who read.
+    KeepsTurn,
     /// Private: grants are looked at live, but not on replay from the tail.
     ReplaysPrivate,
     /// Private: grants are looked at live, but not by the history readers.

@@ -193,7 +193,9 @@ pub(crate) enum Wait {
     Slice,
     /// Room in its socket.
     Writable,
-    /// An answer of the history readers.
+    /// Its turn to ask the history readers.
+    Turn,
+    /// An answer of theirs.
     History,
 }
 
@@ -206,6 +208,8 @@ pub(crate) struct Backlog {
     pub(crate) chunk: VecDeque<Arc<Event>>,
     /// Everything up to here has been looked at when `chunk` is empty.
     pub(crate) through: u64,
+    /// It has one of the places of those who read history at once: for its chunk, or for the event it was cut in.
+    pub(crate) holds: bool,
     /// What was gone when it began, so that it doesn't miss it; `None`: it begins with the oldest event kept, and history will say
     /// where that is.
     pub(crate) forgiven: Option<Gone>,
@@ -221,6 +225,7 @@ impl Backlog {
             rest: None,
             chunk: VecDeque::new(),
             through: offset,
+            holds: false,
             forgiven: Some(Gone::default()),
             idle_ds: 0,
         }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use super::fan_out::{push_write, readable};
 use super::part::part_length;
-use super::{Now, Output, Shard};
+use super::{Now, Shard};
 use crate::hub::batch::{Batch, Part, VISIT_BYTES_MAX};
 use crate::hub::budget::Budget;
 use crate::hub::defect::{Defect, planted};
-use crate::hub::history::{CHUNK_EVENTS_MAX, Filter, Gone, HistoryChunk, HistoryError};
+use crate::hub::history::{CHUNK_EVENTS_MAX, Gone, HistoryChunk, HistoryError};
 use crate::hub::subscriber::{Backlog, CloseReason, SlotId, State, Wait};
 
 /// A visit of somebody who is behind, and each event its cursor passes.
@@ -99,11 +99,16 @@ impl Shard {
         let subscriber = self.slab.at_mut(slot);
         debug_assert!(through >= subscriber.offset, "order: a cursor never goes back");
         subscriber.offset = through;
+        let written =
+            subscriber.backlog.as_ref().is_none_or(|backlog| backlog.chunk.is_empty() && backlog.rest.is_none());
+        if written {
+            self.let_go(slot);
+        }
+        let subscriber = self.slab.at_mut(slot);
         let Some(backlog) = &mut subscriber.backlog else {
             return;
         };
-        let read_on = backlog.asks_history(through) || !backlog.chunk.is_empty() || backlog.rest.is_some();
-        if through >= head && !read_on {
+        if through >= head && written && !backlog.asks_history(through) {
             subscriber.backlog = None;
             self.enter(slot, State::Current);
         } else {
@@ -113,28 +118,8 @@ impl Shard {
         }
     }
 
-    /// Asks history for what follows the cursor, or begins with the event that the stream was cut in.
-    pub(super) fn read_history(&mut self, slot: u32, id: SlotId) {
-        let subscriber = self.slab.at_mut(slot);
-        let Some(backlog) = &mut subscriber.backlog else {
-            return;
-        };
-        backlog.wait = Wait::History;
-        let filter = Filter {
-            matchers: self.selectors.matchers(subscriber.places.as_slice()),
-            access: subscriber.access.clone(),
-        };
-        let has = subscriber.offset;
-        let (after, forgiven) = match backlog.cut_in() {
-            // It has everything up to its cursor, but for the end of this one.
-            Some(cut_in) => (cut_in - 1, backlog.forgiven.map(|gone| gone.or_up_to(has))),
-            None => (has, backlog.forgiven),
-        };
-        self.counters.history_reads += 1;
-        self.outputs.push_back(Output::Read { id, after, forgiven, filter });
-    }
-
     pub(super) fn history(&mut self, id: SlotId, answer: Result<HistoryChunk, HistoryError>, now: Now) {
+        self.answered();
         let Some(slot) = self.slab.find(id) else {
             return;
         };
@@ -175,7 +160,11 @@ impl Shard {
                 );
                 // What was looked at and doesn't match isn't read again, whatever becomes of the chunk.
                 subscriber.offset = backlog.chunk.front().map_or(backlog.through, |event| event.offset - 1);
+                let holds = !backlog.chunk.is_empty() || backlog.rest.is_some();
                 self.catch_up.push_back(id);
+                if holds {
+                    self.hold(slot);
+                }
             }
         }
     }
@@ -198,7 +187,7 @@ mod tests {
 
     use super::*;
     use crate::hub::event::Event;
-    use crate::hub::{Input, Outcome, Registration, ShardLimits};
+    use crate::hub::{Input, Outcome, Output, Registration, ShardLimits};
 
     const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 

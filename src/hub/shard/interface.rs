@@ -112,7 +112,8 @@ pub enum Input {
     Received(SlotId, u32),
     /// The client closed or half-closed, or the connection broke.
     Gone(SlotId),
-    /// History's answer to an [`Output::Read`].
+    /// History's answer to an [`Output::Read`]. Each has to be answered, whether the stream is still there or not: until then it
+    /// takes one of the places of those that read at a time.
     History(SlotId, Result<HistoryChunk, HistoryError>),
     /// A slice has been carried out: every write has its outcome.
     Sent(Batch),

@@ -249,9 +249,10 @@ impl Shard {
         self.slab.release(slot);
     }
 
-    /// Takes a subscriber out of its selectors' member lists.
+    /// Takes a subscriber out of its selectors' member lists, and from among those who read history.
     fn leave(&mut self, slot: u32) {
         self.presence_ends(slot);
+        self.let_go(slot);
         if let Some(coding) = self.slab.at(slot).coding {
             self.coded[coding as usize] -= 1;
         }

@@ -164,6 +164,7 @@ impl Shard {
         let through = backlog.through;
         if blocked == Wait::Writable {
             backlog.stall(form);
+            self.let_go(write.slot);
         }
         if read_whole {
             // History has looked further than to the last event that matched.

@@ -80,6 +80,11 @@ fn bounded_is_watched_for_a_tail_that_grows() {
 }
 
 #[test]
+fn bounded_is_watched_for_places_that_are_not_given_back() {
+    is_found(Defect::KeepsTurn, "bounded", any_world);
+}
+
+#[test]
 fn isolated_is_watched_for_a_small_audience_behind_a_broadcast() {
     is_found(Defect::OldestOnly, "isolated", isolation::ten_readers_behind_a_broadcast);
 }

@@ -295,6 +295,9 @@ impl World {
             if connection.shard != shard || !connection.expectant() {
                 continue;
             }
+            if self.nodes[shard].shard.waits_for_turn(connection.slot) {
+                continue;
+            }
             assert!(connection.wire.begun(), "complete: connection {at} waits for its head, the shard is idle");
             if let Some(owed) = connection.due.owed(&self.ledger, head) {
                 panic!("complete: connection {at} is owed event {owed}, the shard is idle at {head}");
@@ -317,7 +320,7 @@ impl World {
             && census.cached_topics <= 2 * 2 * CACHED_TOPICS_MAX
             && census.recent_patterns <= 2 * PATTERN_LOG_MAX
             && census.backlog_events <= CHUNK_EVENTS_MAX
-            && census.reading <= waiting + self.nodes[shard].returned.len()
+            && census.asked == waiting + self.nodes[shard].returned.len()
             && census.outputs == 0
             && census.ended <= self.announced.len()
             && census.begun <= 2 * census.live + STALE_MAX + 1;
@@ -341,7 +344,11 @@ impl World {
             if state == Some(State::Behind) {
                 self.connections[at].behind_ms = now.mono_ms;
             }
-            if self.connections[at].reading {
+            let waits = {
+                let Connection { shard, slot, .. } = self.connections[at];
+                self.nodes[shard].shard.waits_for_turn(slot)
+            };
+            if waits || self.connections[at].reading {
                 // Waiting for history isn't its socket's fault.
                 self.connections[at].blocked_ms.iter_mut().for_each(|since| *since += TICK_MS);
             }

@@ -17,7 +17,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use cinnabar::history::{Disk, Durability, FileHistory, FileOptions, FileWriter, MemoryHistory, Opened, Retention};
-use cinnabar::hub::{Draft, Event, Found, Log, Range, Reader};
+use cinnabar::hub::{Draft, Event, Found, Gone, Log, Range, Reader};
 use cinnabar::protocol::coding::Codings;
 use cinnabar::protocol::event_id::IdCipher;
 use cinnabar::protocol::topic::Topic;
@@ -283,7 +283,7 @@ fn reads(folder: &Path, events: u64) {
         memory.append(&place(&mut log), 0);
     }
     let memory = RwLock::new(memory);
-    let range = |after| Range { after, from_earliest: after == 0, announcements: false, count: 256 };
+    let range = |after| Range { after, forgiven: Gone::default(), announcements: false, count: 256 };
     let (mut files, mut in_memory) = (Vec::new(), Vec::new());
     for _ in 0..PAIRS {
         files.push(read(&|after| history.range(range(after)).expect("it can be read")));

@@ -150,8 +150,9 @@ pub const METRICS: &[Metric] = &[
         Plain,
         Some("reason"),
         "Streams ended, by reason: the client went (gone), its token ended (expired), maximum lifetime (lifetime), write \
-         deadline (stalled), it kept sending (talkative), its next event is no longer kept (trimmed), the hub stopped \
-         (stopping), an administrator ended it (kicked).",
+         deadline (stalled), it kept sending (talkative), its next event is no longer kept (trimmed) or can't be read \
+         (unreadable), the cluster's engine has lost or replaced its log (log-lost), the hub stopped (stopping), the key of \
+         its token was withdrawn (revoked), an administrator ended it (kicked).",
         |_, sum| CountBy(CloseReason::ALL.map(|reason| (reason.name(), sum.counters.closed[reason as usize])).to_vec()),
     ),
     row(

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, RwLock};
 
 use super::{ANNOUNCEMENTS_SHARE, Retention};
-use crate::hub::{Event, Found, HistoryError, Located, Locator, Range, Reader};
+use crate::hub::{Event, Found, Gone, HistoryError, Located, Locator, Range, Reader};
 
 /// The memory engine.
 #[derive(Debug)]
@@ -197,9 +197,9 @@ impl MemoryHistory {
 impl Reader for RwLock<MemoryHistory> {
     fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError> {
         let history = self.read().expect("no holder of the history lock panics");
-        let Range { after, from_earliest, announcements, count } = range;
-        let lacks = |shelf: &Shelf| after < shelf.dropped;
-        if !from_earliest && (lacks(&history.updates) || announcements && lacks(&history.announcements)) {
+        let Range { after, forgiven, announcements, count } = range;
+        let has = forgiven.or_up_to(after);
+        if has.updates < history.updates.dropped || announcements && has.announcements < history.announcements.dropped {
             return Err(HistoryError::Trimmed);
         }
         let mut updates = history.updates.after(after).peekable();
@@ -218,6 +218,11 @@ impl Reader for RwLock<MemoryHistory> {
     fn last(&self) -> u64 {
         self.read().expect("no holder of the history lock panics").last
     }
+
+    fn dropped(&self) -> Gone {
+        let [updates, announcements] = self.read().expect("no holder of the history lock panics").dropped();
+        Gone { updates, announcements }
+    }
 }
 
 #[cfg(test)]
@@ -225,8 +230,12 @@ mod tests {
     use super::*;
     use crate::hub::{Filter, Log, read};
     use crate::protocol::event_id::IdCipher;
+    use crate::protocol::grants::Grants;
     use crate::protocol::matcher::{MatchType, Matcher};
+    use crate::protocol::token::{Access, KeyIdentity};
     use crate::protocol::topic::HubUrl;
+
+    const NONE: Gone = Gone { updates: 0, announcements: 0 };
 
     fn history(events_max: usize) -> MemoryHistory {
         let retention = Retention { events_max, bytes_max: 1 << 20, age_max_ms: None };
@@ -294,16 +303,16 @@ mod tests {
         let mut history = history(3);
         (1..=6).for_each(|offset| drop(append(&mut history, offset, None)));
         let history = RwLock::new(history);
-        let offsets = |after, from_earliest, count| {
-            let events = history.range(Range { after, from_earliest, announcements: false, count })?;
+        let offsets = |after, forgiven, count| {
+            let events = history.range(Range { after, forgiven, announcements: false, count })?;
             Ok::<Vec<u64>, HistoryError>(events.iter().map(|event| event.offset).collect())
         };
-        assert_eq!(offsets(3, false, 2), Ok(vec![4, 5]));
-        assert_eq!(offsets(5, false, 9), Ok(vec![6]));
-        assert_eq!(offsets(6, false, 9), Ok(vec![]));
-        assert_eq!(offsets(9, false, 9), Ok(vec![]));
-        assert_eq!(offsets(2, false, 9), Err(HistoryError::Trimmed));
-        assert_eq!(offsets(0, true, 9), Ok(vec![4, 5, 6]));
+        assert_eq!(offsets(3, NONE, 2), Ok(vec![4, 5]));
+        assert_eq!(offsets(5, NONE, 9), Ok(vec![6]));
+        assert_eq!(offsets(6, NONE, 9), Ok(vec![]));
+        assert_eq!(offsets(9, NONE, 9), Ok(vec![]));
+        assert_eq!(offsets(2, NONE, 9), Err(HistoryError::Trimmed));
+        assert_eq!(offsets(0, history.dropped(), 9), Ok(vec![4, 5, 6]));
     }
 
     /// Appends an announcement of a subscription.
@@ -346,15 +355,60 @@ mod tests {
         assert_eq!([find(3, false), find(3, true)], [Found::At(3), Found::Earliest]);
         assert_eq!([find(4, false), find(4, true), find(5, true)], [Found::At(4), Found::At(4), Found::At(5)]);
         let history = RwLock::new(history);
-        let offsets = |after, from_earliest, announcements, count| {
-            let events = history.range(Range { after, from_earliest, announcements, count })?;
+        let offsets = |after, forgiven, announcements, count| {
+            let events = history.range(Range { after, forgiven, announcements, count })?;
             Ok::<Vec<u64>, HistoryError>(events.iter().map(|event| event.offset).collect())
         };
-        assert_eq!(offsets(4, false, true, 9), Ok(vec![5, 6, 7, 8, 9]));
-        assert_eq!(offsets(4, false, true, 2), Ok(vec![5, 6]));
-        assert_eq!(offsets(3, false, true, 9), Err(HistoryError::Trimmed));
-        assert_eq!(offsets(3, true, true, 9), Ok(vec![5, 6, 7, 8, 9]));
-        assert_eq!(offsets(3, false, false, 9), Ok(vec![5, 7, 9]));
+        assert_eq!(offsets(4, NONE, true, 9), Ok(vec![5, 6, 7, 8, 9]));
+        assert_eq!(offsets(4, NONE, true, 2), Ok(vec![5, 6]));
+        assert_eq!(offsets(3, NONE, true, 9), Err(HistoryError::Trimmed));
+        assert_eq!(offsets(3, history.dropped(), true, 9), Ok(vec![5, 6, 7, 8, 9]));
+        assert_eq!(offsets(3, NONE, false, 9), Ok(vec![5, 7, 9]));
+    }
+
+    #[test]
+    fn a_reader_is_forgiven_what_was_gone_when_it_began_and_nothing_later() {
+        let mut history = history(50);
+        for offset in 1..=60 {
+            if offset % 2 == 0 {
+                announce(&mut history, offset);
+            } else {
+                append(&mut history, offset, None);
+            }
+        }
+        let history = RwLock::new(history);
+        let filter = Filter { matchers: vec![Matcher::Any(MatchType::Exact)], access: reader_of_everything() };
+        let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
+        let first = read(&history, 0, None, &filter, &hub).unwrap();
+        let told = Gone { updates: 0, announcements: 40 };
+        assert_eq!((first.through, first.forgiven), (31, told));
+        let second = read(&history, first.through, Some(told), &filter, &hub).unwrap();
+        assert_eq!((second.events[0].offset, second.forgiven), (33, told));
+        assert_eq!(read(&history, first.through, Some(NONE), &filter, &hub).unwrap_err(), HistoryError::Trimmed);
+        // An update that was there when the reader was told of announcements after it.
+        history.write().unwrap().updates.events_max = 13;
+        history.write().unwrap().trim(0);
+        assert_eq!(history.dropped(), Gone { updates: 33, announcements: 40 });
+        assert_eq!(read(&history, first.through, Some(told), &filter, &hub).unwrap_err(), HistoryError::Trimmed);
+        assert!(read(&history, 33, Some(told), &filter, &hub).is_ok());
+        // And an announcement.
+        history.write().unwrap().announcements.events_max = 9;
+        history.write().unwrap().trim(0);
+        assert_eq!(read(&history, 33, Some(told), &filter, &hub).unwrap_err(), HistoryError::Trimmed);
+    }
+
+    fn reader_of_everything() -> Option<Arc<Access>> {
+        let mut grants = Grants::default();
+        grants.subscribe = [Matcher::Any(MatchType::Exact)].into_iter().collect();
+        Some(Arc::new(Access {
+            issuer: "i".into(),
+            subject: None,
+            token_id: None,
+            expires_at_ms: u64::MAX,
+            not_before_ms: 0,
+            key: KeyIdentity(0),
+            grants,
+        }))
     }
 
     #[test]
@@ -363,7 +417,7 @@ mod tests {
         (1..=6).for_each(|offset| drop(append(&mut history, offset, None)));
         let filter = Filter { matchers: vec![Matcher::Any(MatchType::Exact)], access: None };
         let hub = HubUrl::parse("https://hub.example/.well-known/mercure").unwrap();
-        let chunk = read(&RwLock::new(history), 0, true, &filter, &hub).unwrap();
+        let chunk = read(&RwLock::new(history), 0, None, &filter, &hub).unwrap();
         assert_eq!((chunk.events.len(), chunk.through), (0, 6));
     }
 }

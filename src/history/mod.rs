@@ -8,7 +8,7 @@ mod memory;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-use crate::hub::{Event, Found, HistoryError, Range, Reader};
+use crate::hub::{Event, Found, Gone, HistoryError, Range, Reader};
 
 pub use file::{
     AppendError, Disk, Durability, FileHistory, FileOptions, FileWriter, OpenError, Opened, Storage, StorageFile,
@@ -76,6 +76,13 @@ impl Reader for History {
         match self {
             History::Memory(memory) => memory.last(),
             History::File(file) => file.last(),
+        }
+    }
+
+    fn dropped(&self) -> Gone {
+        match self {
+            History::Memory(memory) => memory.dropped(),
+            History::File(file) => file.dropped(),
         }
     }
 }

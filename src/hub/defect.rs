@@ -14,6 +14,12 @@ pub(crate) enum Defect {
     DropsWhenBehind,
     /// Complete: an edge of writability is overlooked while a frame is cut.
     LosesWakeUp,
+    /// Complete: who was told at its beginning what is gone is told again in its midst, and has to begin anew.
+    ForgetsTold,
+    /// Complete: who was cut inside an event goes on in whatever frame that event has by then.
+    MistakesFrame,
+    /// Bounded: who held an answer of history keeps its place among those who read.
+    KeepsTurn,
     /// Private: grants are looked at live, but not on replay from the tail.
     ReplaysPrivate,
     /// Private: grants are looked at live, but not by the history readers.

@@ -153,6 +153,13 @@ impl Event {
         std::sync::Arc::new(draft.place(offset, offset * 1_000, &hub_id))
     }
 
+    /// The same event as a disk has it: by itself, and not compressed.
+    pub(crate) fn read_again(&self) -> std::sync::Arc<Event> {
+        let codings = crate::protocol::coding::Codings::new(&Coding::ALL);
+        let frame = Frame::stored(self.frame.plain(), self.frame.id_in_event(), codings).expect("a frame of ours");
+        std::sync::Arc::new(Event { topics: self.topics.clone(), frame, ..*self })
+    }
+
     /// An announcement of a subscription under this topic.
     pub(crate) fn sample_announcement(offset: u64, topic: &str) -> std::sync::Arc<Event> {
         let draft = Draft::announcement(crate::protocol::subscription::announcement(topic, "{}".to_owned()));

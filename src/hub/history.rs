@@ -20,6 +20,8 @@ const CHUNK_BYTES_MAX: usize = 64 * 1024;
 const READ_NS: u64 = if cfg!(test) { 100 * SCAN_NS } else { 2_000_000 };
 /// Looking at an event.
 const SCAN_NS: u64 = 100;
+/// Times a beginning is looked for again, because what was the oldest event has gone meanwhile.
+const BEGINNINGS_MAX: u32 = 100;
 /// Events taken from an engine at once: how long a reader may hold up the writer.
 const RANGE_EVENTS: usize = if cfg!(test) { 24 } else { 256 };
 
@@ -59,6 +61,8 @@ pub struct HistoryChunk {
     pub events: Vec<Arc<Event>>,
     /// Everything up to this offset has been looked at.
     pub through: u64,
+    /// What was gone when the reader began: it goes with its further questions.
+    pub forgiven: Gone,
 }
 
 /// Why a range can't be read.
@@ -70,6 +74,29 @@ pub enum HistoryError {
     /// It is kept and can't be read.
     #[error("history can't be read")]
     Unreadable,
+}
+
+/// The newest offsets that have gone, of each kind of event; 0: none. Each kind is kept by bounds of its own, so that one may reach far
+/// further back than the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Of publishers' events.
+    pub updates: u64,
+    /// Of announcements of subscriptions.
+    pub announcements: u64,
+}
+
+impl Gone {
+    /// What isn't missed by somebody who has, or was told of, all this and besides everything up to an offset.
+    #[must_use]
+    pub fn or_up_to(self, offset: u64) -> Gone {
+        Gone { updates: self.updates.max(offset), announcements: self.announcements.max(offset) }
+    }
+
+    /// The newest offset that has gone.
+    pub fn newest(self) -> u64 {
+        self.updates.max(self.announcements)
+    }
 }
 
 /// What became of a `Last-Event-ID`.
@@ -88,8 +115,8 @@ pub enum Found {
 pub struct Range {
     /// Those after this offset.
     pub after: u64,
-    /// Those that are left, if something after it is gone.
-    pub from_earliest: bool,
+    /// What may be gone: whoever asks was told of it when he began to read.
+    pub forgiven: Gone,
     /// The announcements of subscriptions among them, too.
     pub announcements: bool,
     /// So many at most.
@@ -101,33 +128,47 @@ pub trait Reader {
     /// Up to `range.count` events after `range.after`: none only at the end of what is stored.
     ///
     /// # Errors
-    /// [`HistoryError::Trimmed`] when something after `range.after` is gone, unless `range.from_earliest` asks for whatever
-    /// is kept. Announcements count only where they are asked for.
+    /// [`HistoryError::Trimmed`] when something after `range.after` is gone that isn't forgiven. Announcements count only
+    /// where they are asked for.
     fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError>;
 
     /// The newest offset ever stored, 0 when there was none.
     fn last(&self) -> u64;
+
+    /// What is gone by now.
+    fn dropped(&self) -> Gone;
 }
 
-/// What follows `after` and passes the filter, in a bounded step.
+/// What follows `after` and passes the filter, in a bounded step. `forgiven` is what the reader was told is gone; `None`: it begins
+/// with the oldest event kept, and the answer says what is gone before that or in between. What goes later it isn't forgiven.
 ///
 /// # Errors
 /// As [`Reader::range`].
 pub fn read(
     reader: &impl Reader,
     after: u64,
-    from_earliest: bool,
+    forgiven: Option<Gone>,
     filter: &Filter,
     hub: &HubUrl,
 ) -> Result<HistoryChunk, HistoryError> {
-    let mut chunk = HistoryChunk { events: Vec::new(), through: after };
+    let told = forgiven.unwrap_or_else(|| reader.dropped());
+    let mut beginnings = if forgiven.is_none() { BEGINNINGS_MAX } else { 0 };
+    let mut chunk = HistoryChunk { events: Vec::new(), through: after, forgiven: told };
     let mut budget = Budget::new(READ_NS);
     let announcements = may_read_announcements(&filter.matchers, filter.access.as_deref(), hub);
-    let (mut bytes, mut from_earliest) = (0, from_earliest);
+    let mut bytes = 0;
     loop {
         let last = reader.last();
-        let range = Range { after: chunk.through, from_earliest, announcements, count: RANGE_EVENTS };
-        let range = reader.range(range)?;
+        let range = Range { after: chunk.through, forgiven: chunk.forgiven, announcements, count: RANGE_EVENTS };
+        let range = match reader.range(range) {
+            Err(HistoryError::Trimmed) if beginnings > 0 => {
+                beginnings -= 1;
+                chunk.forgiven = reader.dropped();
+                continue;
+            }
+            range => range?,
+        };
+        beginnings = 0;
         if range.is_empty() {
             // Nothing is left for it up to there: what is still to come starts after everything that has gone.
             chunk.through = chunk.through.max(last);
@@ -143,6 +184,5 @@ pub fn read(
                 return Ok(chunk);
             }
         }
-        from_earliest = false;
     }
 }

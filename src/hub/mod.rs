@@ -36,7 +36,7 @@ pub use denials::{
 pub use event::{Draft, Event};
 pub use flight::Latencies;
 pub use histogram::{COUNT_BOUNDS, Histogram, Sizes, TIME_BOUNDS_US, Times};
-pub use history::{Filter, Found, HistoryChunk, HistoryError, Range, Reader, may_read_announcements, read};
+pub use history::{Filter, Found, Gone, HistoryChunk, HistoryError, Range, Reader, may_read_announcements, read};
 pub use log::{Located, Locator, Log};
 pub use shard::{
     Announcement, Counters, Findings, Input, Listed, Now, Output, Population, Registration, Revocation,

@@ -13,6 +13,7 @@ mod outcome;
 mod part;
 mod population;
 mod presence;
+mod readers;
 mod revoke;
 #[cfg(test)]
 mod sample;
@@ -44,6 +45,7 @@ use presence::Presence;
 #[cfg(test)]
 pub(super) use presence::STALE_MAX;
 pub use presence::{Announcement, Listed, Subscriptions};
+use readers::Readers;
 pub use revoke::Revocation;
 use revoke::Sweep;
 use survey::Round;
@@ -63,6 +65,7 @@ pub struct Shard {
     schedule: Schedule,
     /// Subscribers behind that can go on at once.
     catch_up: VecDeque<SlotId>,
+    readers: Readers,
     /// Idle subscribers that are due a comment.
     heartbeats: VecDeque<SlotId>,
     /// Streams whose last chunk is to be written.
@@ -113,6 +116,7 @@ impl Shard {
             selectors: Selectors::new(hub, limits.selectors_bytes_max),
             schedule: Schedule::default(),
             catch_up: VecDeque::new(),
+            readers: Readers::default(),
             heartbeats: VecDeque::new(),
             endings: VecDeque::new(),
             soon: Vec::new(),
@@ -177,6 +181,7 @@ impl Shard {
             Input::Survey(survey) => self.begin_survey(survey),
             Input::Stop => self.begin_stop(),
         }
+        self.give_turns();
     }
 
     /// What time allows changes from now on; lifetimes that are running keep the end they have. What bounds memory stays.
@@ -212,6 +217,7 @@ impl Shard {
         self.sweep_stopped(now);
         self.sweep_revoked(now);
         self.look_around(now);
+        self.give_turns();
     }
 
     /// Bytes of the log that fan-out still owes somebody whose socket isn't full.

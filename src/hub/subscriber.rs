@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use super::batch::VISIT_PARTS_MAX;
+use super::defect::{Defect, planted};
 use super::event::Event;
+use super::history::Gone;
+use super::tail::Tail;
 use crate::protocol::coding::{Coding, Form};
 use crate::protocol::token::Access;
 
@@ -169,8 +172,14 @@ pub(crate) enum Rest {
     /// An event, from a byte of its frame (in the connection's own form: chunked or plain).
     Event(Arc<Event>, u32),
     /// The same while the socket is full. It doesn't keep the event: were it to, stalled clients would hold more than
-    /// tail and history may.
-    Stalled(Weak<Event>, u32),
+    /// tail and history may. Should nobody else have it in memory by then, it is read again.
+    Stalled {
+        event: Weak<Event>,
+        offset: u64,
+        /// Bytes of its frame.
+        length: u32,
+        at: u32,
+    },
     /// A heartbeat.
     Heartbeat(u32),
     /// The end of a chunked body.
@@ -184,7 +193,9 @@ pub(crate) enum Wait {
     Slice,
     /// Room in its socket.
     Writable,
-    /// An answer of the history readers.
+    /// Its turn to ask the history readers.
+    Turn,
+    /// An answer of theirs.
     History,
 }
 
@@ -197,32 +208,75 @@ pub(crate) struct Backlog {
     pub(crate) chunk: VecDeque<Arc<Event>>,
     /// Everything up to here has been looked at when `chunk` is empty.
     pub(crate) through: u64,
-    /// Reads from the oldest event kept, wherever that is by then.
-    pub(crate) from_earliest: bool,
+    /// It has one of the places of those who read history at once: for its chunk, or for the event it was cut in.
+    pub(crate) holds: bool,
+    /// What was gone when it began, so that it doesn't miss it; `None`: it begins with the oldest event kept, and history will say
+    /// where that is.
+    pub(crate) forgiven: Option<Gone>,
+    /// How long its socket had taken nothing when it was said to have room, tenths of seconds: waiting for history then isn't the
+    /// socket's fault, and no excuse for what was before.
+    pub(crate) idle_ds: u32,
 }
 
 impl Backlog {
     pub(crate) fn new(wait: Wait, offset: u64) -> Backlog {
-        Backlog { wait, rest: None, chunk: VecDeque::new(), through: offset, from_earliest: false }
+        Backlog {
+            wait,
+            rest: None,
+            chunk: VecDeque::new(),
+            through: offset,
+            holds: false,
+            forgiven: Some(Gone::default()),
+            idle_ds: 0,
+        }
     }
 
     /// The socket is full: lets go of events until it isn't. What history answered is asked for again.
-    pub(crate) fn stall(&mut self) {
+    pub(crate) fn stall(&mut self, form: Form) {
         self.chunk = VecDeque::new();
         if let Some(Rest::Event(event, at)) = &self.rest {
-            self.rest = Some(Rest::Stalled(Arc::downgrade(event), *at));
+            let (offset, length) = (event.offset, event.frame.length(form) as u32);
+            self.rest = Some(Rest::Stalled { event: Arc::downgrade(event), offset, length, at: *at });
         }
     }
 
-    /// The socket has room: whether the event it was cut in is still there.
-    pub(crate) fn resume(&mut self) -> bool {
-        if let Some(Rest::Stalled(event, at)) = &self.rest {
-            match event.upgrade() {
-                Some(event) => self.rest = Some(Rest::Event(event, *at)),
-                None => return false,
-            }
+    /// The socket has room: whether the event it was cut in is still in memory.
+    pub(crate) fn resume(&mut self, tail: &Tail, form: Form) -> bool {
+        let Some(Rest::Stalled { event, offset, .. }) = &self.rest else {
+            return true;
+        };
+        match event.upgrade().or_else(|| tail.get(*offset).cloned()) {
+            Some(event) => self.resume_in(event, form),
+            None => false,
         }
-        true
+    }
+
+    /// Goes on inside an event, which has to be the one it was cut in. Frames of the same event and form that are of one length have the
+    /// same bytes: one that was compressed is shorter than one that wasn't, as events from a disk are.
+    pub(crate) fn resume_in(&mut self, event: Arc<Event>, form: Form) -> bool {
+        let Some(Rest::Stalled { offset, length, at, .. }) = self.rest else {
+            return false;
+        };
+        let now = event.frame.length(form) as u32;
+        let same = event.offset == offset && (now == length || planted(Defect::MistakesFrame) && now > at);
+        if same {
+            self.rest = Some(Rest::Event(event, at));
+        }
+        same
+    }
+
+    /// Whether it asks history although it may have all the tail has: before it has begun, and as long as what is forgiven reaches further
+    /// than its place does, which only a backlog remembers.
+    pub(crate) fn asks_history(&self, offset: u64) -> bool {
+        self.forgiven.is_none_or(|gone| gone.newest() > offset)
+    }
+
+    /// The event it was cut in, as long as it has to be read again.
+    pub(crate) fn cut_in(&self) -> Option<u64> {
+        match self.rest {
+            Some(Rest::Stalled { offset, .. }) => Some(offset),
+            _ => None,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::history::History;
-use crate::hub::{self, Filter, SlotId};
+use crate::hub::{self, Filter, Gone, SlotId};
 use crate::protocol::topic::HubUrl;
 use crate::server::clock;
 use crate::server::inbox::{Inbox, Message, Ticket};
@@ -35,7 +35,7 @@ pub(crate) struct Read {
     pub(crate) shard: usize,
     pub(crate) slot: SlotId,
     pub(crate) after: u64,
-    pub(crate) from_earliest: bool,
+    pub(crate) forgiven: Option<Gone>,
     pub(crate) filter: Filter,
 }
 
@@ -84,8 +84,8 @@ pub(crate) fn find(questions: &Receiver<Find>, history: &History, shared: &Share
 
 /// Reads ranges as long as [`find`] looks up.
 pub(crate) fn read(questions: &Receiver<Read>, history: &History, url: &HubUrl, shared: &Shared, shards: &[Inbox]) {
-    for Read { shard, slot, after, from_earliest, filter } in questions.iter().take_while(|_| !shared.ended()) {
-        let chunk = hub::read(history, after, from_earliest, &filter, url);
+    for Read { shard, slot, after, forgiven, filter } in questions.iter().take_while(|_| !shared.ended()) {
+        let chunk = hub::read(history, after, forgiven, &filter, url);
         shards[shard].send(Message::History(slot, chunk));
     }
 }

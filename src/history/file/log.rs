@@ -127,6 +127,9 @@ impl<F> Segments<F> {
     }
 }
 
+/// Where a block is: its file, the offset before its segment, and where in it.
+type Place<F> = (Arc<F>, u64, Extent);
+
 /// Why events can't be read.
 #[derive(Debug)]
 pub(super) enum ReadError {
@@ -241,12 +244,29 @@ impl<S: Storage> Log<S> {
     /// Hashes may meet.
     fn first_with_id(&self, id: &str, offsets: Vec<u64>) -> Result<Option<u64>, ReadError> {
         for offset in offsets {
-            let events = self.read(offset - 1, 1, usize::MAX)?;
-            if events.first().is_some_and(|event| event.offset == offset && event.id() == id) {
+            if self.has_id(offset, id)? {
                 return Ok(Some(offset));
             }
         }
         Ok(None)
+    }
+
+    /// Whether the event at this offset has this id. Nothing is made of the block for that: nobody reads it now.
+    fn has_id(&self, offset: u64, id: &str) -> Result<bool, ReadError> {
+        let Some((file, _, extent)) = self.extent_after(offset - 1)? else {
+            return Ok(false);
+        };
+        let bytes = read_block(&*file, extent)?;
+        let mut rest = &bytes[..];
+        while let Some(head) = rest.first_chunk::<HEAD_BYTES>().map(batch::Head::read) {
+            let batch = rest.get(..head.bytes() as usize).ok_or(ReadError::Damaged { through: extent.last })?;
+            if offset <= head.last {
+                let stored = batch::events(&head, batch).flatten().find(|stored| stored.offset == offset);
+                return Ok(head.holds(batch) && stored.is_some_and(|stored| stored.id() == Some(id)));
+            }
+            rest = &rest[batch.len()..];
+        }
+        Ok(false)
     }
 
     /// The newest event, if any is kept.
@@ -273,7 +293,7 @@ impl<S: Storage> Log<S> {
     }
 
     /// Where the block with the first event after an offset stands: its file, its segment, and where in it.
-    fn extent_after(&self, offset: u64) -> Result<Option<(Arc<S::File>, u64, Extent)>, ReadError> {
+    fn extent_after(&self, offset: u64) -> Result<Option<Place<S::File>>, ReadError> {
         let sealed = {
             let segments = self.segments();
             let oldest = segments.sealed.front().map_or(segments.active.index.summary, |oldest| oldest.summary);
@@ -340,10 +360,7 @@ impl<S: Storage> Log<S> {
 
     fn decode(&self, file: &S::File, extent: Extent) -> Result<Decoded, ReadError> {
         let damaged = || ReadError::Damaged { through: extent.last };
-        let mut bytes = vec![0; usize::try_from(extent.end - extent.at).map_err(|_| damaged())?];
-        if file.read_at(&mut bytes, extent.at)? < bytes.len() {
-            return Err(damaged());
-        }
+        let bytes = read_block(file, extent)?;
         let mut topics = Topics::default();
         let (mut rest, mut after, mut events) = (&bytes[..], extent.after, Vec::new());
         while !rest.is_empty() {
@@ -364,6 +381,13 @@ impl<S: Storage> Log<S> {
     fn shared_blocks(&self) -> MutexGuard<'_, SharedBlocks> {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The bytes of a block.
+fn read_block(file: &impl StorageFile, extent: Extent) -> Result<Vec<u8>, ReadError> {
+    let damaged = || ReadError::Damaged { through: extent.last };
+    let mut bytes = vec![0; usize::try_from(extent.end - extent.at).map_err(|_| damaged())?];
+    if file.read_at(&mut bytes, extent.at)? < bytes.len() { Err(damaged()) } else { Ok(bytes) }
 }
 
 /// A keyed hash: whoever chooses ids can't make them meet.

@@ -32,7 +32,7 @@ pub use self::storage::{Disk, Storage, StorageFile};
 use self::trim::Bounds;
 use self::writer::Writer;
 use super::{ANNOUNCEMENTS_SHARE, Retention};
-use crate::hub::{self, Event, Found, HistoryError, Located, Locator, Range, Reader};
+use crate::hub::{self, Event, Found, Gone, HistoryError, Located, Locator, Range, Reader};
 use crate::protocol::coding::Codings;
 use crate::protocol::event_id::IdCipher;
 
@@ -292,10 +292,11 @@ impl<S: Storage> FileHistory<S> {
         }
     }
 
-    fn read(&self, log: &Log<S>, range: Range) -> Result<Vec<Arc<Event>>, HistoryError> {
+    /// What a log has of a range; `has` is how far its reader misses nothing.
+    fn read(&self, log: &Log<S>, range: Range, has: u64) -> Result<Vec<Arc<Event>>, HistoryError> {
         loop {
             let dropped = log.segments().dropped;
-            if range.after < dropped && !range.from_earliest {
+            if has < dropped {
                 return Err(HistoryError::Trimmed);
             }
             match log.read(range.after.max(dropped), range.count, RANGE_BYTES_MAX) {
@@ -316,16 +317,22 @@ impl<S: Storage> FileHistory<S> {
 impl<S: Storage> Reader for FileHistory<S> {
     fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError> {
         self.drop_old(0);
-        let updates = self.read(&self.updates, range)?;
+        let has = range.forgiven.or_up_to(range.after);
+        let updates = self.read(&self.updates, range, has.updates)?;
         if !range.announcements || self.announcements.segments().last() <= range.after {
             return Ok(updates);
         }
-        let others = self.read(&self.announcements, range)?;
+        let others = self.read(&self.announcements, range, has.announcements)?;
         Ok(merge(updates, others, range.count))
     }
 
     fn last(&self) -> u64 {
         self.updates.segments().last().max(self.announcements.segments().last())
+    }
+
+    fn dropped(&self) -> Gone {
+        self.drop_old(0);
+        Gone { updates: self.updates.segments().dropped, announcements: self.announcements.segments().dropped }
     }
 }
 

@@ -7,7 +7,7 @@ use super::survey::{Findings, Survey};
 use crate::hub::batch::Batch;
 use crate::hub::denials::Denials;
 use crate::hub::event::Event;
-use crate::hub::history::{Filter, HistoryChunk, HistoryError};
+use crate::hub::history::{Filter, Gone, HistoryChunk, HistoryError};
 use crate::hub::subscriber::{CloseReason, Sink, SlotId};
 use crate::protocol::coding::Coding;
 use crate::protocol::matcher::Matcher;
@@ -112,7 +112,8 @@ pub enum Input {
     Received(SlotId, u32),
     /// The client closed or half-closed, or the connection broke.
     Gone(SlotId),
-    /// History's answer to an [`Output::Read`].
+    /// History's answer to an [`Output::Read`]. Each has to be answered, whether the stream is still there or not: until then it
+    /// takes one of the places of those that read at a time.
     History(SlotId, Result<HistoryChunk, HistoryError>),
     /// A slice has been carried out: every write has its outcome.
     Sent(Batch),
@@ -139,8 +140,8 @@ pub enum Output {
         id: SlotId,
         /// The cursor.
         after: u64,
-        /// Take the oldest event kept if the next one is gone.
-        from_earliest: bool,
+        /// What it was told is gone; `None`: it begins with the oldest event kept, and the answer tells it.
+        forgiven: Option<Gone>,
         /// What it may and wants to read.
         filter: Filter,
     },

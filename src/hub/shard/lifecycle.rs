@@ -37,7 +37,9 @@ impl Shard {
         };
         let mut backlog = Backlog::new(Wait::Slice, offset);
         backlog.rest = Some(Rest::Head(registration.head, 0));
-        backlog.from_earliest = registration.start == Start::Earliest;
+        if registration.start == Start::Earliest {
+            backlog.forgiven = None;
+        }
         let expires_ms = registration.access.as_ref().map(|access| access.expires_at_ms).filter(|&at| at != NEVER_MS);
         self.enter(slot, State::Behind);
         let subscriber = self.slab.at_mut(slot);
@@ -88,6 +90,7 @@ impl Shard {
             return;
         };
         let subscriber = self.slab.at_mut(slot);
+        let form = subscriber.form();
         if subscriber.state == State::Closing {
             if let Some(backlog) = subscriber.backlog.as_mut().filter(|backlog| backlog.wait == Wait::Writable) {
                 backlog.wait = Wait::Slice;
@@ -98,16 +101,17 @@ impl Shard {
         let Some(backlog) = &mut subscriber.backlog else {
             return;
         };
-        if planted(Defect::LosesWakeUp) && matches!(backlog.rest, Some(Rest::Stalled(..))) {
+        if planted(Defect::LosesWakeUp) && backlog.cut_in().is_some() {
             return;
         }
         if backlog.wait == Wait::Writable {
-            if !backlog.resume() {
-                self.close(slot, CloseReason::Trimmed, now);
-                return;
+            backlog.idle_ds = now.ds().saturating_sub(subscriber.progress_ds);
+            if backlog.resume(&self.tail, form) {
+                backlog.wait = Wait::Slice;
+                self.catch_up.push_back(id);
+            } else {
+                self.read_history(slot, id);
             }
-            backlog.wait = Wait::Slice;
-            self.catch_up.push_back(id);
         }
     }
 
@@ -245,9 +249,10 @@ impl Shard {
         self.slab.release(slot);
     }
 
-    /// Takes a subscriber out of its selectors' member lists.
+    /// Takes a subscriber out of its selectors' member lists, and from among those who read history.
     fn leave(&mut self, slot: u32) {
         self.presence_ends(slot);
+        self.let_go(slot);
         if let Some(coding) = self.slab.at(slot).coding {
             self.coded[coding as usize] -= 1;
         }

@@ -19,6 +19,7 @@ impl Shard {
                     // Who takes an end bit by bit has no more time for it than others.
                     if bytes > 0 && (whole || !closing) {
                         subscriber.progress_ds = now.ds();
+                        subscriber.backlog.iter_mut().for_each(|backlog| backlog.idle_ds = 0);
                     }
                     match (whole, closing) {
                         (true, _) => self.sent_whole(&batch, write),
@@ -128,6 +129,7 @@ impl Shard {
         self.counters.deliveries +=
             whole.filter(|part| matches!(part, Part::Tail { .. } | Part::Chunk { .. })).count() as u64;
         let id = SlotId { slot: write.slot, generation: subscriber.generation };
+        let form = subscriber.form();
         let subscriber = self.slab.at_mut(write.slot);
         subscriber.offset = offset + u64::from(planted(Defect::DropsWhenBehind));
         if bytes == 0 && subscriber.state == State::Current {
@@ -161,7 +163,8 @@ impl Shard {
         backlog.chunk.drain(..chunks);
         let through = backlog.through;
         if blocked == Wait::Writable {
-            backlog.stall();
+            backlog.stall(form);
+            self.let_go(write.slot);
         }
         if read_whole {
             // History has looked further than to the last event that matched.

@@ -27,7 +27,7 @@ pub(super) fn part_pieces<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: 
             Some(Rest::Event(event, at)) => after(event.frame.pieces(form), *at as usize),
             Some(Rest::Heartbeat(at)) => [&[], &heartbeat(form)[*at as usize..]],
             Some(Rest::LastChunk(at)) => [&[], &LAST_CHUNK[*at as usize..]],
-            Some(Rest::Stalled(..)) | None => [&[], &[]],
+            Some(Rest::Stalled { .. }) | None => [&[], &[]],
         },
         Part::Heartbeat => [&[], heartbeat(form)],
         Part::LastChunk => [&[], LAST_CHUNK],

@@ -130,6 +130,8 @@ pub(super) struct Connection {
     pub(super) blocked_ms: Option<u64>,
     /// An edge is on its way to the shard.
     pub(super) edge_queued: bool,
+    /// What `blocked_ms` was before: until the shard has the edge, the socket is full for it.
+    pub(super) full_ms: Option<u64>,
     /// The hub waits for history.
     pub(super) reading: bool,
     /// History told the hub that the next event is gone.
@@ -172,6 +174,7 @@ impl Connection {
             ids: VecDeque::new(),
             blocked_ms: None,
             edge_queued: false,
+            full_ms: None,
             reading: false,
             trimmed: false,
             ending: false,

@@ -45,6 +45,16 @@ fn complete_is_watched_for_a_subscription_that_never_ends() {
 }
 
 #[test]
+fn complete_is_watched_for_a_reader_told_twice_what_is_gone() {
+    is_found(Defect::ForgetsTold, "complete", any_world);
+}
+
+#[test]
+fn complete_is_watched_for_a_stream_that_goes_on_in_other_bytes() {
+    is_found(Defect::MistakesFrame, "complete", any_world);
+}
+
+#[test]
 fn private_is_watched_on_replay_from_the_tail() {
     is_found(Defect::ReplaysPrivate, "private", any_world);
 }
@@ -67,6 +77,11 @@ fn visible_is_watched_for_events_shown_before_history_has_them() {
 #[test]
 fn bounded_is_watched_for_a_tail_that_grows() {
     is_found(Defect::NeverTrims, "bounded", any_world);
+}
+
+#[test]
+fn bounded_is_watched_for_places_that_are_not_given_back() {
+    is_found(Defect::KeepsTurn, "bounded", any_world);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(super) struct Ledger {
 struct Entry {
     publish: Publish,
     id: String,
+    /// Under some coding it has other bytes than what a disk has of it.
+    compressed: bool,
 }
 
 impl Ledger {
@@ -48,7 +50,8 @@ impl Ledger {
         let id = publish.id.clone().unwrap_or_else(|| event.id().to_owned());
         assert_eq!(id, event.id(), "complete: a publisher's id is kept");
         self.offsets.insert(publish.serial, event.offset);
-        self.entries.push(Entry { publish, id });
+        let compressed = event.frame.memory_bytes() != event.read_again().frame.memory_bytes();
+        self.entries.push(Entry { publish, id, compressed });
     }
 
     /// The log is lost with its node.
@@ -83,6 +86,11 @@ impl Ledger {
     /// Whether history, having dropped the offsets up to these, has dropped this one.
     pub(super) fn is_dropped(&self, offset: u64, [updates, announcements]: [u64; 2]) -> bool {
         offset <= if self.entry(offset).publish.announcement { announcements } else { updates }
+    }
+
+    /// Whether who was cut inside this event can't go on in what a disk has of it.
+    pub(super) fn is_compressed(&self, offset: u64) -> bool {
+        offset > 0 && self.entry(offset).compressed
     }
 
     fn entry(&self, offset: u64) -> &Entry {
@@ -134,6 +142,11 @@ impl Due {
         self.start
     }
 
+    /// What it was told is gone when it began.
+    pub(super) fn gone(&self) -> [u64; 2] {
+        self.gone
+    }
+
     /// The last event received.
     pub(super) fn last(&self) -> u64 {
         self.has
@@ -172,7 +185,7 @@ impl Due {
         let Some(&offset) = ledger.offsets.get(&serial) else {
             panic!("visible: publish {serial} was received and is not in the log");
         };
-        let Entry { publish, id } = ledger.entry(offset);
+        let Entry { publish, id, .. } = ledger.entry(offset);
         assert!(
             self.interest.may_read(publish),
             "private: event {offset} was written to a connection that may not read it"

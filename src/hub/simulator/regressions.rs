@@ -6,6 +6,7 @@ use super::client::{Client, Pace, Phase};
 use super::oracle::{Interest, Publish};
 use super::random::Random;
 use super::rules::Rules;
+use super::universe::ANNOUNCED;
 use super::world::World;
 use crate::hub::{Input, Range, Reader, Start};
 
@@ -35,6 +36,21 @@ impl World {
             id: None,
             event_type: None,
             data: format!("{serial} {}", "x".repeat(100)),
+        });
+        assert!(queued);
+        self.commit(1);
+    }
+
+    fn send_announcement(&mut self) {
+        let serial = self.serial();
+        let queued = self.publish(Publish {
+            serial,
+            topics: vec![ANNOUNCED],
+            private: true,
+            announcement: true,
+            id: None,
+            event_type: None,
+            data: format!("{serial} true"),
         });
         assert!(queued);
         self.commit(1);
@@ -173,6 +189,24 @@ fn earliest_is_what_history_keeps_even_if_the_tail_holds_more() {
     assert_eq!(world.connections[reader].due.received, 0);
 }
 
+/// Seen: a stream that asked for everything kept, announcements too, was told after its first chunk that announcements before its place are
+/// gone. It was closed, came back, began anew, and was told again.
+#[test]
+fn what_was_gone_when_a_stream_began_does_not_end_it_later() {
+    let mut world = world(|rules| {
+        rules.limits.tail_bytes_max = 600;
+        rules.retention.events_max = 100;
+    });
+    (0..60).for_each(|_| {
+        world.send_event(0, false);
+        world.send_announcement();
+    });
+    let reader = world.join(&[0, ANNOUNCED], Some(vec![ANNOUNCED + 1]), Start::Earliest, u64::MAX);
+    world.takes_everything(reader);
+    // A fifth of what is kept may be announcements.
+    assert_eq!(world.connections[reader].due.received, 60 + 20);
+}
+
 /// Seen: events were written for up to 50 ms to a stream registered just before its token's end.
 #[test]
 fn a_token_that_ends_before_the_next_tick_ends_its_stream_at_once() {
@@ -214,6 +248,34 @@ fn a_refused_write_does_not_start_the_deadline_anew() {
     assert!(!world.connections[stuck].open());
 }
 
+/// Seen: the same when each time something had to be read from history.
+#[test]
+fn a_refused_write_of_what_history_has_does_not_start_the_deadline_anew() {
+    for cut in [0, 50] {
+        let mut world = world(|rules| {
+            rules.limits.write_timeout_ms = 2_000;
+            rules.limits.tail_bytes_max = 600;
+            rules.copies = true;
+        });
+        let stuck = world.join(&[0], None, Start::Live, 1_000);
+        world.rest();
+        world.clients[0].pace = Pace::Stopped;
+        let connection = &mut world.connections[stuck];
+        connection.buffer_bytes = connection.written - connection.read + cut;
+        (0..20).for_each(|_| {
+            world.send_event(0, false);
+            world.turn(0);
+        });
+        let slot = world.connections[stuck].slot;
+        for _ in 0..60 {
+            world.input(0, Input::Writable(slot));
+            world.pass(200);
+        }
+        assert!(!world.connections[stuck].open(), "{cut}");
+        assert!(world.nodes[0].shard.counters().history_reads > 5);
+    }
+}
+
 /// Seen: 300 readers that may not read 65 private events cost a slice 19,500 judgements.
 #[test]
 fn judging_private_events_is_work_of_a_slice() {
@@ -244,7 +306,7 @@ fn a_stalled_client_keeps_no_event_alive() {
     world.clients[0].pace = Pace::Stopped;
     world.send_event(0, false);
     world.send_event(0, false);
-    let range = Range { after: 0, from_earliest: true, announcements: false, count: 9 };
+    let range = Range { after: 0, forgiven: world.history.dropped(), announcements: false, count: 9 };
     let cut_in = Arc::downgrade(&world.history.range(range).unwrap()[1]);
     world.pass(500);
     assert!(world.connections[stuck].blocked_ms.is_some() && cut_in.upgrade().is_some());
@@ -255,6 +317,30 @@ fn a_stalled_client_keeps_no_event_alive() {
     world.clients[0].pace = Pace::Fast;
     world.rest();
     assert!(!world.connections[stuck].open());
+}
+
+/// Seen: as soon as nobody but a disk had the event it was cut in, a client was closed, although history had everything.
+#[test]
+fn a_stalled_client_goes_on_inside_an_event_that_is_read_again() {
+    for buffer_bytes in [150, 300, 500, 1_000] {
+        let mut world = world(|rules| {
+            rules.limits.tail_bytes_max = 600;
+            rules.copies = true;
+        });
+        let stuck = world.join(&[0], None, Start::Live, buffer_bytes);
+        world.rest();
+        world.clients[0].pace = Pace::Stopped;
+        (0..10).for_each(|_| world.send_event(0, false));
+        world.pass(500);
+        assert!(world.connections[stuck].blocked_ms.is_some());
+        (0..20).for_each(|_| world.send_event(0, false));
+        world.pass(500);
+        // Cut again and again, each time in an event that only history has.
+        world.clients[0].pace = Pace::Slow;
+        world.pass(2_000);
+        world.takes_everything(stuck);
+        assert_eq!(world.connections[stuck].due.received, 30);
+    }
 }
 
 /// Seen: a stream that had passed over foreign events for a second, and was current since a moment, was taken for one whose heartbeat

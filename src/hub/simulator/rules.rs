@@ -21,6 +21,8 @@ pub(super) struct Rules {
     pub(super) floods: u64,
     /// Of a thousand clients so many read slowly or not at all.
     pub(super) lazy: u64,
+    /// History has events of its own, as it has on a disk, instead of those the tails share.
+    pub(super) copies: bool,
 }
 
 impl Rules {
@@ -48,6 +50,7 @@ impl Rules {
             faults: true,
             floods: random.pick(&[0, 50, 300]),
             lazy: random.pick(&[0, 200, 600]),
+            copies: random.chance(500),
         }
     }
 
@@ -63,6 +66,7 @@ impl Rules {
             faults: false,
             floods: 0,
             lazy: 0,
+            copies: false,
         }
     }
 }

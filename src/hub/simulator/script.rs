@@ -280,8 +280,10 @@ impl World {
                 census.ranked,
                 census.behind,
                 census.reading,
+                census.asked,
+                census.turns,
             ];
-            assert_eq!(queued, [0; 8], "bounded: shard {shard} is at rest: {census:?}");
+            assert_eq!(queued, [0; 10], "bounded: shard {shard} is at rest: {census:?}");
             assert!(!node.overloaded, "isolated: shard {shard} is at rest and slows publishers down");
         }
         self.check_answers();

@@ -24,6 +24,7 @@ impl World {
         while let Some((id, edge)) = self.nodes[shard].ready.pop_front() {
             if let (Edge::Writable, Some(&at)) = (edge, self.by_slot.get(&(shard, id))) {
                 self.connections[at].edge_queued = false;
+                self.connections[at].full_ms = None;
             }
             let input = match edge {
                 Edge::Writable => Input::Writable(id),
@@ -76,14 +77,14 @@ impl World {
     pub(super) fn carry_out(&mut self, shard: usize) {
         while let Some(output) = self.nodes[shard].shard.output() {
             match output {
-                Output::Read { id, after, from_earliest, filter } => {
+                Output::Read { id, after, forgiven, filter } => {
                     let connection = self.by_slot[&(shard, id)];
                     assert!(
                         !std::mem::replace(&mut self.connections[connection].reading, true),
                         "bounded: a second question to history for one subscriber"
                     );
-                    note(|| format!("{:>6} {connection} reads after {after} {from_earliest}", self.now.mono_ms));
-                    self.questions.push(Question { shard, id, connection, after, from_earliest, filter });
+                    note(|| format!("{:>6} {connection} reads after {after} {forgiven:?}", self.now.mono_ms));
+                    self.questions.push(Question { shard, id, connection, after, forgiven, filter });
                 }
                 Output::Revoked(revocation, closed) => self.nodes[shard].revoked.push((revocation, closed)),
                 Output::Surveyed(_, findings) => self.nodes[shard].findings.push(findings),
@@ -119,7 +120,12 @@ impl World {
         let cut = connection.cut();
         let cut_off = cut && next.is_some_and(|next| next == 0 || self.ledger.is_dropped(next, dropped))
             || (connection.coded && cut || connection.wire.at_end_of_chunk())
-                && dropped.iter().any(|&gone| connection.due.last() <= gone);
+                && dropped.iter().any(|&gone| connection.due.last() <= gone)
+            // What it was cut in has other bytes in history.
+            || self.rules.copies
+                && connection.coded
+                && cut
+                && [next.unwrap_or(0), connection.due.last()].iter().any(|&at| self.ledger.is_compressed(at));
         let connection = &self.connections[at];
         let limits = &self.rules.limits;
         let age_ms = self.now.mono_ms - connection.opened.mono_ms;
@@ -130,7 +136,10 @@ impl World {
         });
         let old = limits.lifetime_max_ms > 0 && age_ms + 200 >= limits.lifetime_max_ms / 10 * 9;
         let stalled = limits.write_timeout_ms > 0
-            && connection.blocked_ms.is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
+            && connection
+                .blocked_ms
+                .or(connection.full_ms)
+                .is_some_and(|since| self.now.mono_ms + 1_000 >= since + limits.write_timeout_ms);
         let revoked = self.is_revoked(connection);
         let talkative = connection.talked.0 > 60 || connection.talked.1 > 16 * 1024;
         assert!(
@@ -286,6 +295,9 @@ impl World {
             if connection.shard != shard || !connection.expectant() {
                 continue;
             }
+            if self.nodes[shard].shard.waits_for_turn(connection.slot) {
+                continue;
+            }
             assert!(connection.wire.begun(), "complete: connection {at} waits for its head, the shard is idle");
             if let Some(owed) = connection.due.owed(&self.ledger, head) {
                 panic!("complete: connection {at} is owed event {owed}, the shard is idle at {head}");
@@ -308,7 +320,7 @@ impl World {
             && census.cached_topics <= 2 * 2 * CACHED_TOPICS_MAX
             && census.recent_patterns <= 2 * PATTERN_LOG_MAX
             && census.backlog_events <= CHUNK_EVENTS_MAX
-            && census.reading <= waiting + self.nodes[shard].returned.len()
+            && census.asked == waiting + self.nodes[shard].returned.len()
             && census.outputs == 0
             && census.ended <= self.announced.len()
             && census.begun <= 2 * census.live + STALE_MAX + 1;
@@ -331,6 +343,14 @@ impl World {
             };
             if state == Some(State::Behind) {
                 self.connections[at].behind_ms = now.mono_ms;
+            }
+            let waits = {
+                let Connection { shard, slot, .. } = self.connections[at];
+                self.nodes[shard].shard.waits_for_turn(slot)
+            };
+            if waits || self.connections[at].reading {
+                // Waiting for history isn't its socket's fault.
+                self.connections[at].blocked_ms.iter_mut().for_each(|since| *since += TICK_MS);
             }
             let connection = &self.connections[at];
             if let Some(shut_ms) = connection.shut_ms {

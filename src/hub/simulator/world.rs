@@ -13,8 +13,8 @@ use super::universe::{ANNOUNCED, Universe};
 use crate::history::MemoryHistory;
 use crate::hub::defect::{Defect, planted};
 use crate::hub::{
-    Announcement, Draft, Event, Filter, Findings, Found, HistoryChunk, HistoryError, Input, Log, Now, Registration,
-    Revocation, Shard, Sink, SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
+    Announcement, Draft, Event, Filter, Findings, Found, Gone, HistoryChunk, HistoryError, Input, Log, Now,
+    Registration, Revocation, Shard, Sink, SlotId, SocketId, Start, TICK_MS, may_read_announcements, read,
 };
 use crate::protocol::coding::{Coding, Codings, Compressor, Form};
 use crate::protocol::event_id::IdCipher;
@@ -53,7 +53,7 @@ pub(super) struct Question {
     pub(super) id: SlotId,
     pub(super) connection: usize,
     pub(super) after: u64,
-    pub(super) from_earliest: bool,
+    pub(super) forgiven: Option<Gone>,
     pub(super) filter: Filter,
 }
 
@@ -256,7 +256,12 @@ impl World {
             self.show(&events);
         }
         let mut history = self.history.write().expect("nobody panics in between");
-        history.append(&events, self.now.wall_ms);
+        if self.rules.copies {
+            let copies: Vec<Arc<Event>> = events.iter().map(|event| event.read_again()).collect();
+            history.append(&copies, self.now.wall_ms);
+        } else {
+            history.append(&events, self.now.wall_ms);
+        }
         let (first, last) = history.bounds();
         assert!(
             history.bytes()[0] <= self.rules.retention.bytes_max
@@ -311,21 +316,25 @@ impl World {
     /// A history reader answers a question; the shard hears of it later.
     pub(super) fn answer_question(&mut self, at: usize) {
         let question = self.questions.swap_remove(at);
-        let Question { shard, id, after, from_earliest, filter, connection } = question;
+        let Question { shard, id, after, forgiven, filter, connection } = question;
         let [updates, announcements] = self.history.read().expect("nobody panics in between").dropped();
         let hub = &Universe::get().hub;
-        let answer = read(&self.history, after, from_earliest, &filter, hub);
+        let mut answer = read(&self.history, after, forgiven, &filter, hub);
+        if let (true, Ok(chunk)) = (self.rules.copies, &mut answer) {
+            chunk.events.iter_mut().for_each(|event| *event = event.read_again());
+        }
         let reads = may_read_announcements(&filter.matchers, filter.access.as_deref(), hub);
         let connection = &mut self.connections[connection];
         match &answer {
-            Ok(_) if from_earliest => connection.due.starts_after([updates, announcements]),
+            Ok(_) if forgiven.is_none() => connection.due.starts_after([updates, announcements]),
             Ok(_) => {}
             Err(HistoryError::Trimmed) => {
                 let lacks = connection.settled.max(connection.due.start().unwrap_or(0));
-                let gone = if reads { updates.max(announcements) } else { updates };
+                let gone = [updates, if reads { announcements } else { 0 }];
+                let told = connection.due.gone();
                 assert!(
-                    gone > lacks,
-                    "complete: told that events are gone, but has {lacks}, and only those up to {gone} are"
+                    gone.iter().zip(told).any(|(&gone, told)| gone > lacks.max(told)),
+                    "complete: told that events are gone, but has {lacks}, was told of {told:?}, and only those up to {gone:?} are"
                 );
                 connection.trimmed = true;
             }
@@ -468,7 +477,7 @@ impl World {
         let room = connection.room();
         let roomy = room > connection.buffer_bytes / 3 || client.pace == Pace::Trickle && room > 0;
         if connection.blocked_ms.is_some() && roomy && connection.open() {
-            connection.blocked_ms = None;
+            connection.full_ms = connection.blocked_ms.take();
             connection.edge_queued = true;
             self.nodes[connection.shard].ready.push_back((connection.slot, Edge::Writable));
         }

@@ -75,8 +75,8 @@ impl Context {
         let (mut shutdowns, mut closes) = (Vec::new(), Vec::new());
         while let Some(output) = self.shard.borrow_mut().output() {
             match output {
-                Output::Read { id, after, from_earliest, filter } => {
-                    self.reads.ask(Read { shard: self.index, slot: id, after, from_earliest, filter });
+                Output::Read { id, after, forgiven, filter } => {
+                    self.reads.ask(Read { shard: self.index, slot: id, after, forgiven, filter });
                 }
                 Output::Revoked(revocation, closed) => self.orders.borrow_mut().revoked(&revocation, closed),
                 Output::Surveyed(survey, findings) => self.surveyed(&survey, findings),

@@ -83,23 +83,21 @@ impl Hub {
         announcements: bool,
         count: usize,
     ) -> Result<Vec<u64>, HistoryError> {
-        let events = self.history.range(Range { after, from_earliest, announcements, count })?;
+        let forgiven = if from_earliest { self.history.dropped() } else { Gone::default() };
+        let events = self.history.range(Range { after, forgiven, announcements, count })?;
         Ok(events.iter().map(|event| event.offset).collect())
     }
 
     /// Everything that is kept.
     fn everything(&self) -> Vec<Arc<Event>> {
         let of = |announcements: bool| {
-            let (mut events, mut after, mut from_earliest) = (Vec::new(), 0, true);
+            let (mut events, mut after, mut forgiven) = (Vec::new(), 0, self.history.dropped());
             loop {
-                let range = Range { after, from_earliest, announcements, count: 7 };
+                let range = Range { after, forgiven, announcements, count: 7 };
                 let next = match self.history.range(range) {
-                    // What is gone of the announcements is gone behind a reader that began with the updates.
-                    Err(HistoryError::Trimmed) if announcements => {
-                        let dropped =
-                            [&self.history.updates, &self.history.announcements].map(|log| log.segments().dropped);
-                        assert!(after < dropped[0].max(dropped[1]), "told that something is gone");
-                        after = dropped[0].max(dropped[1]);
+                    // Damage counts as dropped once it is met.
+                    Err(HistoryError::Trimmed) if self.history.dropped() != forgiven => {
+                        forgiven = self.history.dropped();
                         continue;
                     }
                     next => next.expect("it can be read"),
@@ -107,7 +105,7 @@ impl Hub {
                 let Some(last) = next.last() else {
                     return events;
                 };
-                (after, from_earliest) = (last.offset, false);
+                after = last.offset;
                 events.extend(next);
             }
         };

@@ -18,6 +18,7 @@ mod curl;
 mod dev;
 mod discovery;
 mod doctor;
+mod history_tool;
 mod http;
 mod key_sets;
 mod lifecycle;

@@ -10,6 +10,7 @@ use super::outside::Stopwatch;
 use anyhow::{Context, Result, anyhow, bail};
 use cinnabar::config::data_folder::DataFolder;
 use cinnabar::config::dev::ID_KEY_FILE;
+use cinnabar::doctor::count;
 use cinnabar::history::{Disk, HISTORY_FOLDER, Look};
 use cinnabar::hub::Found;
 use cinnabar::protocol::event_id::IdCipher;
@@ -130,6 +131,12 @@ impl Place {
             Found::Unknown => bail!("no event with the id {id:?} is in {}", self.folder().display()),
         }
     }
+}
+
+/// So many of something.
+fn number_of(what: &str, number: u64) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {what}{ending}", count(number))
 }
 
 /// How far long work has come, on a terminal.

@@ -127,7 +127,7 @@ fn announcements_come_when_they_are_asked_for() {
     assert_eq!((lines.len(), &lines[0]["announcement"]), (2, &true.into()));
     let other = Place::new();
     let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    assert_eq!(other.ok(&["import", "-"], &input), "imported 1 events; 1 announcements skipped\n");
+    assert_eq!(other.ok(&["import", "-"], &input), "imported 1 event; skipped 1 announcement\n");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn what_was_trimmed_is_gone_after_the_next_start_and_the_rest_is_replayed() {
     let ids: Vec<String> = (1..=30).map(|number| hub.say("urn:a", &format!("event {number}"))).collect();
     assert!(hub.stop().success());
     let said = place.ok(&["trim", "--keep", "10"], "");
-    assert!(said.starts_with("dropped 20 events, ") && said.ends_with("10 events are left\n"), "{said}");
+    assert!(said.starts_with("dropped 20 events, ") && said.ends_with("left: 10 events\n"), "{said}");
     assert!(place.ok(&["check"], "").starts_with("sound: 10 events"));
     let mut hub = place.hub(&[]);
     let datas = |from: usize| (from..=30).map(|number| format!("event {number}")).collect::<Vec<_>>();
@@ -173,12 +173,12 @@ fn what_was_trimmed_is_gone_after_the_next_start_and_the_rest_is_replayed() {
     assert_eq!(data(replayed(&hub, &ids[24], 5)), datas(26));
     assert_eq!(data(replayed(&hub, &ids[4], 10)), datas(21), "trimmed: everything that is kept");
     hub.stop();
-    assert!(place.ok(&["trim", "--before-id", &ids[27]], "").contains("3 events are left"));
+    assert!(place.ok(&["trim", "--before-id", &ids[27]], "").contains("left: 3 events"));
     assert!(place.ok(&["trim", "--older-than", "1h"], "").contains("dropped 0 events"));
     let mut hub = place.hub(&[]);
     assert_eq!(data(replayed(&hub, "earliest", 3)), datas(28));
     hub.stop();
-    assert!(place.ok(&["trim", "--older-than", "0"], "").contains("0 events are left"));
+    assert!(place.ok(&["trim", "--older-than", "0"], "").contains("left: 0 events"));
     let mut stream = place.hub(&[]).subscribe(&[("match", "urn:a"), ("last_event_id", &ids[29])]);
     assert_eq!(stream.last_event_id(), Some(&*ids[29]));
     assert!(stream.try_next().is_none(), "nothing before the hub stops");
@@ -222,11 +222,11 @@ fn a_bad_line_is_named_and_ends_an_import_unless_it_is_to_be_skipped() {
                  {\"topics\":[\"urn:a\"],\"data\":\"three\",\"id\":\"3\"}\nno JSON\n";
     let place = Place::new();
     let (out, error) = place.fails(&["import", "-"], lines);
-    assert_eq!(out, "imported 1 events\n");
+    assert_eq!(out, "imported 1 event\n");
     assert!(error.contains("line 3: the field type is \"mercure\"") && error.contains("tail -n +3"), "{error}");
     let place = Place::new();
     let (out, error) = place.fails(&["import", "--skip-bad", "-"], lines);
-    assert_eq!(out, "imported 2 events; 2 lines that can't be imported skipped\n");
+    assert_eq!(out, "imported 2 events; skipped 2 lines that can't be imported\n");
     assert!(error.contains("line 3: ") && error.contains("line 5: not a line of"), "{error}");
     let hub = place.hub(&[]);
     let events = replayed(&hub, "earliest", 2);

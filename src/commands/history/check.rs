@@ -1,9 +1,9 @@
 //! `cinnabar history check`.
 
 use super::super::outside::say;
-use super::{Place, Progress};
+use super::{Place, Progress, number_of};
 use anyhow::{Context, Result};
-use cinnabar::doctor::{bytes, count};
+use cinnabar::doctor::bytes;
 use cinnabar::history::{self, Notice};
 use clap::Args;
 use std::io::Write;
@@ -52,17 +52,17 @@ impl Check {
         let refused = || format!("history in {}", self.place.folder().display());
         let checked = checked.with_context(refused)?.ok_or_else(|| self.place.nothing())?;
         let what = format!(
-            "{} events in {} batches and {} files, {}",
-            count(checked.events),
-            count(checked.batches),
-            count(checked.segments),
+            "{} in {} and {}, {}",
+            number_of("event", checked.events),
+            number_of("commit", checked.batches),
+            number_of("file", checked.segments),
             bytes(checked.bytes)
         );
-        match checked.problems {
-            0 => writeln!(std::io::stdout(), "sound: {what}")?,
-            1 => writeln!(std::io::stdout(), "1 problem: {what}")?,
-            problems => writeln!(std::io::stdout(), "{} problems: {what}", count(problems))?,
-        }
+        let verdict = match checked.problems {
+            0 => "sound".to_owned(),
+            problems => number_of("problem", problems),
+        };
+        writeln!(std::io::stdout(), "{verdict}: {what}")?;
         Ok(if checked.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

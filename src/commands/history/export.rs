@@ -1,9 +1,8 @@
 //! `cinnabar history export`.
 
 use super::super::outside::say;
-use super::{Place, Progress};
+use super::{Place, Progress, number_of};
 use anyhow::{Context, Result};
-use cinnabar::doctor::count;
 use cinnabar::history::line;
 use clap::Args;
 use std::collections::HashSet;
@@ -84,12 +83,12 @@ impl Export {
             line::write(&event, &mut bytes);
             out.write_all(&bytes)?;
             exported += 1;
-            progress.show(|| format!("{} events", count(exported)));
+            progress.show(|| number_of("event", exported));
         }
         out.flush()?;
         progress.clear();
         if !is_stdout {
-            say(&format!("exported {} events", count(exported)));
+            say(&format!("exported {}", number_of("event", exported)));
         }
         Ok(if left_out { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }

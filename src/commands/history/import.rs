@@ -1,11 +1,10 @@
 //! `cinnabar history import`.
 
 use super::super::outside::{now, say};
-use super::{Place, Progress};
+use super::{Place, Progress, number_of};
 use anyhow::{Context, Result, anyhow};
 use cinnabar::config::data_folder::{DataFolder, random_key};
 use cinnabar::config::dev::ID_KEY_FILE;
-use cinnabar::doctor::count;
 use cinnabar::history::line::{self, LINE_BYTES_MAX, Line};
 use cinnabar::history::{Disk, Importer};
 use cinnabar::hub::Draft;
@@ -75,12 +74,12 @@ impl Import {
         let outcome = self.lines(BufReader::new(input), &mut importer, &mut KnownTopics::new(hub));
         // What was read before a bad line stays.
         let finished = importer.finish();
-        let mut said = format!("imported {} events", count(importer.appended));
+        let mut said = format!("imported {}", number_of("event", importer.appended));
         if outcome.announcements > 0 {
-            said.push_str(&format!("; {} announcements skipped", count(outcome.announcements)));
+            said.push_str(&format!("; skipped {}", number_of("announcement", outcome.announcements)));
         }
         if outcome.bad > 0 {
-            said.push_str(&format!("; {} lines that can't be imported skipped", count(outcome.bad)));
+            said.push_str(&format!("; skipped {} that can't be imported", number_of("line", outcome.bad)));
         }
         writeln!(std::io::stdout(), "{said}")?;
         finished.with_context(refused)?;
@@ -138,7 +137,7 @@ impl Import {
                 outcome.ended = Some(anyhow!(error).context(format!("up to line {number}")));
                 break;
             }
-            progress.show(|| format!("{} events", count(importer.appended)));
+            progress.show(|| number_of("event", importer.appended));
         }
         progress.clear();
         outcome

@@ -1,10 +1,10 @@
 //! `cinnabar history trim`.
 
 use super::super::outside::now;
-use super::Place;
+use super::{Place, number_of};
 use anyhow::{Context, Result};
 use cinnabar::config::{parse_count, parse_duration};
-use cinnabar::doctor::{bytes, count};
+use cinnabar::doctor::bytes;
 use cinnabar::history::{Cut, trim};
 use clap::Args;
 use std::io::Write;
@@ -56,15 +56,15 @@ impl Trim {
         let now_ms = u64::try_from(now().as_millis()).unwrap_or(u64::MAX);
         let refused = || format!("history in {}", self.place.folder().display());
         let trimmed = trim(disk, cut, now_ms).with_context(refused)?.ok_or_else(|| self.place.nothing())?;
-        let mut what = format!("{} events", count(trimmed.updates));
+        let mut what = number_of("event", trimmed.updates);
         if trimmed.announcements > 0 {
-            what.push_str(&format!(" and {} announcements", count(trimmed.announcements)));
+            what.push_str(&format!(" and {}", number_of("announcement", trimmed.announcements)));
         }
         writeln!(
             std::io::stdout(),
-            "dropped {what}, {} given back; {} events are left",
+            "dropped {what}, {} given back; left: {}",
             bytes(trimmed.bytes),
-            count(trimmed.left)
+            number_of("event", trimmed.left)
         )?;
         Ok(ExitCode::SUCCESS)
     }

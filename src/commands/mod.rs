@@ -9,6 +9,7 @@ mod doctor;
 #[cfg(test)]
 mod fake_hub;
 mod flags;
+mod history;
 mod hub_client;
 mod log;
 mod outside;
@@ -52,6 +53,8 @@ enum Command {
     Pub(publish::Publish),
     /// Print the events of topics as they come.
     Sub(subscribe::Subscribe),
+    /// Show, check, trim, export and import what a hub remembers.
+    History(history::HistoryCommand),
     /// Make an access token, or explain what is right and wrong about one.
     Token(token::TokenCommand),
 }
@@ -71,6 +74,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(command) => command.run(),
         Command::Pub(command) => command.run(),
         Command::Sub(command) => command.run(),
+        Command::History(command) => command.run(),
         Command::Token(command) => command.run(),
     };
     match done {
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn help_shows_the_commands() {
         let help = Cli::command().render_long_help().to_string();
-        for command in ["serve", "config", "doctor", "pub", "sub", "token"] {
+        for command in ["serve", "config", "doctor", "pub", "sub", "history", "token"] {
             assert!(help.contains(&format!("\n  {command} ")), "{command}\n{help}");
         }
     }

@@ -4,6 +4,7 @@
 //! process; [`FileHistory`] survives it.
 
 mod file;
+pub mod line;
 mod memory;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -11,9 +12,14 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use crate::hub::{Event, Found, Gone, HistoryError, Range, Reader};
 
 pub use file::{
-    AppendError, Disk, Durability, FileHistory, FileOptions, FileWriter, OpenError, Opened, Storage, StorageFile,
+    AppendError, Checked, Cut, Disk, Durability, EventError, Events, FileHistory, FileOptions, FileWriter,
+    FolderSummary, Importer, LogSummary, Look, Notice, OpenError, Opened, Problem, Remark, Storage, StorageFile,
+    TrimError, Trimmed, check, trim,
 };
 pub use memory::MemoryHistory;
+
+/// Where in a data folder history in files lies.
+pub const HISTORY_FOLDER: &str = "history";
 
 /// What is kept.
 #[derive(Clone, Copy, Debug)]

@@ -15,7 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::config::data_folder::random_key;
 use crate::config::{AdminListen, Config, HistoryEngine, IoChoice, memory};
 use crate::history::{
-    Disk, Durability, FileHistory, FileOptions, FileWriter, History, MemoryHistory, OpenError, Opened,
+    Disk, Durability, FileHistory, FileOptions, FileWriter, HISTORY_FOLDER, History, MemoryHistory, OpenError, Opened,
 };
 use crate::hub::{Event, Log};
 use crate::kernel::{Root, memory::there_is_bytes};
@@ -40,8 +40,6 @@ use crate::server::shared::Shared;
 use crate::server::tracer::Tracer;
 use crate::server::{listen, sys};
 
-/// Where in the data folder history in files lies.
-pub(crate) const HISTORY_FOLDER: &str = "history";
 /// Entries of a shard's own event loop ring.
 const LOOP_RING_ENTRIES: u32 = 1024;
 /// What all that subscribers ask for may take of the memory: one part of so many.

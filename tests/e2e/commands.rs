@@ -68,6 +68,12 @@ fn every_command_explains_itself() {
         &["config", "--help"],
         &["config", "check", "--help"],
         &["config", "print", "--help"],
+        &["history", "--help"],
+        &["history", "show", "--help"],
+        &["history", "check", "--help"],
+        &["history", "trim", "--help"],
+        &["history", "export", "--help"],
+        &["history", "import", "--help"],
     ] {
         let help = run(command, "");
         assert!(help.contains("Usage: cinnabar"), "{command:?}: {help}");

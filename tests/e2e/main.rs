@@ -19,6 +19,7 @@ mod dev;
 mod discovery;
 mod doctor;
 mod durable;
+mod history_tool;
 mod http;
 mod key_sets;
 mod lifecycle;

@@ -9,7 +9,7 @@ use super::segment::FORMAT;
 use super::storage::{Storage, StorageFile};
 use crate::protocol::event_id::EPOCH_MAX;
 
-const NAME: &str = "history.json";
+pub(super) const NAME: &str = "history.json";
 const DRAFT: &str = "history.json.draft";
 /// Bytes of the file at most.
 const BYTES_MAX: usize = 1 << 20;
@@ -23,12 +23,12 @@ pub(super) struct Meta {
     /// Keys of the hash of publishers' ids.
     pub(super) hash_keys: [u64; 2],
     /// Every start of a hub has an epoch of its own; the last is the current one.
-    epochs: Vec<Epoch>,
+    pub(super) epochs: Vec<Epoch>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Epoch {
-    epoch: u32,
+pub(super) struct Epoch {
+    pub(super) epoch: u32,
     /// The offset before its first event.
     after: u64,
 }

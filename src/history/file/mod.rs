@@ -11,8 +11,12 @@
 
 mod batch;
 mod blocks;
+mod check;
+mod cut;
+mod import;
 mod index;
 mod log;
+mod look;
 mod meta;
 mod open;
 mod segment;
@@ -20,12 +24,17 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod trim;
+mod walk;
 mod writer;
 
 use std::io;
 use std::sync::Arc;
 
+pub use self::check::{Checked, Notice, Problem, Remark, check};
+pub use self::cut::{Cut, TrimError, Trimmed, trim};
+pub use self::import::Importer;
 use self::log::{Log, ReadError};
+pub use self::look::{EventError, Events, FolderSummary, LogSummary, Look};
 use self::meta::Meta;
 use self::open::Purpose;
 pub use self::storage::{Disk, Storage, StorageFile};
@@ -212,33 +221,10 @@ impl<S: Storage> FileHistory<S> {
     }
 
     fn find_update(&self, id: &str) -> Found {
-        if id == "earliest" {
-            return Found::Earliest;
-        }
-        let last = self.last();
-        let located = self.locator.locate(id);
-        let offset = match located {
-            Some(Located::Here(offset)) if (1..=last).contains(&offset) => Some(offset),
-            Some(Located::Elsewhere { epoch, offset }) if self.meta.has(epoch, offset, last) => Some(offset),
-            _ => None,
-        };
-        if let Some(offset) = offset {
-            // The event itself may be gone: nothing after it is.
-            let kept = offset >= self.updates.segments().dropped;
-            return if kept { Found::At(offset) } else { Found::Earliest };
-        }
-        match self.updates.find(id) {
-            Ok(Some(offset)) => Found::At(offset),
-            Ok(None) => match located {
-                // Ours, and lost or long gone.
-                Some(Located::Elsewhere { .. }) => Found::Earliest,
-                _ => Found::Unknown,
-            },
-            Err(error) => {
-                self.note(&self.updates, &error);
-                Found::Unknown
-            }
-        }
+        find(id, &self.updates, self.last(), &self.meta, &self.locator).unwrap_or_else(|error| {
+            self.note(&self.updates, &error);
+            Found::Unknown
+        })
     }
 
     /// Drops what is over the bounds, gives back the space, and writes indexes that aren't written yet. To be called now and then, by
@@ -336,6 +322,30 @@ impl<S: Storage> Reader for FileHistory<S> {
     }
 }
 
+/// What an id names to somebody who reads what publishers said. `last`: the newest offset of all.
+fn find<S: Storage>(id: &str, updates: &Log<S>, last: u64, meta: &Meta, locator: &Locator) -> Result<Found, ReadError> {
+    if id == "earliest" {
+        return Ok(Found::Earliest);
+    }
+    let located = locator.locate(id);
+    let offset = match located {
+        Some(Located::Here(offset)) if (1..=last).contains(&offset) => Some(offset),
+        Some(Located::Elsewhere { epoch, offset }) if meta.has(epoch, offset, last) => Some(offset),
+        _ => None,
+    };
+    if let Some(offset) = offset {
+        // The event itself may be gone: nothing after it is.
+        let kept = offset >= updates.segments().dropped;
+        return Ok(if kept { Found::At(offset) } else { Found::Earliest });
+    }
+    Ok(match (updates.find(id)?, located) {
+        (Some(offset), _) => Found::At(offset),
+        // Ours, and lost or long gone.
+        (None, Some(Located::Elsewhere { .. })) => Found::Earliest,
+        (None, _) => Found::Unknown,
+    })
+}
+
 /// Two answers in order, as far as both reach: one that is cut short may have had more before what the other has.
 fn merge(updates: Vec<Arc<Event>>, others: Vec<Arc<Event>>, count: usize) -> Vec<Arc<Event>> {
     let whole = |events: &[Arc<Event>]| {
@@ -371,6 +381,18 @@ impl<S: Storage> FileWriter<S> {
     /// Whether there is something for [`FileHistory::keep`] to do since this was asked last.
     pub fn has_rolled(&mut self) -> bool {
         std::mem::take(&mut self.updates.rolled) | std::mem::take(&mut self.announcements.rolled)
+    }
+
+    /// Makes durable what was only written.
+    ///
+    /// # Errors
+    /// What the system says; it isn't known then what a loss of power leaves.
+    pub fn sync(&self) -> io::Result<()> {
+        for log in [&self.updates.log, &self.announcements.log] {
+            let file = log.segments().active.file.clone();
+            file.sync()?;
+        }
+        self.updates.log.storage.sync_names()
     }
 
     /// Begins new segments where nothing of the old ones is kept, so that their space can be given back.

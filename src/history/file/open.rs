@@ -23,7 +23,7 @@ pub(super) enum Purpose {
 }
 
 /// What is added to the name of a file that can't be used and isn't thrown away.
-const ASIDE: &str = ".damaged";
+pub(super) const ASIDE: &str = ".damaged";
 
 /// A segment that is there.
 struct Found<F> {
@@ -54,9 +54,20 @@ pub(super) fn open<S: Storage>(
     for &after in &segments {
         let name = segment::name(log, after);
         let look = || look_into(storage, log, keys, after, indexes.contains(&after));
-        match look().map_err(|error| OpenError::io(&name, &error))? {
+        let looked = match look() {
+            Err(error) if purpose == Purpose::Look && error.kind() == io::ErrorKind::NotFound => {
+                // Whoever has the folder dropped it meanwhile, and before it what is older.
+                found.clear();
+                continue;
+            }
+            looked => looked.map_err(|error| OpenError::io(&name, &error))?,
+        };
+        match looked {
             Look::Version(found) => return Err(OpenError::Version { found }),
             Look::Segment(next) => {
+                if let Some(before) = found.pop_if(|before| is_in_place_of(&next.summary, &before.summary)) {
+                    remove(storage, log, before.summary.after, purpose)?;
+                }
                 if found.last().is_some_and(|before| before.summary.last != after) {
                     tracing::error!(segment = name, "history before this segment is damaged, and counts as dropped");
                     for before in found.drain(..) {
@@ -131,6 +142,23 @@ fn look_into<S: Storage>(
     }
     let index = segment::scan(&file, after, |id| hash(keys, id))?;
     Ok(Look::Segment(Found { file, summary: index.summary, index: Some(index) }))
+}
+
+/// Whether a segment has the newer events of another one, as trimming makes it (`cut.rs`). It was interrupted before it removed
+/// the other one.
+pub(super) fn is_in_place_of(segment: &Summary, other: &Summary) -> bool {
+    (other.after + 1..other.last).contains(&segment.after) && segment.last >= other.last
+}
+
+fn remove(storage: &impl Storage, log: &str, after: u64, purpose: Purpose) -> Result<(), OpenError> {
+    match purpose {
+        Purpose::Look => Ok(()),
+        Purpose::Write(_) => {
+            let name = segment::name(log, after);
+            // What is in its place has to be there for good.
+            storage.sync_names().and_then(|()| storage.remove(&name)).map_err(|error| OpenError::io(&name, &error))
+        }
+    }
 }
 
 fn put_aside(storage: &impl Storage, name: &str, purpose: Purpose) -> Result<(), OpenError> {

@@ -73,6 +73,22 @@ impl Disk {
         }
     }
 
+    /// Whether a process has the folder.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_in_use(&self) -> io::Result<bool> {
+        let file = match File::open(self.path(LOCK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }

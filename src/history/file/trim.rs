@@ -160,6 +160,8 @@ impl<S: Storage> Log<S> {
                     _ => {}
                 }
             }
+            // One after the other, also for the disk: an older one that is left over would look as if something after it were missing.
+            self.storage.sync_names()?;
         }
     }
 }

@@ -4,6 +4,8 @@ mod crash;
 mod engine;
 mod faults;
 mod folder;
+mod tools;
+mod walk;
 
 use std::sync::Arc;
 

@@ -12,8 +12,9 @@ pub(crate) const KERNEL_BYTES: u64 = 4_200;
 /// The hub's memory for a stream whose topic and token others have too.
 pub(crate) const STREAM_BYTES: u64 = 200;
 
-/// What history in files takes of it at most, however much it keeps: blocks that were read, and indexes.
-pub(crate) const FILE_HISTORY_MEMORY_BYTES: usize = 48 << 20;
+/// What history in files takes of it at most, however much it keeps: blocks that were read, indexes of segments that were looked into, and
+/// those that aren't written yet, which grow with publishers' ids.
+pub(crate) const FILE_HISTORY_MEMORY_BYTES: usize = 96 << 20;
 
 /// The ceiling of a hub that has so much memory to itself; `None`: there is none. `said` is what `--memory-max` says.
 pub(crate) fn ceiling_bytes(said: Option<u64>, there_is: Option<u64>) -> Option<u64> {

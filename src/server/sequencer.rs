@@ -40,7 +40,7 @@ const CALLS_MAX: usize = 16;
 pub(crate) struct Append {
     pub(crate) draft: Draft,
     /// The shard and its task that wait for the answer.
-    asker: Option<(usize, Ticket)>,
+    asker: (usize, Ticket),
 }
 
 enum Order {
@@ -140,7 +140,7 @@ impl SequencerHandle {
             queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(QueueFull(draft));
         }
-        let append = Append { draft, asker: Some((shard, ticket)) };
+        let append = Append { draft, asker: (shard, ticket) };
         let offer = match &self.compressor {
             Some(compressor) => compressor.offer(append),
             None => Offer::Passes(append),
@@ -442,10 +442,7 @@ impl Pen {
                 Order::Append(Append { draft, asker }) => {
                     placed += 1;
                     bytes += draft.cost_bytes();
-                    place(
-                        draft,
-                        asker.map_or(Asker::Announcer(None), |(shard, ticket)| Asker::Publisher(shard, ticket)),
-                    );
+                    place(draft, Asker::Publisher(asker.0, asker.1));
                 }
                 Order::Announce(drafts, done) => {
                     placed += drafts.len();

@@ -350,6 +350,8 @@ fn remember(config: &Config, settings: &Settings) -> Result<Remembered, StartErr
     let options = FileOptions { retention: settings.retention, durability, codings: settings.codings };
     let Opened { writer, history, log, newest } =
         FileHistory::open(disk, options, cipher, [random[0], random[1], random[2]]).map_err(refused)?;
+    // Before anybody reads. What can't be dropped now is tried again, and said then.
+    let _ = history.drop_old(clock::wall_ms());
     let ([updates, announcements], [bytes, more]) = (history.counts(), history.bytes());
     tracing::info!(
         folder = %folder.display(), events = updates + announcements, bytes = bytes + more, fsync, "history is open"

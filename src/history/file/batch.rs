@@ -17,7 +17,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..4 | length of the event stream's bytes |
-//! | 4..8 | its offset, from the one before the batch |
+//! | 4..8 | its offset, from the one before the batch, modulo 2^32; the events of a batch lie closer together than that |
 //! | 8..12 | where the id stands in those bytes |
 //! | 12..16 | how long it is |
 //! | 16 | 1: private, 2: the publisher gave the id, 4: an announcement |
@@ -118,7 +118,8 @@ fn write_event(event: &Event, after: u64, out: &mut Vec<u8>) {
     let word = |number: usize| u32::try_from(number).expect("an event has less than 4 GB").to_le_bytes();
     let id = event.frame.id_in_event();
     out.extend_from_slice(&word(event.frame.plain().len()));
-    out.extend_from_slice(&word((event.offset - after) as usize));
+    // Far apart only where a log had no event for very long: the offset of the batch's last event tells the rest.
+    out.extend_from_slice(&((event.offset - after) as u32).to_le_bytes());
     out.extend_from_slice(&word(id.start));
     out.extend_from_slice(&word(id.len()));
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
@@ -178,7 +179,11 @@ pub(super) fn events<'a>(head: &Head, batch: &'a [u8]) -> impl Iterator<Item = O
             return None;
         }
         left -= 1;
-        let stored = take_event(&mut rest, after).filter(|stored| stored.offset > before && stored.offset <= last);
+        let mut stored =
+            take_event(&mut rest, after, last).filter(|stored| stored.offset > before && stored.offset <= last);
+        if left == 0 && (stored.as_ref().is_some_and(|stored| stored.offset != last) || !rest.is_empty()) {
+            stored = None;
+        }
         match &stored {
             Some(stored) => before = stored.offset,
             None => left = 0,
@@ -193,7 +198,7 @@ fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-fn take_event<'a>(rest: &mut &'a [u8], after: u64) -> Option<Stored<'a>> {
+fn take_event<'a>(rest: &mut &'a [u8], after: u64, last: u64) -> Option<Stored<'a>> {
     let head = take(rest, EVENT_HEAD_BYTES)?;
     let (plain_bytes, id_start, id_bytes) = (u32_at(head, 0) as usize, u32_at(head, 8) as usize, u32_at(head, 12));
     let topics = usize::from(u16::from_le_bytes([head[18], head[19]]));
@@ -202,7 +207,8 @@ fn take_event<'a>(rest: &mut &'a [u8], after: u64) -> Option<Stored<'a>> {
     let topics = texts.collect::<Option<Vec<&str>>>()?;
     let plain = take(rest, plain_bytes)?;
     let id = id_start..id_start.checked_add(id_bytes as usize)?;
-    Some(Stored { offset: after + u64::from(u32_at(head, 4)), flags: head[16], topics, plain, id })
+    let back = ((last.wrapping_sub(after)) as u32).wrapping_sub(u32_at(head, 4));
+    Some(Stored { offset: last.checked_sub(u64::from(back))?, flags: head[16], topics, plain, id })
 }
 
 #[cfg(test)]
@@ -240,6 +246,17 @@ mod tests {
             );
             assert_eq!((read.id_given, &read.topics, &read.frame), (event.id_given, &event.topics, &event.frame));
         }
+    }
+
+    /// A log whose first event for years it is: offsets count the events of the other log, too.
+    #[test]
+    fn a_batch_may_come_long_after_the_one_before() {
+        let far = 9 << 32;
+        let events = [far + 7, far + 9].map(|offset| Event::sample(offset, &["urn:a"], None, 1));
+        let (head, bytes) = batch(&events, 3);
+        assert!(head.holds(&bytes) && head.may_follow(3));
+        let offsets: Vec<u64> = super::events(&head, &bytes).map(|stored| stored.unwrap().offset).collect();
+        assert_eq!(offsets, [far + 7, far + 9]);
     }
 
     #[test]

@@ -209,8 +209,14 @@ impl<F: StorageFile> IndexFile<F> {
     ///
     /// # Errors
     /// What the system says, or that it is damaged.
-    pub(super) fn open(file: F) -> io::Result<IndexFile<F>> {
+    pub(super) fn open(file: F, segment: &Summary) -> io::Result<IndexFile<F>> {
         let (summary, [blocks, filter_bytes, ids], crc) = read_head(&file)?;
+        if summary != *segment {
+            return Err(damaged("it isn't that of its segment"));
+        }
+        if ids > 0 && filter_bytes < FILTER_BLOCK_BYTES as u64 {
+            return Err(damaged("it has no filter"));
+        }
         let body_bytes = blocks.checked_mul(16).and_then(|bytes| bytes.checked_add(filter_bytes));
         let Some(body_bytes) = body_bytes.filter(|bytes| file.length().is_ok_and(|length| *bytes <= length)) else {
             return Err(damaged("it is too short"));
@@ -221,8 +227,13 @@ impl<F: StorageFile> IndexFile<F> {
         }
         let filter = body.split_off(blocks as usize * 16);
         let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        let blocks =
+        let blocks: Vec<Block> =
             body.chunks_exact(16).map(|block| Block { after: number(&block[..8]), at: number(&block[8..]) }).collect();
+        let ascending = blocks.windows(2).all(|two| two[0].after < two[1].after && two[0].at < two[1].at);
+        let inside = blocks.last().is_none_or(|last| last.after < summary.last && last.at < summary.end);
+        if !ascending || !inside || blocks.first().is_none_or(|first| first.after != summary.after) {
+            return Err(damaged("its blocks are in disorder"));
+        }
         Ok(IndexFile { file, summary, blocks, filter, ids_at: HEAD_BYTES as u64 + body_bytes, ids })
     }
 
@@ -268,11 +279,12 @@ impl<F: StorageFile> IndexFile<F> {
         let mut bytes = [0; PAGE_BYTES];
         let read = self.file.read_at(&mut bytes, self.ids_at + page * PAGE_BYTES as u64)?;
         let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        if read < PAGE_BYTES || crc32fast::hash(&bytes[PAGE_HEAD_BYTES..]) != word(4) {
+        let count = (self.ids - page * PAGE_IDS as u64).min(PAGE_IDS as u64);
+        if read < PAGE_BYTES || u64::from(word(0)) != count || crc32fast::hash(&bytes[PAGE_HEAD_BYTES..]) != word(4) {
             return Err(damaged("a page of ids has another checksum"));
         }
         let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        let ids = bytes[PAGE_HEAD_BYTES..].chunks_exact(ID_BYTES).take(word(0) as usize);
+        let ids = bytes[PAGE_HEAD_BYTES..].chunks_exact(ID_BYTES).take(count as usize);
         Ok(ids.map(|id| (number(&id[..8]), number(&id[8..]))).collect())
     }
 }

@@ -130,6 +130,14 @@ impl<F> Segments<F> {
 /// Where a block is: its file, the offset before its segment, and where in it.
 type Place<F> = (Arc<F>, u64, Extent);
 
+/// Events that were read together.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) events: Vec<Arc<Event>>,
+    /// How far the log was read: it has no others up to there. Without end if the end was reached.
+    pub(super) through: u64,
+}
+
 /// Why events can't be read.
 #[derive(Debug)]
 pub(super) enum ReadError {
@@ -182,62 +190,68 @@ impl<S: Storage> Log<S> {
     }
 
     /// Up to `count` stored events after `after`, fewer at the end, when they have `bytes` bytes, and before something that can't be read.
-    pub(super) fn read(&self, mut after: u64, count: usize, bytes: usize) -> Result<Vec<Arc<Event>>, ReadError> {
+    pub(super) fn read(&self, mut after: u64, count: usize, bytes: usize) -> Result<Piece, ReadError> {
         let mut events: Vec<Arc<Event>> = Vec::new();
         let mut taken_bytes = 0;
         while events.len() < count && taken_bytes < bytes {
             let (block, last) = match self.block_after(after) {
                 Ok(Some(block)) => block,
-                Ok(None) => break,
+                Ok(None) => return Ok(Piece { events, through: u64::MAX }),
                 Err(_) if !events.is_empty() => break,
                 Err(error) => return Err(error),
             };
             let from = block.partition_point(|event| event.offset <= after);
             for event in &block[from..] {
                 if events.len() == count || taken_bytes >= bytes {
-                    return Ok(events);
+                    break;
                 }
                 taken_bytes += event.cost_bytes();
                 events.push(event.clone());
             }
             after = last;
         }
-        Ok(events)
+        let through = events.last().map_or(after, |last| last.offset);
+        Ok(Piece { events, through })
     }
 
     /// The offset of the earliest event that is kept to which a publisher gave this id.
     pub(super) fn find(&self, id: &str) -> Result<Option<u64>, ReadError> {
         let hash = self.hash(id);
-        let (sealed, dropped): (Vec<_>, u64) = {
-            let segments = self.segments();
-            (segments.sealed.iter().cloned().collect(), segments.dropped)
-        };
-        for sealed in sealed {
+        // The offset before what hasn't been looked at.
+        let mut after = 0;
+        loop {
+            let (next, of_active, dropped) = {
+                let segments = self.segments();
+                let dropped = segments.dropped;
+                let mut kept = segments.sealed.iter().filter(|sealed| sealed.summary.last > dropped.max(after));
+                let of_active: Vec<u64> = segments.active.index.find(hash, dropped.max(after)).collect();
+                (kept.next().cloned(), of_active, dropped)
+            };
+            let Some(sealed) = next else {
+                return self.first_with_id(id, of_active);
+            };
             let offsets = self.find_in(&sealed, hash, dropped)?;
             if let Some(offset) = self.first_with_id(id, offsets)? {
                 return Ok(Some(offset));
             }
+            after = sealed.summary.last;
         }
-        let (of_active, before) = {
-            let segments = self.segments();
-            let of_active: Vec<u64> = segments.active.index.find(hash, dropped).collect();
-            (of_active, segments.sealed.back().cloned())
-        };
-        // What was being written above may be sealed by now.
-        if let Some(before) = before
-            && let Some(offset) = self.first_with_id(id, self.find_in(&before, hash, dropped)?)?
-        {
-            return Ok(Some(offset));
-        }
-        self.first_with_id(id, of_active)
     }
 
     fn find_in(&self, sealed: &Sealed<S::File>, hash: u64, after: u64) -> Result<Vec<u64>, ReadError> {
-        match self.indexed(sealed)?.find(hash, after) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Ok(self.index_anew(sealed, &error)?.find(hash, after)?)
-            }
-            found => Ok(found?),
+        let found = match self.indexed(sealed) {
+            Ok(indexed) => match indexed.find(hash, after) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.index_anew(sealed, &error).and_then(|indexed| Ok(indexed.find(hash, after)?))
+                }
+                found => Ok(found?),
+            },
+            Err(error) => Err(error),
+        };
+        match found {
+            // It was dropped while it was looked at, and its files are gone.
+            Err(ReadError::Damaged { through }) if through <= self.segments().dropped => Ok(Vec::new()),
+            found => found,
         }
     }
 
@@ -275,7 +289,7 @@ impl<S: Storage> Log<S> {
             let segments = self.segments();
             (segments.last(), segments.dropped)
         };
-        Ok(if last <= dropped { None } else { self.read(last - 1, 1, usize::MAX)?.pop() })
+        Ok(if last <= dropped { None } else { self.read(last - 1, 1, usize::MAX)?.events.pop() })
     }
 
     /// The events of the block with the first event after an offset, and the offset it reaches to; `None`: there is none.
@@ -326,7 +340,7 @@ impl<S: Storage> Log<S> {
         let after = sealed.summary.after;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = open.get(after, || {
-            let index = IndexFile::open(self.storage.open(&segment::index_name(self.name, after))?)?;
+            let index = IndexFile::open(self.storage.open(&segment::index_name(self.name, after))?, &sealed.summary)?;
             Ok(OpenSegment { file: Arc::new(self.storage.open(&segment::name(self.name, after))?), index })
         });
         match opened {

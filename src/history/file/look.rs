@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::log::{Log, ReadError};
+use super::log::{Log, Piece, ReadError};
 use super::meta::{Epoch, Meta};
 use super::open::{ASIDE, Purpose};
 use super::segment::{self, FORMAT};
@@ -253,7 +253,7 @@ impl<'a, S: Storage> Cursor<'a, S> {
     fn read(&mut self) {
         let after = self.after;
         match self.log.read(after, READ_EVENTS, READ_BYTES) {
-            Ok(events) => {
+            Ok(Piece { events, .. }) => {
                 self.ended = events.is_empty();
                 self.after = events.last().map_or(after, |last| last.offset);
                 self.ready.extend(events);

@@ -33,7 +33,7 @@ use std::sync::Arc;
 pub use self::check::{Checked, Notice, Problem, Remark, check};
 pub use self::cut::{Cut, TrimError, Trimmed, trim};
 pub use self::import::Importer;
-use self::log::{Log, ReadError};
+use self::log::{Log, Piece, ReadError};
 pub use self::look::{EventError, Events, FolderSummary, LogSummary, Look};
 use self::meta::Meta;
 use self::open::Purpose;
@@ -157,6 +157,8 @@ pub struct FileWriter<S: Storage = Disk> {
     updates: Writer<S>,
     announcements: Writer<S>,
     epoch: u32,
+    /// Why nothing is written any more, to either log: they share their offsets.
+    stopped: Option<String>,
 }
 
 fn bounds(retention: &Retention, part: u64) -> Bounds {
@@ -185,7 +187,13 @@ impl<S: Storage> FileHistory<S> {
         let ends = [&updates, &announcements].map(|log| (log.segments().last(), log.segments().dropped));
         let head = ends[0].0.max(ends[1].0);
         meta.begin_epoch(head, ends[0].1.min(ends[1].1));
-        meta.write(&*storage).map_err(|error| OpenError::io("the description", &error))?;
+        if meta.write(&*storage).is_err() {
+            // Perhaps the disk is full, and what is kept by now is less than what was.
+            for (log, part) in [(&updates, 1), (&announcements, ANNOUNCEMENTS_SHARE as u64)] {
+                let _ = log.drop_old(&bounds(&options.retention, part), 0).and_then(|()| log.give_back());
+            }
+            meta.write(&*storage).map_err(|error| OpenError::io("the description", &error))?;
+        }
         let writer = |log: &Arc<Log<S>>, part| {
             let bytes = bounds(&options.retention, part).bytes_max / SEGMENTS_MIN;
             Writer::new(log.clone(), options.durability, bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX))
@@ -194,6 +202,7 @@ impl<S: Storage> FileHistory<S> {
             updates: writer(&updates, 1),
             announcements: writer(&announcements, ANNOUNCEMENTS_SHARE as u64),
             epoch: meta.epoch(),
+            stopped: None,
         };
         let log = hub::Log::new(meta.epoch(), head, cipher);
         let history = FileHistory { updates, announcements, meta, options, locator: log.locator() };
@@ -213,7 +222,7 @@ impl<S: Storage> FileHistory<S> {
 
     /// What a `Last-Event-ID` names (design §1, "Ids") to somebody who may or may not read announcements.
     pub fn find(&self, id: &str, announcements: bool) -> Found {
-        self.drop_old(0);
+        let _ = self.drop_old(0);
         match self.find_update(id) {
             Found::At(offset) if announcements && offset < self.announcements.segments().dropped => Found::Earliest,
             found => found,
@@ -221,31 +230,45 @@ impl<S: Storage> FileHistory<S> {
     }
 
     fn find_update(&self, id: &str) -> Found {
-        find(id, &self.updates, self.last(), &self.meta, &self.locator).unwrap_or_else(|error| {
-            self.note(&self.updates, &error);
-            Found::Unknown
-        })
+        loop {
+            match find(id, &self.updates, self.last(), &self.meta, &self.locator) {
+                Ok(found) => return found,
+                Err(error) => {
+                    self.note(&self.updates, &error);
+                    // What is damaged is let go of, and the rest looked at.
+                    if let ReadError::Io(_) = error {
+                        // Rather too much is replayed than nothing.
+                        return Found::Earliest;
+                    }
+                }
+            }
+        }
     }
 
     /// Drops what is over the bounds, gives back the space, and writes indexes that aren't written yet. To be called now and then, by
     /// somebody who may wait for the disk.
     pub fn keep(&self, now_ms: u64) {
-        self.drop_old(now_ms);
+        if let Err(error) = self.drop_old(now_ms) {
+            tracing::warn!(%error, "what is too old in history can't be dropped yet and will be tried again");
+        }
         for log in [&self.updates, &self.announcements] {
-            let kept = log.seal_all(self.options.durability).and_then(|()| log.give_back());
-            if let Err(error) = kept {
-                tracing::warn!(log = log.name, %error, "history isn't in order yet and will be tried again");
+            // First what makes room.
+            for kept in [log.give_back().map(drop), log.seal_all()] {
+                if let Err(error) = kept {
+                    tracing::warn!(log = log.name, %error, "history isn't in order yet and will be tried again");
+                }
             }
         }
     }
 
-    /// For readers only; at time 0 nothing is too old.
-    fn drop_old(&self, now_ms: u64) {
-        for (log, part) in [(&self.updates, 1), (&self.announcements, ANNOUNCEMENTS_SHARE as u64)] {
-            if let Err(error) = log.drop_old(&bounds(&self.options.retention, part), now_ms) {
-                tracing::warn!(log = log.name, %error, "what is too old in history can't be dropped");
-            }
-        }
+    /// Drops what is over the bounds, for readers; at time 0 nothing is too old.
+    ///
+    /// # Errors
+    /// What the system says; it is tried again whenever somebody reads.
+    pub fn drop_old(&self, now_ms: u64) -> io::Result<()> {
+        let updates = self.updates.drop_old(&bounds(&self.options.retention, 1), now_ms);
+        let share = bounds(&self.options.retention, ANNOUNCEMENTS_SHARE as u64);
+        updates.and(self.announcements.drop_old(&share, now_ms))
     }
 
     /// Publishers' events and announcements that are kept.
@@ -260,7 +283,8 @@ impl<S: Storage> FileHistory<S> {
 
     /// The offset from which on nothing of publishers' has gone, and the newest one.
     pub fn bounds(&self) -> (u64, u64) {
-        (self.updates.segments().dropped + 1, self.last())
+        let dropped = self.updates.segments().dropped;
+        (dropped + 1, self.last())
     }
 
     /// Says what can't be read, and lets go of it: whoever comes for it is told that it is gone.
@@ -279,7 +303,7 @@ impl<S: Storage> FileHistory<S> {
     }
 
     /// What a log has of a range; `has` is how far its reader misses nothing.
-    fn read(&self, log: &Log<S>, range: Range, has: u64) -> Result<Vec<Arc<Event>>, HistoryError> {
+    fn read(&self, log: &Log<S>, range: Range, has: u64) -> Result<Piece, HistoryError> {
         loop {
             let dropped = log.segments().dropped;
             if has < dropped {
@@ -288,7 +312,7 @@ impl<S: Storage> FileHistory<S> {
             match log.read(range.after.max(dropped), range.count, RANGE_BYTES_MAX) {
                 // What has been dropped meanwhile may be missing in between.
                 Ok(_) if log.segments().dropped > range.after.max(dropped) => {}
-                Ok(events) => return Ok(events),
+                Ok(piece) => return Ok(piece),
                 Err(error) => {
                     self.note(log, &error);
                     if let ReadError::Io(_) = error {
@@ -302,14 +326,16 @@ impl<S: Storage> FileHistory<S> {
 
 impl<S: Storage> Reader for FileHistory<S> {
     fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError> {
-        self.drop_old(0);
+        let _ = self.drop_old(0);
         let has = range.forgiven.or_up_to(range.after);
+        // What comes while the one log is read after the other is left for the next time: it would hide what came before it.
+        let last = self.last();
         let updates = self.read(&self.updates, range, has.updates)?;
-        if !range.announcements || self.announcements.segments().last() <= range.after {
-            return Ok(updates);
+        if !range.announcements {
+            return Ok(updates.events);
         }
         let others = self.read(&self.announcements, range, has.announcements)?;
-        Ok(merge(updates, others, range.count))
+        Ok(merge(updates, others, last, range.count))
     }
 
     fn last(&self) -> u64 {
@@ -317,7 +343,7 @@ impl<S: Storage> Reader for FileHistory<S> {
     }
 
     fn dropped(&self) -> Gone {
-        self.drop_old(0);
+        let _ = self.drop_old(0);
         Gone { updates: self.updates.segments().dropped, announcements: self.announcements.segments().dropped }
     }
 }
@@ -346,18 +372,11 @@ fn find<S: Storage>(id: &str, updates: &Log<S>, last: u64, meta: &Meta, locator:
     })
 }
 
-/// Two answers in order, as far as both reach: one that is cut short may have had more before what the other has.
-fn merge(updates: Vec<Arc<Event>>, others: Vec<Arc<Event>>, count: usize) -> Vec<Arc<Event>> {
-    let whole = |events: &[Arc<Event>]| {
-        let bytes: usize = events.iter().map(|event| event.cost_bytes()).sum();
-        events.len() < count && bytes < RANGE_BYTES_MAX
-    };
-    let reach = |events: &[Arc<Event>]| match events.last() {
-        Some(last) if !whole(events) => last.offset,
-        _ => u64::MAX,
-    };
-    let reach = reach(&updates).min(reach(&others));
-    let mut merged: Vec<Arc<Event>> = updates.into_iter().chain(others).filter(|event| event.offset <= reach).collect();
+/// Two answers in order, as far as both reach and up to `last`: one that is cut short may have had more before what the other has.
+fn merge(updates: Piece, others: Piece, last: u64, count: usize) -> Vec<Arc<Event>> {
+    let through = updates.through.min(others.through).min(last);
+    let both = updates.events.into_iter().chain(others.events);
+    let mut merged: Vec<Arc<Event>> = both.filter(|event| event.offset <= through).collect();
     merged.sort_unstable_by_key(|event| event.offset);
     merged.truncate(count);
     merged
@@ -368,14 +387,24 @@ impl<S: Storage> FileWriter<S> {
     /// of those may be shown to anybody.
     pub fn append(&mut self, events: &[Arc<Event>], now_ms: u64) -> (usize, Result<(), AppendError>) {
         let mut appended = 0;
+        if let Some(why) = &self.stopped {
+            return (appended, Err(AppendError::Stopped(why.clone())));
+        }
         for batch in events.chunk_by(|one, next| one.announcement == next.announcement) {
             let writer = if batch[0].announcement { &mut self.announcements } else { &mut self.updates };
             if let Err(error) = writer.append(batch, self.epoch, now_ms) {
+                self.note(&error);
                 return (appended, Err(error));
             }
             appended += batch.len();
         }
         (appended, Ok(()))
+    }
+
+    fn note(&mut self, error: &AppendError) {
+        if let AppendError::Stopped(why) = error {
+            self.stopped = Some(why.clone());
+        }
     }
 
     /// Whether there is something for [`FileHistory::keep`] to do since this was asked last.
@@ -389,8 +418,12 @@ impl<S: Storage> FileWriter<S> {
     /// What the system says; it isn't known then what a loss of power leaves.
     pub fn sync(&self) -> io::Result<()> {
         for log in [&self.updates.log, &self.announcements.log] {
-            let file = log.segments().active.file.clone();
-            file.sync()?;
+            let files: Vec<_> = {
+                let segments = log.segments();
+                let unsealed = segments.unsealed().filter_map(|sealed| Some(sealed.unsealed()?.0));
+                unsealed.chain([segments.active.file.clone()]).collect()
+            };
+            files.iter().try_for_each(|file| file.sync())?;
         }
         self.updates.log.storage.sync_names()
     }
@@ -400,7 +433,13 @@ impl<S: Storage> FileWriter<S> {
     /// # Errors
     /// [`AppendError`]: it stays as it was.
     pub fn tidy(&mut self) -> Result<(), AppendError> {
-        self.updates.tidy()?;
-        self.announcements.tidy()
+        if self.stopped.is_some() {
+            return Ok(());
+        }
+        let tidied = self.updates.tidy().and_then(|()| self.announcements.tidy());
+        if let Err(error) = &tidied {
+            self.note(error);
+        }
+        tidied
     }
 }

@@ -10,7 +10,7 @@ use super::index::{self, Index, Summary};
 use super::log::{Active, Sealed, Segments, hash};
 use super::segment::{self, Headed, START};
 use super::storage::{Storage, StorageFile};
-use super::writer::{DRAFT, create};
+use super::writer::{DRAFT, create, write_index};
 use super::{Durability, OpenError};
 
 /// Why a log is opened.
@@ -73,6 +73,13 @@ pub(super) fn open<S: Storage>(
                     for before in found.drain(..) {
                         put_aside(storage, &segment::name(log, before.summary.after), purpose)?;
                     }
+                }
+                // What isn't the newest needs an index; of many that lack one, not all are to be in memory.
+                if let (Some(before), Purpose::Write(_)) = (found.last_mut(), purpose)
+                    && let Some(index) = &before.index
+                    && before.file.sync().and_then(|()| write_index(storage, log, index)).is_ok()
+                {
+                    before.index = None;
                 }
                 found.push(next);
             }
@@ -187,7 +194,11 @@ fn remove_leftovers<S: Storage>(storage: &S, log: &str, names: &[String], sealed
         let index = segment::parse_name(log, name, ".index");
         let unused = index.is_some_and(|after| !sealed.iter().any(|found| found.summary.after == after));
         if unused || name.ends_with(DRAFT) {
-            storage.remove(name)?;
+            match storage.remove(name) {
+                // Made whole meanwhile, under its own name.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())

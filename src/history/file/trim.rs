@@ -90,7 +90,8 @@ impl<S: Storage> Log<S> {
             let head = Head::read(&head);
             if !head.may_follow(cursor.before) || cursor.at + head.bytes() > oldest.end {
                 if !oldest.sealed {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a batch of history is damaged"));
+                    // A batch is damaged: who reads it says so, and it goes with its segment.
+                    return Ok(());
                 }
                 self.drop_through(oldest.last);
                 continue;
@@ -137,21 +138,12 @@ impl<S: Storage> Log<S> {
         let mut removed = 0;
         loop {
             let gone = {
-                let mut segments = self.segments_mut();
-                let dropped = segments.dropped;
-                match segments.sealed.front() {
-                    Some(oldest) if oldest.summary.last <= dropped => {
-                        let events = oldest.summary.events;
-                        segments.dropped_events = segments.dropped_events.saturating_sub(events);
-                        segments.sealed.pop_front()
-                    }
-                    _ => None,
-                }
+                let segments = self.segments();
+                segments.sealed.front().filter(|oldest| oldest.summary.last <= segments.dropped).cloned()
             };
             let Some(gone) = gone else {
                 return Ok(removed);
             };
-            removed += 1;
             let after = gone.summary.after;
             self.close(after);
             for name in [segment::name(self.name, after), segment::index_name(self.name, after)] {
@@ -162,6 +154,11 @@ impl<S: Storage> Log<S> {
             }
             // One after the other, also for the disk: an older one that is left over would look as if something after it were missing.
             self.storage.sync_names()?;
+            // Only now: what couldn't be removed is tried again.
+            let mut segments = self.segments_mut();
+            segments.dropped_events = segments.dropped_events.saturating_sub(gone.summary.events);
+            segments.sealed.pop_front();
+            removed += 1;
         }
     }
 }

@@ -27,8 +27,6 @@ pub(super) struct Writer<S: Storage> {
     durability: Durability,
     segment_bytes: u64,
     buffer: Vec<u8>,
-    /// Why nothing is written any more.
-    stopped: Option<String>,
     /// A segment has been sealed since somebody asked.
     pub(super) rolled: bool,
 }
@@ -41,14 +39,11 @@ fn is_full(error: &io::Error) -> bool {
 
 impl<S: Storage> Writer<S> {
     pub(super) fn new(log: Arc<Log<S>>, durability: Durability, segment_bytes: u64) -> Writer<S> {
-        Writer { log, durability, segment_bytes, buffer: Vec::new(), stopped: None, rolled: false }
+        Writer { log, durability, segment_bytes, buffer: Vec::new(), rolled: false }
     }
 
     /// Appends events as one batch, as durably as configured. When it fails, none of them is there.
     pub(super) fn append(&mut self, events: &[Arc<Event>], epoch: u32, now_ms: u64) -> Result<(), AppendError> {
-        if let Some(why) = &self.stopped {
-            return Err(AppendError::Stopped(why.clone()));
-        }
         let (after, mut end, in_segment, used_up) = {
             let segments = self.log.segments();
             let summary = segments.active.index.summary;
@@ -64,32 +59,19 @@ impl<S: Storage> Writer<S> {
         }
         let file = self.log.segments().active.file.clone();
         if let Err(error) = file.write_at(&self.buffer, end) {
-            return Err(self.take_back(&*file, end, error));
+            return Err(take_back(&*file, end, &error));
         }
         if self.durability == Durability::Fsync
             && let Err(error) = file.sync()
         {
             // What the system has of it now nobody knows, and a later sync that succeeds would say nothing about it.
-            return Err(self.stop(format!("a sync of history failed: {error}")));
+            return Err(AppendError::Stopped(format!("a sync of history failed: {error}")));
         }
         let head = Head::read(self.buffer.first_chunk::<HEAD_BYTES>().expect("a batch has a head"));
         let given = events.iter().filter(|event| event.id_given);
         let ids: Vec<(u64, u64)> = given.map(|event| (self.log.hash(event.id()), event.offset)).collect();
         self.log.segments_mut().active.index.add(&head, ids);
         Ok(())
-    }
-
-    /// After a write that failed: the file is as it was, or nothing is written any more.
-    fn take_back(&mut self, file: &S::File, end: u64, error: io::Error) -> AppendError {
-        if let Err(second) = file.cut(end) {
-            return self.stop(format!("writing history failed ({error}), and so did taking it back ({second})"));
-        }
-        failed("writing history failed", &error)
-    }
-
-    fn stop(&mut self, why: String) -> AppendError {
-        self.stopped = Some(why.clone());
-        AppendError::Stopped(why)
     }
 
     /// Begins another segment.
@@ -100,11 +82,18 @@ impl<S: Storage> Writer<S> {
             (unsealed.next().cloned(), 1 + unsealed.count())
         };
         if let Some(oldest) = oldest.filter(|_| count > UNSEALED_MAX) {
-            self.log
-                .seal(&oldest, self.durability)
-                .map_err(|error| failed("the index of history isn't written", &error))?;
+            self.log.seal(&oldest).map_err(|error| failed("the index of history isn't written", &error))?;
         }
-        let after = self.log.segments().last();
+        let (after, file) = {
+            let segments = self.log.segments();
+            (segments.last(), segments.active.file.clone())
+        };
+        // Before there is another segment: a loss of power must not leave the next one without the end of this one.
+        if self.durability == Durability::Written
+            && let Err(error) = file.sync().and_then(|()| self.log.storage.sync_names())
+        {
+            return Err(AppendError::Stopped(format!("a sync of history failed: {error}")));
+        }
         let name = segment::name(self.log.name, after);
         let made = create(&*self.log.storage, &name, after, self.durability);
         let file = made.map_err(|error| {
@@ -129,8 +118,16 @@ impl<S: Storage> Writer<S> {
             let summary = segments.active.index.summary;
             summary.events > 0 && summary.last <= segments.dropped
         };
-        if used_up && self.stopped.is_none() { self.roll() } else { Ok(()) }
+        if used_up { self.roll() } else { Ok(()) }
     }
+}
+
+/// After a write that failed: the file is as it was, or nothing is written any more.
+fn take_back(file: &impl StorageFile, end: u64, error: &io::Error) -> AppendError {
+    if let Err(second) = file.cut(end) {
+        return AppendError::Stopped(format!("writing history failed ({error}), and so did taking it back ({second})"));
+    }
+    failed("writing history failed", error)
 }
 
 fn failed(what: &str, error: &io::Error) -> AppendError {
@@ -154,28 +151,41 @@ impl<S: Storage> Log<S> {
     ///
     /// # Errors
     /// What the system says; they stay in memory until the next time.
-    pub(super) fn seal_all(&self, durability: Durability) -> io::Result<()> {
-        let unsealed: Vec<_> = self.segments().unsealed().cloned().collect();
-        unsealed.iter().try_for_each(|sealed| self.seal(sealed, durability))
+    pub(super) fn seal_all(&self) -> io::Result<()> {
+        let unsealed: Vec<_> = {
+            let segments = self.segments();
+            segments.unsealed().filter(|sealed| sealed.summary.last > segments.dropped).cloned().collect()
+        };
+        unsealed.iter().try_for_each(|sealed| self.seal(sealed))
     }
 
-    fn seal(&self, sealed: &Sealed<S::File>, durability: Durability) -> io::Result<()> {
+    fn seal(&self, sealed: &Sealed<S::File>) -> io::Result<()> {
         // One at a time: the writer may come for the same.
         let _only = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((file, index)) = sealed.unsealed() else {
             return Ok(());
         };
-        if durability == Durability::Written {
-            file.sync()?;
-        }
-        let name = segment::index_name(self.name, index.summary.after);
-        let draft = format!("{name}{DRAFT}");
-        let written = self.storage.create(&draft)?;
-        written.write_at(&index.to_bytes(), 0)?;
-        written.sync()?;
-        self.storage.rename(&draft, &name)?;
-        self.storage.sync_names()?;
+        // An earlier run may have left it written only.
+        file.sync()?;
+        write_index(&*self.storage, self.name, &index)?;
         sealed.set_unsealed(None);
         Ok(())
     }
+}
+
+/// Makes a file of an index. When it fails nothing of it is left, which would take the room it lacked.
+pub(super) fn write_index(storage: &impl Storage, log: &str, index: &Index) -> io::Result<()> {
+    let name = segment::index_name(log, index.summary.after);
+    let draft = format!("{name}{DRAFT}");
+    let write = || {
+        let file = storage.create(&draft)?;
+        file.write_at(&index.to_bytes(), 0)?;
+        file.sync()
+    };
+    if let Err(error) = write() {
+        let _ = storage.remove(&draft);
+        return Err(error);
+    }
+    storage.rename(&draft, &name)?;
+    storage.sync_names()
 }

@@ -181,6 +181,7 @@ fn a_commit_costs_one_sync() {
     hub.commit((0..64).map(|_| draft(None, 10)).collect(), 0).1.unwrap();
     assert_eq!(folder.syncs(), before + 1);
     let written = FileOptions { durability: Durability::Written, ..options(PLENTY, 1 << 30, None) };
+    let folder = Folder::default();
     let mut hub = Hub::open(&folder, written);
     let before = folder.syncs();
     hub.commit((0..64).map(|_| draft(None, 10)).collect(), 0).1.unwrap();
@@ -197,4 +198,20 @@ fn answers_are_bounded_in_bytes_too() {
     let first = hub.range(0, true, true, 99).unwrap();
     assert!(first.len() < 12 && !first.is_empty(), "{first:?}");
     assert!(hub.everything().iter().map(|event| event.offset).eq(1..=12));
+}
+
+/// Seen in review: an update that came while the announcements were read was passed over by their reader.
+#[test]
+fn what_comes_between_two_reads_waits_for_the_next() {
+    let piece = |offsets: &[u64], through| Piece {
+        events: offsets.iter().map(|offset| Event::sample(*offset, &["urn:a"], None, 1)).collect(),
+        through,
+    };
+    let merged =
+        |updates, others, last| merge(updates, others, last, 99).iter().map(|event| event.offset).collect::<Vec<_>>();
+    // Both were at their ends when they were read, at different moments.
+    assert_eq!(merged(piece(&[99, 100], u64::MAX), piece(&[102], u64::MAX), 100), [99, 100]);
+    assert_eq!(merged(piece(&[99, 100, 101], u64::MAX), piece(&[102], u64::MAX), 102), [99, 100, 101, 102]);
+    // One was cut short.
+    assert_eq!(merged(piece(&[1, 2], 2), piece(&[3, 250], u64::MAX), 300), [1, 2]);
 }

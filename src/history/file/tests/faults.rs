@@ -200,3 +200,105 @@ fn a_folder_of_another_version_is_not_touched() {
     folder.create(name).unwrap().write_at(b"{", 0).unwrap();
     assert!(matches!(Hub::try_open(&folder, options(PLENTY, PLENTY, None)), Err(OpenError::Damaged { .. })));
 }
+
+/// Seen in review: the other log went on, and gave offsets again that the stopped one has on the disk.
+#[test]
+fn a_sync_that_fails_stops_both_logs() {
+    let folder = Folder::default();
+    let mut hub = hub(&folder);
+    publish(&mut hub).unwrap();
+    folder.set_fault(Some(Fault::Sync));
+    assert!(publish(&mut hub).is_err());
+    folder.set_fault(None);
+    let (events, result) = hub.commit(vec![announcement()], 0);
+    assert!(events.is_empty() && matches!(result, Err(AppendError::Stopped(_))));
+    assert_eq!(hub.writer.tidy(), Ok(()));
+}
+
+/// Seen in review: an index that found no room kept the segments from being given back that would have made it.
+#[test]
+fn space_is_given_back_on_a_full_disk() {
+    let folder = Folder::default();
+    let mut hub = Hub::open(&folder, options(PLENTY, PLENTY, Some(1_000)));
+    while hub.history.updates.segments().sealed.len() < 3 {
+        hub.publish(Some("x"), 0);
+    }
+    folder.set_fault(Some(Fault::Write(ErrorKind::StorageFull)));
+    let before = folder.bytes();
+    hub.history.keep(0);
+    assert!(folder.names().unwrap().iter().all(|name| !name.ends_with(".draft")), "half an index takes no room");
+    hub.history.keep(5_000);
+    assert!(hub.history.updates.segments().sealed.is_empty() && folder.bytes() < before / 2);
+}
+
+/// Seen in review: a segment that could not be removed was forgotten, and stood before a gap at the next start.
+#[test]
+fn a_segment_that_cannot_be_removed_is_tried_again() {
+    let folder = Folder::default();
+    let mut hub = Hub::open(&folder, options(5, PLENTY, None));
+    while hub.history.updates.segments().sealed.len() < 3 {
+        publish(&mut hub).unwrap();
+    }
+    folder.end_after(0);
+    hub.history.keep(0);
+    let ended = folder.after_kill();
+    assert!(!hub.history.updates.segments().sealed.is_empty(), "it stays in the list");
+    let hub = Hub::open(&ended, options(5, PLENTY, None));
+    hub.history.keep(0);
+    assert!(ended.names().unwrap().iter().all(|name| !name.ends_with(".damaged")));
+    assert!(hub.history.updates.segments().sealed.len() <= 1);
+}
+
+/// Seen in review: what one log couldn't give was passed over because of what the other one had behind it.
+#[test]
+fn what_cannot_be_read_is_not_passed_over() {
+    let folder = Folder::default();
+    let mut hub = hub(&folder);
+    for _ in 0..60 {
+        publish(&mut hub).unwrap();
+    }
+    hub.commit(vec![announcement()], 0).1.unwrap();
+    let from_start = hub.range(0, false, true, 99).unwrap();
+    assert_eq!(from_start.len(), 61);
+    // Blocks that nobody has read yet are read from the disk.
+    let Hub { history, .. } = Hub::open(&folder, options(PLENTY, PLENTY, None));
+    let range = |after| Range { after, forgiven: Gone::default(), announcements: true, count: 99 };
+    assert_eq!(history.range(Range { count: 2, ..range(0) }).unwrap().len(), 2);
+    folder.set_fault(Some(Fault::Read));
+    let events = history.range(range(0)).unwrap_or_default();
+    let offsets: Vec<u64> = events.iter().map(|event| event.offset).collect();
+    assert!(offsets.iter().copied().eq(1..=offsets.len() as u64), "{offsets:?}");
+}
+
+/// Seen in review: one page of ids said that it had fewer of them, and the others were unknown.
+#[test]
+fn a_page_of_ids_has_as_many_as_its_index_says() {
+    let folder = Folder::default();
+    let mut hub = hub(&folder);
+    for number in 0..60 {
+        hub.publish(Some(&format!("id-{number}")), 0);
+    }
+    hub.history.keep(0);
+    let name = segment::index_name(UPDATES, 0);
+    folder.spoil(&name, folder.length_of(&name) - 4096);
+    let hub = Hub::open(&folder, options(PLENTY, PLENTY, None));
+    for number in 0..60 {
+        assert_eq!(hub.history.find(&format!("id-{number}"), false), Found::At(number + 1));
+    }
+}
+
+/// Seen in review: a client with an id it had was told that nobody knows it when the disk failed for a moment.
+#[test]
+fn a_look_up_that_fails_replays_rather_too_much() {
+    let folder = Folder::default();
+    let mut hub = hub(&folder);
+    for number in 0..150 {
+        hub.publish(Some(&format!("id-{number}")), 0);
+    }
+    hub.history.keep(0);
+    let hub = Hub::open(&folder, options(PLENTY, PLENTY, None));
+    folder.set_fault(Some(Fault::Read));
+    assert_eq!(hub.history.find("id-1", false), Found::Earliest);
+    folder.set_fault(None);
+    assert_eq!(hub.history.find("id-1", false), Found::At(2));
+}

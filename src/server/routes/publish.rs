@@ -28,8 +28,8 @@ const PUBLISH_WAIT_MAX_MS: u64 = 2_000;
 /// Publishes of one shard that may wait.
 const WAITING_PUBLISHES_MAX: usize = 1024;
 
-/// When a publisher whose update couldn't be stored may come again, seconds, least and most.
-const NOT_STORED_RETRY_S: (u32, u32) = (1, 5);
+/// When a publisher whose update couldn't be stored may come again: seconds at least, and how many more at most.
+const NOT_STORED_RETRY_S: (u32, u32) = (1, 4);
 
 /// What the head of a publish comes to: who publishes, and how that is answered. It holds for every head that says the same,
 /// until the rules change that it was come to by.

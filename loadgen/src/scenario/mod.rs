@@ -31,6 +31,7 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("soak", include_str!("../../scenarios/soak.toml")),
     ("stalled", include_str!("../../scenarios/stalled.toml")),
     ("steady", include_str!("../../scenarios/steady.toml")),
+    ("store", include_str!("../../scenarios/store.toml")),
     ("storm", include_str!("../../scenarios/storm.toml")),
     ("topics", include_str!("../../scenarios/topics.toml")),
 ];

@@ -72,6 +72,12 @@ fn idle_has_memory_and_what_heartbeats_cost() {
 }
 
 #[test]
+fn store_has_what_publishers_that_wait_reach() {
+    let figures = ["single: events accepted per second", "single: time to the answer to a publish p99"];
+    measures("store", "publishers=8 seconds=1", "--history file", &figures);
+}
+
+#[test]
 fn slow_has_windows_without_and_with_slow_readers() {
     let figures = ["without: latency p99", "with: latency of others p99", "with: turns over 2 ms of CPU"];
     measures("slow", "connections=100 never=4 hardly=4 seconds=1 pairs=1", "", &figures);

@@ -281,9 +281,12 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     {
         let shared = shared.clone();
         shared.limits.ceiling.set_max(settings.memory_max);
+        let machine = Machine::this(sys::page_bytes());
+        // Whoever asks at once is told, too.
+        shared.limits.ceiling.look(&machine, 0, true);
         backbone.spawn(async move {
             let connections = || shared.connections.load(Ordering::Relaxed) as u64;
-            shared.limits.ceiling.watch(Machine::this(sys::page_bytes()), connections).await;
+            shared.limits.ceiling.watch(machine, connections).await;
         });
     }
     for (door, caller) in doors {

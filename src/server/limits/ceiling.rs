@@ -47,7 +47,7 @@ impl Ceiling {
     }
 
     /// Looks once. `connections` there are now; TCP's share is read anew only where `tcp_too` says so.
-    fn look(&self, machine: &Machine, connections: u64, tcp_too: bool) {
+    pub(crate) fn look(&self, machine: &Machine, connections: u64, tcp_too: bool) {
         let max_bytes = self.max_bytes.load(Ordering::Relaxed);
         let before = self.seen();
         let process = machine.process_bytes(connections);

@@ -197,7 +197,7 @@ fn a_loss_of_power_costs_the_newest_events_at_most_where_nothing_is_synced() {
         if let [first, .., last] = updates[..] {
             assert!((first..=last).filter(published).eq(updates.iter().copied()), "seed {seed}: a hole");
         }
-        // Seen in review: the end of a full segment was lost, and with it everything before the next one.
+        // Seen: the end of a full segment was lost, and with it everything before the next one.
         let whole = Hub::open(&folder.after_kill(), options);
         whole.history.drop_old(0).unwrap();
         let segments = whole.history.updates.segments();

@@ -200,7 +200,7 @@ fn answers_are_bounded_in_bytes_too() {
     assert!(hub.everything().iter().map(|event| event.offset).eq(1..=12));
 }
 
-/// Seen in review: an update that came while the announcements were read was passed over by their reader.
+/// Seen: an update that came while the announcements were read was passed over by their reader.
 #[test]
 fn what_comes_between_two_reads_waits_for_the_next() {
     let piece = |offsets: &[u64], through| Piece {

@@ -201,7 +201,7 @@ fn a_folder_of_another_version_is_not_touched() {
     assert!(matches!(Hub::try_open(&folder, options(PLENTY, PLENTY, None)), Err(OpenError::Damaged { .. })));
 }
 
-/// Seen in review: the other log went on, and gave offsets again that the stopped one has on the disk.
+/// Seen: the other log went on, and gave offsets again that the stopped one has on the disk.
 #[test]
 fn a_sync_that_fails_stops_both_logs() {
     let folder = Folder::default();
@@ -215,7 +215,7 @@ fn a_sync_that_fails_stops_both_logs() {
     assert_eq!(hub.writer.tidy(), Ok(()));
 }
 
-/// Seen in review: an index that found no room kept the segments from being given back that would have made it.
+/// Seen: an index that found no room kept the segments from being given back that would have made it.
 #[test]
 fn space_is_given_back_on_a_full_disk() {
     let folder = Folder::default();
@@ -231,7 +231,7 @@ fn space_is_given_back_on_a_full_disk() {
     assert!(hub.history.updates.segments().sealed.is_empty() && folder.bytes() < before / 2);
 }
 
-/// Seen in review: a segment that could not be removed was forgotten, and stood before a gap at the next start.
+/// Seen: a segment that could not be removed was forgotten, and stood before a gap at the next start.
 #[test]
 fn a_segment_that_cannot_be_removed_is_tried_again() {
     let folder = Folder::default();
@@ -249,7 +249,7 @@ fn a_segment_that_cannot_be_removed_is_tried_again() {
     assert!(hub.history.updates.segments().sealed.len() <= 1);
 }
 
-/// Seen in review: what one log couldn't give was passed over because of what the other one had behind it.
+/// Seen: what one log couldn't give was passed over because of what the other one had behind it.
 #[test]
 fn what_cannot_be_read_is_not_passed_over() {
     let folder = Folder::default();
@@ -270,7 +270,7 @@ fn what_cannot_be_read_is_not_passed_over() {
     assert!(offsets.iter().copied().eq(1..=offsets.len() as u64), "{offsets:?}");
 }
 
-/// Seen in review: one page of ids said that it had fewer of them, and the others were unknown.
+/// Seen: one page of ids said that it had fewer of them, and the others were unknown.
 #[test]
 fn a_page_of_ids_has_as_many_as_its_index_says() {
     let folder = Folder::default();
@@ -287,7 +287,7 @@ fn a_page_of_ids_has_as_many_as_its_index_says() {
     }
 }
 
-/// Seen in review: a client with an id it had was told that nobody knows it when the disk failed for a moment.
+/// Seen: a client with an id it had was told that nobody knows it when the disk failed for a moment.
 #[test]
 fn a_look_up_that_fails_replays_rather_too_much() {
     let folder = Folder::default();

@@ -279,7 +279,7 @@ impl Reader<'_> {
         let cookie_name = self.one("cookie-name", parse_cookie_name).unwrap_or_default();
         let cors_origins = self.cors_origins();
         let publish_origins = self.publish_origins();
-        let history = self.history();
+        let history = self.history(dev);
         let max_body_bytes = self.more_than_zero("max-body-bytes", amount::parse_size, "nothing could be published");
         self.at_least("max-body-bytes", amount::parse_size, "1KiB", "next to nothing could be published");
         if max_body_bytes > BODY_BYTES_MAX {
@@ -533,7 +533,7 @@ impl Reader<'_> {
         origins
     }
 
-    fn history(&mut self) -> History {
+    fn history(&mut self, dev: bool) -> History {
         let in_files = self.one("history", |word| match word {
             "file" => Ok(true),
             "memory" => Ok(false),
@@ -554,6 +554,9 @@ impl Reader<'_> {
         if engine != HistoryEngine::Memory && self.data().is_none() {
             let place = self.resolved.place("data");
             self.refusals.push(Refusal::HistoryWithoutData { place });
+        } else if dev && self.data().is_none() {
+            let place = self.resolved.place("data");
+            self.refusals.push(Refusal::DevelopmentWithoutData { place });
         }
         let (events, bytes) = if engine == HistoryEngine::Memory { MEMORY_HISTORY } else { FILE_HISTORY };
         History {

@@ -76,6 +76,10 @@ pub enum Refusal {
          process"
     )]
     HistoryWithoutData { place: Place },
+    #[error(
+        "{place} is `none`, but the secret of development mode's tokens is kept in that folder: name one, or leave the setting out"
+    )]
+    DevelopmentWithoutData { place: Place },
 
     #[error("{place} is set, but it isn't said whose key it is: add `--issuer ISS` with the `iss` of those tokens")]
     KeyWithoutIssuer { place: Place },

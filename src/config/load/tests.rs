@@ -255,6 +255,8 @@ fn history_is_in_files_or_in_memory() {
         "`--data` is `none`, so there is no folder for history: name one, or add `--history memory`, which forgets events with \
          the process"
     );
+    let without = load(&[("dev", "true"), ("data", "none"), ("history", "memory")]).unwrap_err().to_string();
+    assert!(without.contains("the secret of development mode's tokens is kept in that folder"), "{without}");
     let config = safe(&[("data", "none"), ("history", "memory"), ("history-durability", "written")]).unwrap();
     assert_eq!((config.data, config.history.engine), (None, HistoryEngine::Memory));
     assert_eq!((config.history.max_events, config.history.max_bytes), (1_000_000, 256 << 20));

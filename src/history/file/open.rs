@@ -68,6 +68,11 @@ pub(super) fn open<S: Storage>(
                 if let Some(before) = found.pop_if(|before| is_in_place_of(&next.summary, &before.summary)) {
                     remove(storage, log, before.summary.after, purpose)?;
                 }
+                if next.summary.events == 0 && found.last().is_some_and(|before| before.summary.last > after) {
+                    // It was begun, could neither be finished nor removed, and the one before was written on.
+                    remove(storage, log, after, purpose)?;
+                    continue;
+                }
                 if found.last().is_some_and(|before| before.summary.last != after) {
                     tracing::error!(segment = name, "history before this segment is damaged, and counts as dropped");
                     for before in found.drain(..) {

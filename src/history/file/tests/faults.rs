@@ -249,6 +249,25 @@ fn a_segment_that_cannot_be_removed_is_tried_again() {
     assert!(hub.history.updates.segments().sealed.len() <= 1);
 }
 
+/// Seen: a segment that could neither be finished nor removed looked at the next start as if everything before it were missing.
+#[test]
+fn a_segment_that_was_only_begun_costs_nothing() {
+    let folder = Folder::default();
+    let mut hub = hub(&folder);
+    for _ in 0..3 {
+        publish(&mut hub).unwrap();
+    }
+    writer::create(&folder, &segment::name(UPDATES, 3), 3, Durability::Fsync).unwrap();
+    for _ in 0..3 {
+        publish(&mut hub).unwrap();
+    }
+    for _ in 0..2 {
+        let hub = Hub::open(&folder, options(PLENTY, PLENTY, None));
+        assert_eq!(hub.range(0, true, false, 9), Ok(vec![1, 2, 3, 4, 5, 6]));
+        assert!(folder.names().unwrap().iter().all(|name| !name.ends_with(".damaged")));
+    }
+}
+
 /// Seen: what one log couldn't give was passed over because of what the other one had behind it.
 #[test]
 fn what_cannot_be_read_is_not_passed_over() {

@@ -178,8 +178,13 @@ pub trait Engine: Send + Sync + 'static {
     /// What is kept.
     fn bounds(&self, log: &Identity) -> impl Future<Output = Result<Bounds, EngineError>> + Send;
 
-    /// Says that a hub lives, and is to be taken for dead `lease` from now unless it says so again. False: it was not known, or has been
-    /// taken for dead meanwhile; it is known now, without subscribers.
+    /// Makes a hub known under a name nobody has had before, for `lease` from now on. Again: the same, unless it was taken for dead
+    /// meanwhile.
+    fn arrive(&self, node: NodeId, lease: Duration) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Says that a hub lives, and may be taken for dead `lease` from now unless it says so again. A lease that has run out is renewed as
+    /// well, as long as nobody has claimed the hub. False: somebody has, or nobody knows it (any more). It stays dead, and comes back under
+    /// another name.
     fn renew(&self, node: NodeId, lease: Duration) -> impl Future<Output = Result<bool, EngineError>> + Send;
 
     /// Notes who is subscribed at a hub (again: replaces what was noted of the same subscriber). Of a hub that isn't known, or was taken for
@@ -191,23 +196,32 @@ pub trait Engine: Send + Sync + 'static {
     fn leave(&self, node: NodeId, subscribers: Vec<String>) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// A piece of the list of all subscribers of all hubs: those after `cursor` (empty: from the beginning) in an order of the engine's, and
-    /// the next cursor, empty at the end. Somebody who comes or goes meanwhile may be in it or not; everybody else is, once.
+    /// the next cursor, empty at the end. At most `count`, and about `bytes` of documents, but one at least. Somebody who comes or goes
+    /// meanwhile may be in it or not; everybody else is, once. Those of a hub that was taken for dead are in no list begun after that.
     fn members(
         &self,
         cursor: &str,
         count: usize,
+        bytes: usize,
     ) -> impl Future<Output = Result<(Vec<Member>, String), EngineError>> + Send;
 
-    /// One subscriber.
+    /// One subscriber; as in the list, nobody of a hub that was taken for dead.
     fn member(&self, id: &str) -> impl Future<Output = Result<Option<Member>, EngineError>> + Send;
 
-    /// A hub whose lease has run out, claimed for `node`: nobody else gets it for `lease`. If `node` doesn't [`Engine::bury`] it in
-    /// time, it can be claimed again, by anybody.
+    /// A hub whose lease has run out, claimed for `node`: nobody else gets it for `lease`. If `node` has claimed one already and didn't
+    /// [`Engine::bury`] it, it gets that one, for another `lease`; but for that, when the time is over, it can be claimed again by anybody.
+    /// Nobody is given to a hub whose own lease has run out: it can't tell whether the others could have renewed theirs.
     fn claim(&self, node: NodeId, lease: Duration) -> impl Future<Output = Result<Option<NodeId>, EngineError>> + Send;
 
-    /// Up to `count` of the subscribers a dead hub left; [`Engine::leave`] with the dead hub's id forgets them.
-    fn left(&self, dead: NodeId, count: usize) -> impl Future<Output = Result<Vec<Subscriber>, EngineError>> + Send;
+    /// Up to `count` of the subscribers a dead hub left, and about `bytes` of documents, but one at least if there is one; [`Engine::leave`]
+    /// with the dead hub's name forgets them.
+    fn left(
+        &self,
+        dead: NodeId,
+        count: usize,
+        bytes: usize,
+    ) -> impl Future<Output = Result<Vec<Subscriber>, EngineError>> + Send;
 
-    /// Forgets a dead hub, once it has no subscribers any more. Of a hub that has come back meanwhile nothing is forgotten.
+    /// Forgets a hub that was claimed, once it has no subscribers any more.
     fn bury(&self, dead: NodeId) -> impl Future<Output = Result<(), EngineError>> + Send;
 }

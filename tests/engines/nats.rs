@@ -4,20 +4,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
-use cinnabar::cluster::{Address, Bounds, Engine, EngineError, LogError, Nats, Retention};
+use cinnabar::cluster::{Address, Bounds, Engine, EngineError, LogError, Nats, NodeId, Retention, Subscriber};
+use futures_util::StreamExt;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
 
 use crate::certificates::Certificates;
 use crate::servers::{Daemon, Server, free_port};
-use crate::suite::{BYTES, PLENTY, append, conformance, event, eventually, tell};
+use crate::suite::{BYTES, PLENTY, SECRET, append, conformance, event, eventually, refused, tell};
 
 struct NatsServer {
     daemon: Daemon,
     address: Address,
 }
-
-const SECRET: &str = "s3cret-päss-word";
 
 impl NatsServer {
     /// Starts one with these lines in its configuration besides.
@@ -69,16 +68,6 @@ impl Server for NatsServer {
 }
 
 conformance!(NatsServer);
-
-async fn refused(engine: &Nats) -> String {
-    match engine.open().await {
-        Err(EngineError::Refused(why)) => {
-            assert!(!why.contains(SECRET) && !format!("{engine:?}").contains(SECRET), "{why}");
-            why
-        }
-        other => panic!("{other:?}"),
-    }
-}
 
 #[test]
 fn what_an_acknowledged_event_survives_is_said() {
@@ -263,7 +252,8 @@ fn a_user_that_may_too_little_is_told_what_it_needs() {
         let log = engine.open().await.expect("opened").identity;
         assert_eq!(append(&engine, &log, vec![event("1")]).await, [1]);
         assert_eq!(engine.follow(&log, 1, 1, BYTES, Duration::from_millis(1)).await, Ok(Vec::new()));
-        assert_eq!(engine.renew(cinnabar::cluster::NodeId([1; 16]), Duration::from_secs(9)).await, Ok(false));
+        engine.arrive(NodeId([1; 16]), Duration::from_secs(9)).await.expect("known");
+        assert_eq!(engine.renew(NodeId([1; 16]), Duration::from_secs(9)).await, Ok(true));
     });
 }
 
@@ -276,6 +266,109 @@ fn an_event_the_server_finds_too_large_is_refused_with_its_limit() {
         let appended = engine.append(&log, vec![event("1"), event(&"x".repeat(5 << 20)), event("2")]).await;
         assert!(matches!(&appended[1], Err(EngineError::Refused(why)) if why.contains("4194304")), "{appended:?}");
         assert_eq!((&appended[0], &appended[2]), (&Ok(1), &Ok(2)));
+    });
+}
+
+/// A bucket nobody answers for is one whose servers are choosing who stores first.
+#[test]
+fn nobody_is_entered_while_nobody_answers_for_the_bucket() {
+    tell(|| async {
+        let server = NatsServer::start();
+        let engine = server.engine(PLENTY);
+        engine.open().await.expect("opened");
+        let node = NodeId([1; 16]);
+        let entered = || vec![Subscriber { id: "urn:uuid:1".to_owned(), document: "1".to_owned() }];
+        engine.arrive(node, Duration::from_secs(9)).await.expect("known");
+        let client = async_nats::connect(server.address.url.as_str()).await.expect("the server is there");
+        let listens_to = async |subjects: &str| {
+            let stream = "KV_cinnabar_members";
+            let info = client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.expect("answered");
+            let info: serde_json::Value = serde_json::from_slice(&info.payload).expect("JSON");
+            let mut config = info["config"].clone();
+            config["subjects"] = json!([subjects]);
+            let update = client.request(format!("$JS.API.STREAM.UPDATE.{stream}"), config.to_string().into());
+            let updated: serde_json::Value =
+                serde_json::from_slice(&update.await.expect("answered").payload).expect("JSON");
+            assert!(updated["error"].is_null(), "{updated}");
+        };
+        listens_to("elsewhere.>").await;
+        let lost = engine.enter(node, entered()).await;
+        assert!(matches!(lost, Err(EngineError::Unavailable(_))), "{lost:?}");
+        listens_to("$KV.cinnabar_members.>").await;
+        engine.enter(node, entered()).await.expect("entered");
+        assert!(engine.member("urn:uuid:1").await.expect("asked").is_some());
+    });
+}
+
+#[test]
+fn a_cursor_behind_the_last_number_there_can_be_is_none() {
+    tell(|| async {
+        let server = NatsServer::start();
+        let engine = server.engine(PLENTY);
+        engine.open().await.expect("opened");
+        assert!(engine.members(&u64::MAX.to_string(), 10, BYTES).await.is_err());
+    });
+}
+
+#[test]
+fn who_follows_a_busy_log_keeps_its_consumer() {
+    // Seen: what came while the rest was being read was sent to nobody, and every time a new consumer had to be made.
+    tell(|| async {
+        const EVENTS: usize = 3_000;
+        let server = NatsServer::start();
+        let (writer, reader) = (server.engine(PLENTY), server.engine(PLENTY));
+        let log = writer.open().await.expect("opened").identity;
+        let writing = async {
+            for batch in 0..EVENTS / 3 {
+                append(&writer, &log, (0..3).map(|n| event(&format!("{batch} {n}"))).collect()).await;
+            }
+        };
+        let reading = async {
+            let mut after = 0;
+            while after < EVENTS as u64 {
+                let entries = reader.follow(&log, after, 512, BYTES, Duration::from_secs(1)).await.expect("followed");
+                entries.iter().for_each(|placed| after = follows(after, placed.offset));
+            }
+        };
+        tokio::join!(writing, reading);
+        let client = async_nats::connect(server.address.url.as_str()).await.expect("connected");
+        let info = client.request("$JS.API.STREAM.INFO.cinnabar", "".into()).await.expect("answered");
+        let info: serde_json::Value = serde_json::from_slice(&info.payload).expect("JSON");
+        assert_eq!(info["state"]["consumer_count"], json!(1));
+    });
+}
+
+fn follows(after: u64, offset: u64) -> u64 {
+    assert_eq!(offset, after + 1);
+    offset
+}
+
+#[test]
+fn a_consumer_that_has_gone_past_an_event_is_given_up() {
+    // Seen: the newest events of a log stayed away from one hub until somebody published again.
+    tell(|| async {
+        let server = NatsServer::start();
+        let engine = server.engine(PLENTY);
+        let log = engine.open().await.expect("opened").identity;
+        append(&engine, &log, vec![event("1")]).await;
+        assert_eq!(engine.follow(&log, 0, 1, BYTES, Duration::ZERO).await.expect("followed").len(), 1);
+        append(&engine, &log, vec![event("2")]).await;
+        // As if the answer had gone to somebody who doesn't read any more.
+        let client = async_nats::connect(server.address.url.as_str()).await.expect("connected");
+        let names = client.request("$JS.API.CONSUMER.NAMES.cinnabar", "".into()).await.expect("answered");
+        let names: serde_json::Value = serde_json::from_slice(&names.payload).expect("JSON");
+        let next =
+            format!("$JS.API.CONSUMER.MSG.NEXT.cinnabar.{}", names["consumers"][0].as_str().expect("there is one"));
+        let inbox = client.new_inbox();
+        let mut stolen = client.subscribe(inbox.clone()).await.expect("subscribed");
+        client.publish_with_reply(next, inbox, r#"{"batch":1,"no_wait":true}"#.into()).await.expect("asked");
+        assert!(stolen.next().await.expect("an answer").status.is_none(), "it is the event");
+        let entries = eventually("the second event is followed", || async {
+            let entries = engine.follow(&log, 1, 1, BYTES, Duration::from_millis(100)).await.expect("followed");
+            (!entries.is_empty()).then_some(entries)
+        })
+        .await;
+        assert_eq!((entries[0].offset, &*entries[0].entry.update.data), (2, "2"));
     });
 }
 
@@ -323,5 +416,22 @@ fn a_cluster_of_three_keeps_three_copies_and_one_may_fail() {
         })
         .await;
         assert_eq!(kept[0].entry.update.data, "1");
+    });
+}
+
+/// A request whose bytes were used up to the last one waited for more, each time it was made: readers of such a place never got on.
+#[test]
+fn bytes_that_are_used_up_to_the_last_one_end_a_request() {
+    tell(|| async {
+        let server = NatsServer::start();
+        let engine = server.engine(PLENTY);
+        let log = engine.open().await.expect("opened").identity;
+        let written = append(&engine, &log, (0..20).map(|n| event(&format!("{n:10}"))).collect()).await;
+        // Messages are shorter than that, so that one of these is exactly the length of several.
+        for bytes in 1..500 {
+            let read = engine.range(&log, 0, 20, bytes).await.expect("read");
+            let offsets: Vec<u64> = read.iter().map(|placed| placed.offset).collect();
+            assert!(!offsets.is_empty() && written.starts_with(&offsets), "{bytes}: {offsets:?}");
+        }
     });
 }

@@ -14,6 +14,9 @@ use crate::folder::Folder;
 /// How long anything may take before the test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Enough for every story that isn't about too much.
+pub(crate) const PLENTY: Retention = Retention { events_max: 1_000_000, bytes_max: 1 << 30, age_max_ms: None };
+
 /// What the stories need of a server. One engine is one implementation of this.
 pub(crate) trait Server {
     /// The engine that is tested.

@@ -224,7 +224,8 @@ impl Connections {
         }
         let demanded = self.address.url.scheme() == "tls";
         if demanded || self.address.ca.is_some() || self.address.certificate.is_some() {
-            options = options.require_tls(demanded).tls_client_config(tls::client_config(&self.address)?);
+            // Who names certificates means TLS, also where the server would do without.
+            options = options.require_tls(true).tls_client_config(tls::client_config(&self.address)?);
         }
         Ok(options)
     }

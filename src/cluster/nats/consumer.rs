@@ -69,7 +69,12 @@ impl Consumer {
         bytes: usize,
         wait: Option<Duration>,
     ) -> Result<Option<Vec<(u64, Bytes)>>, EngineError> {
-        let count = count.max(1);
+        let mut count = count.max(1);
+        if wait.is_none() {
+            // No more than are known to be there: a question that is open still would be given what comes just then, when nobody
+            // reads its answers any more.
+            count = count.min(usize::try_from(self.pending).unwrap_or(usize::MAX).max(1));
+        }
         let most = bytes.saturating_add(OVERHEAD_BYTES);
         match self.pull(connections, count, most, wait).await? {
             // Even the first one was too large: one at least was promised.
@@ -86,8 +91,9 @@ impl Consumer {
         wait: Option<Duration>,
     ) -> Result<Option<Vec<(u64, Bytes)>>, EngineError> {
         let mut request = json!({ "batch": count });
-        if let Ok(bytes) = i32::try_from(bytes) {
-            request["max_bytes"] = bytes.into();
+        let bytes_max = i32::try_from(bytes).ok();
+        if let Some(bytes_max) = bytes_max {
+            request["max_bytes"] = bytes_max.into();
         }
         match wait {
             Some(wait) => request["expires"] = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).max(1_000_000).into(),
@@ -97,7 +103,9 @@ impl Consumer {
         let mut inbound = connections.pull(subject, jetstream::text(&request)).await?;
         let limit = wait.unwrap_or_default() + CALL_TIMEOUT;
         let mut messages = Vec::new();
-        while messages.len() < count {
+        let mut taken_bytes = 0;
+        // A request whose bytes are used up to the last one is over, and the server says nothing of it.
+        while messages.len() < count && bytes_max.is_none_or(|_| taken_bytes < bytes) {
             let message = connections.pulled(&mut inbound, limit).await?;
             if let Some(status) = message.status {
                 let too_large = message.description.as_deref().is_some_and(|text| text.contains("Exceeds"));
@@ -113,6 +121,7 @@ impl Consumer {
             }
             let Some((sequence, pending)) = place(&message) else { break };
             self.pending = pending;
+            taken_bytes += message.length;
             messages.push((sequence, message.payload));
             if pending == 0 {
                 break;

@@ -5,7 +5,7 @@
 //! | the log | the stream `name`, whose subjects are `name.log.LOG.>`: the log's identity is part of them, so nobody appends to another log |
 //! | an event | a message ([`super::encoding`]) on `name.log.LOG.hub`, or on `name.log.LOG.id.DIGEST` if its publisher gave it an id |
 //! | the id key | the bucket `name_members`, key `log.LOG` |
-//! | hubs, subscribers | the same bucket, keys `hub.HUB` and `at.HUB.DIGEST` |
+//! | hubs, subscribers | the same bucket, keys `hub.HUB` (with `dead.HUB` beside it once it was claimed) and `at.HUB.DIGEST` |
 //! | leases, claims | the buckets `name_leases` and `name_claims`, whose entries age: what is there is valid |
 //!
 //! Everything is asked in JetStream's own words ([`jetstream`]), and nothing that servers before 2.10 don't know is used.
@@ -234,7 +234,11 @@ impl Nats {
             (Some(first), Some(last)) if first.offset == after + 1 => following.after = last.offset,
             (Some(first), _) => return Err(LogError::Trimmed { first: first.offset }.into()),
             _ => {
-                self.still_follows(log, after).await?;
+                if self.still_follows(log, after).await?.last > after {
+                    // It has come only just now, or the consumer has gone past it: the next one begins where this one should be.
+                    following.consumer.delete(&self.connections).await;
+                    return Ok(Some(Vec::new()));
+                }
             }
         }
         *locked(&self.following) = Some(following);
@@ -368,6 +372,10 @@ impl Engine for Nats {
         self.bounds_of(log).await
     }
 
+    async fn arrive(&self, node: NodeId, lease: Duration) -> Result<(), EngineError> {
+        self.presence_arrive(node, lease).await
+    }
+
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, EngineError> {
         self.presence_renew(node, lease).await
     }
@@ -380,8 +388,8 @@ impl Engine for Nats {
         self.presence_leave(node, &subscribers).await
     }
 
-    async fn members(&self, cursor: &str, count: usize) -> Result<(Vec<Member>, String), EngineError> {
-        self.presence_members(cursor, count).await
+    async fn members(&self, cursor: &str, count: usize, bytes: usize) -> Result<(Vec<Member>, String), EngineError> {
+        self.presence_members(cursor, count, bytes).await
     }
 
     async fn member(&self, id: &str) -> Result<Option<Member>, EngineError> {
@@ -392,8 +400,8 @@ impl Engine for Nats {
         self.presence_claim(node, lease).await
     }
 
-    async fn left(&self, dead: NodeId, count: usize) -> Result<Vec<Subscriber>, EngineError> {
-        self.presence_left(dead, count).await
+    async fn left(&self, dead: NodeId, count: usize, bytes: usize) -> Result<Vec<Subscriber>, EngineError> {
+        self.presence_left(dead, count, bytes).await
     }
 
     async fn bury(&self, dead: NodeId) -> Result<(), EngineError> {

@@ -1,8 +1,8 @@
 //! Who is subscribed where, and which hub lives: three buckets.
 //!
 //! A lease is an entry of a bucket whose entries age: while it is there, its hub lives, by the server's clock. A hub is known as long as it
-//! has an entry `hub.HUB` in the bucket of members, which doesn't age. Who takes part in a race brings the number of the message
-//! he has seen, and JetStream lets one of them win.
+//! has an entry `hub.HUB` in the bucket of members, which doesn't age, and dead as soon as it has `dead.HUB` there besides, which stays
+//! until it is buried. Who takes part in a race brings the number of the message he has seen, and JetStream lets one of them win.
 
 use std::time::Duration;
 
@@ -12,21 +12,15 @@ use serde_json::json;
 use super::connections::Ask;
 use super::consumer::Consumer;
 use super::jetstream::{self, Fault, Stored};
-use super::{AGE_MIN_MS, CALL_TIMEOUT, Nats, OPEN_PAUSE, OPEN_TRIES_MAX, hex, locked};
+use super::{AGE_MIN_MS, CALL_TIMEOUT, Nats, OPEN_PAUSE, OPEN_TRIES_MAX, hex, locked, refusal};
 use crate::cluster::{EngineError, Member, NodeId, Subscriber, fresh};
 
 /// Subscribers noted or forgotten at once.
 const PIECE: usize = 1_000;
 
-/// How often a hub may lose a race against others for its own lease.
-const RENEW_TRIES_MAX: usize = 3;
-
-/// Bytes of a page of subscribers.
-const PAGE_BYTES: usize = 8 << 20;
-
-/// What a lease says: its hub is coming, and knows nothing of it yet; or it has been told.
-const JOINING: &[u8] = b"0";
-const KNOWN: &[u8] = b"1";
+/// Of what kind the keys of hubs are.
+const KNOWN: &str = "hub";
+const DEAD: &str = "dead";
 
 /// Buckets whose entries age.
 #[derive(Clone, Copy)]
@@ -148,9 +142,9 @@ impl Nats {
         Ok(())
     }
 
-    /// Hubs that a bucket has keys of.
-    async fn hubs(&self, bucket: &str) -> Result<Vec<NodeId>, EngineError> {
-        let prefix = format!("$KV.{bucket}.hub.");
+    /// Hubs that a bucket has keys of a kind of.
+    async fn hubs(&self, bucket: &str, kind: &str) -> Result<Vec<NodeId>, EngineError> {
+        let prefix = format!("$KV.{bucket}.{kind}.");
         let request = json!({ "subjects_filter": format!("{prefix}*") });
         let info = match self.api(&format!("STREAM.INFO.KV_{bucket}"), &request).await? {
             Ok(info) => info,
@@ -164,38 +158,53 @@ impl Nats {
         Ok(hubs)
     }
 
-    async fn alive(&self, hub: NodeId) -> Result<Option<Stored>, EngineError> {
-        self.last(&self.aging_bucket(Aging::Leases), &format!("hub.{}", hex(&hub.0))).await
+    /// Whether a hub has an entry of a kind among the members.
+    async fn is(&self, kind: &str, hub: NodeId) -> Result<bool, EngineError> {
+        Ok(self.last(&self.members_bucket(), &key(kind, hub)).await?.is_some())
+    }
+
+    /// Whether a hub is known, and not taken for dead.
+    async fn lives(&self, hub: NodeId) -> Result<bool, EngineError> {
+        Ok(!self.is(DEAD, hub).await? && self.is(KNOWN, hub).await?)
+    }
+
+    async fn has_lease(&self, hub: NodeId) -> Result<bool, EngineError> {
+        Ok(self.last(&self.aging_bucket(Aging::Leases), &key(KNOWN, hub)).await?.is_some())
+    }
+
+    async fn put_lease(&self, hub: NodeId, lease: Duration) -> Result<(), EngineError> {
+        for _ in 0..OPEN_TRIES_MAX {
+            self.aging(Aging::Leases, lease).await?;
+            let bucket = self.aging_bucket(Aging::Leases);
+            if let Put::Stored = self.put(&bucket, &key(KNOWN, hub), None, Bytes::new()).await? {
+                return Ok(());
+            }
+            *locked(&self.ages) = [None; 2];
+            tokio::time::sleep(OPEN_PAUSE).await;
+        }
+        Err(refusal::no_leader(&self.connections))
+    }
+
+    pub(super) async fn presence_arrive(&self, hub: NodeId, lease: Duration) -> Result<(), EngineError> {
+        // First the lease: whoever is known without one is dead.
+        self.put_lease(hub, lease).await?;
+        let members = self.members_bucket();
+        if let Put::NoBucket = self.put(&members, &key(KNOWN, hub), None, Bytes::new()).await? {
+            self.bucket(&members, Duration::ZERO).await?;
+            if let Put::NoBucket = self.put(&members, &key(KNOWN, hub), None, Bytes::new()).await? {
+                return Err(refusal::no_leader(&self.connections));
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn presence_renew(&self, hub: NodeId, lease: Duration) -> Result<bool, EngineError> {
-        let (leases, members, key) =
-            (self.aging_bucket(Aging::Leases), self.members_bucket(), format!("hub.{}", hex(&hub.0)));
-        for _ in 0..RENEW_TRIES_MAX {
-            self.aging(Aging::Leases, lease).await?;
-            let found = self.alive(hub).await?;
-            let known = found.as_ref().is_some_and(|found| found.value == KNOWN);
-            let first = Bytes::from_static(if known { KNOWN } else { JOINING });
-            // First the lease: who buries looks for the hub, then for its lease, and removes the entry of the hub that it has seen.
-            match self.put(&leases, &key, Some(found.map_or(0, |found| found.sequence)), first).await? {
-                Put::Stored if known => return Ok(true),
-                Put::Stored => {}
-                Put::Lost => continue,
-                Put::NoBucket => {
-                    *locked(&self.ages) = [None; 2];
-                    continue;
-                }
-            }
-            if let Put::NoBucket = self.put(&members, &key, None, Bytes::new()).await? {
-                self.bucket(&members, Duration::ZERO).await?;
-                self.put(&members, &key, None, Bytes::new()).await?;
-            }
-            self.purge(&members, &[format!("at.{}.*", hex(&hub.0))]).await?;
-            self.purge(&self.aging_bucket(Aging::Claims), std::slice::from_ref(&key)).await?;
-            self.put(&leases, &key, None, Bytes::from_static(KNOWN)).await?;
+        if !self.lives(hub).await? {
             return Ok(false);
         }
-        Err(EngineError::Unavailable(format!("{:?}: the lease of this hub comes and goes", self.connections)))
+        self.put_lease(hub, lease).await?;
+        // Who claims marks the dead first and looks for a lease then: one of the two sees the other.
+        Ok(!self.is(DEAD, hub).await?)
     }
 
     pub(super) async fn presence_enter(&self, hub: NodeId, subscribers: &[Subscriber]) -> Result<(), EngineError> {
@@ -207,12 +216,16 @@ impl Nats {
                 payload: written(hub, subscriber),
             });
             for answer in self.connections.ask_all(CALL_TIMEOUT * 2, asks.collect()).await {
-                if let Some(Err(fault)) = jetstream::read(&answer?)? {
-                    return Err(self.explained(&fault));
+                match jetstream::read(&answer?)? {
+                    Some(Ok(_)) => {}
+                    Some(Err(fault)) => return Err(self.explained(&fault)),
+                    // Without the bucket the hub isn't known either. A bucket nobody answers for is there, and has noted nothing.
+                    None if self.info(&format!("KV_{bucket}")).await?.is_none() => return Ok(()),
+                    None => return Err(refusal::no_leader(&self.connections)),
                 }
             }
             // Of a hub that was taken for dead nothing is noted: it learns so when it renews, and enters all of them again.
-            if self.alive(hub).await?.is_none() {
+            if !self.lives(hub).await? {
                 let keys: Vec<_> = piece.iter().map(|subscriber| place(hub, &subscriber.id)).collect();
                 return self.purge(&bucket, &keys).await;
             }
@@ -226,18 +239,26 @@ impl Nats {
     }
 
     /// Subscribers after a number, and that of the last one.
-    async fn page(&self, key: &str, after: u64, count: usize) -> Result<(Vec<Member>, u64, bool), EngineError> {
+    async fn page(
+        &self,
+        key: &str,
+        after: u64,
+        count: usize,
+        bytes: usize,
+    ) -> Result<(Vec<Member>, u64, bool), EngineError> {
         let bucket = self.members_bucket();
         let filter = format!("$KV.{bucket}.{key}");
-        let Some(mut consumer) = Consumer::create(self, &format!("KV_{bucket}"), &filter, after + 1).await? else {
+        let from = after.checked_add(1).ok_or_else(|| self.odd("a cursor"))?;
+        let Some(mut consumer) = Consumer::create(self, &format!("KV_{bucket}"), &filter, from).await? else {
             return Ok((Vec::new(), after, true));
         };
-        let (mut members, mut last) = (Vec::new(), after);
-        while consumer.pending > 0 && members.len() < count {
-            let some = consumer.next(&self.connections, count - members.len(), PAGE_BYTES, None).await?;
+        let (mut members, mut last, mut size) = (Vec::new(), after, 0);
+        while consumer.pending > 0 && members.len() < count && (members.is_empty() || size < bytes) {
+            let some = consumer.next(&self.connections, count - members.len(), bytes - size, None).await?;
             let Some(some) = some.filter(|some| !some.is_empty()) else { break };
             for (sequence, value) in some {
                 last = sequence;
+                size = (size + value.len()).min(bytes);
                 members.extend(member(&value));
             }
         }
@@ -250,35 +271,65 @@ impl Nats {
         &self,
         cursor: &str,
         count: usize,
+        bytes: usize,
     ) -> Result<(Vec<Member>, String), EngineError> {
         let after = if cursor.is_empty() { 0 } else { cursor.parse().map_err(|_| self.odd("a cursor"))? };
-        let (members, last, end) = self.page("at.*.*", after, count).await?;
+        // First those who are dead by now: whoever is buried before the page is read has nobody in it.
+        let dead = self.hubs(&self.members_bucket(), DEAD).await?;
+        let (mut members, last, end) = self.page("at.*.*", after, count, bytes).await?;
+        members.retain(|member| !dead.contains(&member.node));
         Ok((members, if end { String::new() } else { last.to_string() }))
     }
 
     pub(super) async fn presence_member(&self, id: &str) -> Result<Option<Member>, EngineError> {
         let bucket = self.members_bucket();
         let subject = format!("$KV.{bucket}.at.*.{}", hex(&fresh::id_digest(id)));
-        let found = self.message(&format!("KV_{bucket}"), &json!({ "seq": 1, "next_by_subj": subject })).await?;
-        Ok(found.and_then(|found| member(&found.value)).filter(|member| member.subscriber.id == id))
+        let stream = format!("KV_{bucket}");
+        let mut from = 1;
+        // Two ids could have the same digest, and a hub that was taken for dead enters its subscribers again under another name.
+        while let Some(found) = self.message(&stream, &json!({ "seq": from, "next_by_subj": subject })).await? {
+            if let Some(member) = member(&found.value).filter(|member| member.subscriber.id == id)
+                && !self.is(DEAD, member.node).await?
+            {
+                return Ok(Some(member));
+            }
+            from = found.sequence + 1;
+        }
+        Ok(None)
     }
 
     pub(super) async fn presence_claim(&self, hub: NodeId, lease: Duration) -> Result<Option<NodeId>, EngineError> {
-        let (leases, claims) = (self.aging_bucket(Aging::Leases), self.aging_bucket(Aging::Claims));
-        let known = self.hubs(&self.members_bucket()).await?;
+        let (leases, claims, members) =
+            (self.aging_bucket(Aging::Leases), self.aging_bucket(Aging::Claims), self.members_bucket());
+        let known = self.hubs(&members, KNOWN).await?;
         if known.iter().all(|known| *known == hub) {
             return Ok(None);
         }
-        let alive = self.hubs(&leases).await?;
-        let dead: Vec<_> = known.into_iter().filter(|known| *known != hub && !alive.contains(known)).collect();
-        if dead.is_empty() {
+        let (alive, dead) = (self.hubs(&leases, KNOWN).await?, self.hubs(&members, DEAD).await?);
+        // Whoever has not been heard of for so long can't tell who else could have been.
+        if !alive.contains(&hub) || dead.contains(&hub) {
+            return Ok(None);
+        }
+        let mut silent = Vec::new();
+        for silent_hub in known.into_iter().filter(|known| *known != hub) {
+            if dead.contains(&silent_hub) || !alive.contains(&silent_hub) {
+                silent.push((silent_hub, self.last(&claims, &key(KNOWN, silent_hub)).await?));
+            }
+        }
+        if silent.is_empty() {
             return Ok(None);
         }
         self.aging(Aging::Claims, lease).await?;
-        let claimed = self.hubs(&claims).await?;
-        for dead in dead.into_iter().filter(|dead| !claimed.contains(dead)) {
-            match self.put(&claims, &format!("hub.{}", hex(&dead.0)), Some(0), Bytes::copy_from_slice(&hub.0)).await? {
-                Put::Stored => return Ok(Some(dead)),
+        let own = |claim: &Option<Stored>| claim.as_ref().is_some_and(|claim| claim.value == hub.0);
+        silent.retain(|(_, claim)| claim.is_none() || own(claim));
+        silent.sort_by_key(|(_, claim)| !own(claim));
+        for (silent_hub, claim) in silent {
+            let (key, seen) = (key(KNOWN, silent_hub), claim.map_or(0, |claim| claim.sequence));
+            match self.put(&claims, &key, Some(seen), Bytes::copy_from_slice(&hub.0)).await? {
+                Put::Stored if dead.contains(&silent_hub) || self.mark_dead(silent_hub).await? => {
+                    return Ok(Some(silent_hub));
+                }
+                Put::Stored => self.purge(&claims, &[key]).await?,
                 Put::Lost => {}
                 Put::NoBucket => {
                     *locked(&self.ages) = [None; 2];
@@ -289,25 +340,42 @@ impl Nats {
         Ok(None)
     }
 
-    pub(super) async fn presence_left(&self, dead: NodeId, count: usize) -> Result<Vec<Subscriber>, EngineError> {
-        let (members, _, _) = self.page(&format!("at.{}.*", hex(&dead.0)), 0, count).await?;
+    /// Marks a hub that was claimed, unless it has renewed its lease meanwhile.
+    async fn mark_dead(&self, hub: NodeId) -> Result<bool, EngineError> {
+        let (members, mark) = (self.members_bucket(), key(DEAD, hub));
+        if let Put::NoBucket = self.put(&members, &mark, None, Bytes::new()).await? {
+            return Ok(false);
+        }
+        if self.has_lease(hub).await? {
+            self.purge(&members, &[mark]).await?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    pub(super) async fn presence_left(
+        &self,
+        dead: NodeId,
+        count: usize,
+        bytes: usize,
+    ) -> Result<Vec<Subscriber>, EngineError> {
+        let (members, _, _) = self.page(&format!("at.{}.*", hex(&dead.0)), 0, count, bytes).await?;
         Ok(members.into_iter().map(|member| member.subscriber).collect())
     }
 
     pub(super) async fn presence_bury(&self, dead: NodeId) -> Result<(), EngineError> {
-        let (bucket, key) = (self.members_bucket(), format!("hub.{}", hex(&dead.0)));
-        let Some(seen) = self.last(&bucket, &key).await? else { return Ok(()) };
-        if self.alive(dead).await?.is_some() {
+        let bucket = self.members_bucket();
+        if !self.is(DEAD, dead).await? {
             return Ok(());
         }
         let subject = format!("$KV.{bucket}.at.{}.*", hex(&dead.0));
         if self.message(&format!("KV_{bucket}"), &json!({ "seq": 1, "next_by_subj": subject })).await?.is_some() {
             return Ok(());
         }
-        // That very message: a hub that has come back meanwhile has written another one.
-        let request = json!({ "seq": seen.sequence, "no_erase": true });
-        let _ = self.api(&format!("STREAM.MSG.DELETE.KV_{bucket}"), &request).await?;
-        self.purge(&self.aging_bucket(Aging::Claims), &[key]).await
+        // In this order: what isn't known any more isn't known to be dead, and nobody comes back to life meanwhile.
+        self.purge(&bucket, &[key(KNOWN, dead)]).await?;
+        self.purge(&bucket, &[key(DEAD, dead)]).await?;
+        self.purge(&self.aging_bucket(Aging::Claims), &[key(KNOWN, dead)]).await
     }
 }
 
@@ -322,6 +390,11 @@ enum Put {
 
 fn node(hex: &str) -> Option<NodeId> {
     u128::from_str_radix(hex, 16).ok().map(|number| NodeId(number.to_be_bytes()))
+}
+
+/// The key of a hub.
+fn key(kind: &str, hub: NodeId) -> String {
+    format!("{kind}.{}", hex(&hub.0))
 }
 
 /// The key of a subscriber.

@@ -106,7 +106,7 @@ impl Parts {
         ];
         let rows = self.writer.ask(&self.log.append, &parameters).await.map_err(Failure::of_log)?;
         let row = rows.first().ok_or(LogError::Replaced)?;
-        self.tidy(log, &Length::of(row, 1)).await;
+        self.keeper.tidy(log, &Length::of(row, 1));
         Ok(offset(row.get(0)))
     }
 
@@ -146,7 +146,7 @@ impl Parts {
             if now >= until {
                 return Ok(Vec::new());
             }
-            self.tidy_when_idle(log).await;
+            self.keeper.tidy_when_idle(log);
             let _ = tokio::time::timeout_at(until.min(now + Duration::from_millis(POLL_MS)), woken).await;
         }
     }

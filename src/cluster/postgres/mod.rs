@@ -49,12 +49,11 @@ struct Parts {
     follower: Link,
     reader: Link,
     presence: Link,
-    tidier: Link,
     relayer: Link,
     log: log::Sql,
     members: presence::Sql,
     outbox: outbox::Relay,
-    keeping: retention::Keeping,
+    keeper: Arc<retention::Keeper>,
 }
 
 impl Postgres {
@@ -94,12 +93,11 @@ impl Parts {
             follower: link("follow", &names.fill("LISTEN {schema};")),
             reader: link("read", ""),
             presence: link("presence", ""),
-            tidier: link("trim", ""),
             relayer: link("relay", &outbox::Relay::hello(&names)),
             log: log::Sql::new(&names),
             members: presence::Sql::new(&names),
             outbox: outbox::Relay::new(&names),
-            keeping: retention::Keeping::new(&names, retention),
+            keeper: Arc::new(retention::Keeper::new(link("trim", ""), &names, retention)),
             names,
         })
     }
@@ -192,6 +190,10 @@ impl Engine for Postgres {
         self.parts()?.bounds(log).await
     }
 
+    async fn arrive(&self, node: NodeId, lease: Duration) -> Result<(), EngineError> {
+        self.parts()?.arrive(node, lease).await
+    }
+
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, EngineError> {
         self.parts()?.renew(node, lease).await
     }
@@ -204,8 +206,8 @@ impl Engine for Postgres {
         self.parts()?.leave(node, &subscribers).await
     }
 
-    async fn members(&self, cursor: &str, count: usize) -> Result<(Vec<Member>, String), EngineError> {
-        self.parts()?.members(cursor, count).await
+    async fn members(&self, cursor: &str, count: usize, bytes: usize) -> Result<(Vec<Member>, String), EngineError> {
+        self.parts()?.members(cursor, count, bytes).await
     }
 
     async fn member(&self, id: &str) -> Result<Option<Member>, EngineError> {
@@ -216,8 +218,8 @@ impl Engine for Postgres {
         self.parts()?.claim(node, lease).await
     }
 
-    async fn left(&self, dead: NodeId, count: usize) -> Result<Vec<Subscriber>, EngineError> {
-        self.parts()?.left(dead, count).await
+    async fn left(&self, dead: NodeId, count: usize, bytes: usize) -> Result<Vec<Subscriber>, EngineError> {
+        self.parts()?.left(dead, count, bytes).await
     }
 
     async fn bury(&self, dead: NodeId) -> Result<(), EngineError> {

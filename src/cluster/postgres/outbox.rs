@@ -201,7 +201,7 @@ impl Parts {
         let rows = self.relayer.ask_of(session, &self.outbox.take, &parameters).await.map_err(Failure::of_log)?;
         let row = rows.first().ok_or(LogError::Replaced)?;
         let count = |column| row.get::<_, i64>(column).max(0).cast_unsigned();
-        self.tidy(log, &Length::of(row, 2)).await;
+        self.keeper.tidy(log, &Length::of(row, 2));
         Ok(Relayed { published: count(0), refused: count(1), elsewhere: false })
     }
 }

@@ -14,6 +14,7 @@ use crate::cluster::{EngineError, Member, NodeId, Subscriber};
 
 /// The statements.
 pub(super) struct Sql {
+    arrive: String,
     renew: String,
     enter: String,
     leave: String,
@@ -27,7 +28,16 @@ pub(super) struct Sql {
 impl Sql {
     pub(super) fn new(names: &Names) -> Sql {
         Sql {
-            renew: names.fill("SELECT {schema}.renew($1, $2 * interval '1 millisecond')"),
+            arrive: names.fill(
+                "INSERT INTO {schema}.nodes AS n (id, lease_until)
+                VALUES ($1, clock_timestamp() + $2 * interval '1 millisecond')
+                ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until WHERE n.claimed_by IS NULL",
+            ),
+            // Who was claimed stays dead, also when the time to end what it left is over.
+            renew: names.fill(
+                "UPDATE {schema}.nodes SET lease_until = clock_timestamp() + $2 * interval '1 millisecond'
+                WHERE id = $1 AND claimed_by IS NULL RETURNING id",
+            ),
             // Of a hub that isn't known, or is taken for dead, nothing is noted.
             enter: names.fill(
                 "INSERT INTO {schema}.subscribers (node, id, document)
@@ -38,21 +48,36 @@ impl Sql {
             ),
             leave: names.fill("DELETE FROM {schema}.subscribers s WHERE s.node = $1 AND s.id = ANY ($2)"),
             members: names.fill(
-                "SELECT s.node, s.id, s.document FROM {schema}.subscribers s WHERE (s.node, s.id) > ($1, $2)
-                ORDER BY s.node, s.id LIMIT $3",
+                "SELECT p.node, p.id, p.document FROM (
+                    SELECT s.node, s.id, s.document,
+                        sum(octet_length(s.document)) OVER (ORDER BY s.node, s.id) - octet_length(s.document) AS before
+                    FROM {schema}.subscribers s JOIN {schema}.nodes n ON n.id = s.node
+                    WHERE (s.node, s.id) > ($1, $2) AND n.claimed_by IS NULL ORDER BY s.node, s.id LIMIT $3
+                ) p WHERE p.before = 0 OR p.before < $4 ORDER BY p.node, p.id",
             ),
-            member: names.fill("SELECT s.node, s.id, s.document FROM {schema}.subscribers s WHERE s.id = $1 LIMIT 1"),
+            member: names.fill(
+                "SELECT s.node, s.id, s.document FROM {schema}.subscribers s JOIN {schema}.nodes n ON n.id = s.node
+                WHERE s.id = $1 AND n.claimed_by IS NULL LIMIT 1",
+            ),
             claim: names.fill(
                 "UPDATE {schema}.nodes SET claimed_by = $1, claimed_until = clock_timestamp() + $2 * interval '1 millisecond'
                 WHERE id = (
                     SELECT n.id FROM {schema}.nodes n
-                    WHERE n.lease_until < clock_timestamp() AND n.id <> $1
-                        AND (n.claimed_until IS NULL OR n.claimed_until < clock_timestamp())
-                    ORDER BY n.lease_until LIMIT 1 FOR UPDATE SKIP LOCKED
+                    WHERE n.lease_until < clock_timestamp()
+                        AND (n.claimed_until IS NULL OR n.claimed_until < clock_timestamp() OR n.claimed_by = $1)
+                        AND EXISTS (
+                            SELECT FROM {schema}.nodes me
+                            WHERE me.id = $1 AND me.claimed_by IS NULL AND me.lease_until >= clock_timestamp()
+                        )
+                    ORDER BY n.claimed_by IS NOT DISTINCT FROM $1 DESC, n.lease_until LIMIT 1 FOR UPDATE OF n SKIP LOCKED
                 ) RETURNING id",
             ),
             left: names.fill(
-                "SELECT s.node, s.id, s.document FROM {schema}.subscribers s WHERE s.node = $1 ORDER BY s.id LIMIT $2",
+                "SELECT p.node, p.id, p.document FROM (
+                    SELECT s.node, s.id, s.document,
+                        sum(octet_length(s.document)) OVER (ORDER BY s.id) - octet_length(s.document) AS before
+                    FROM {schema}.subscribers s WHERE s.node = $1 ORDER BY s.id LIMIT $2
+                ) p WHERE p.before = 0 OR p.before < $3",
             ),
             bury: names.fill(
                 "DELETE FROM {schema}.nodes n WHERE n.id = $1 AND n.claimed_by IS NOT NULL
@@ -63,10 +88,15 @@ impl Sql {
 }
 
 impl Parts {
+    pub(super) async fn arrive(&self, node: NodeId, lease: Duration) -> Result<(), EngineError> {
+        let parameters = [(&Uuid(node.0) as _, Type::UUID), (&ms(lease) as _, Type::FLOAT8)];
+        self.presence.ask(&self.members.arrive, &parameters).await.map(drop).map_err(Failure::of_log)
+    }
+
     pub(super) async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, EngineError> {
         let parameters = [(&Uuid(node.0) as _, Type::UUID), (&ms(lease) as _, Type::FLOAT8)];
         let rows = self.presence.ask(&self.members.renew, &parameters).await.map_err(Failure::of_log)?;
-        Ok(rows.first().is_some_and(|row| row.get(0)))
+        Ok(!rows.is_empty())
     }
 
     pub(super) async fn enter(&self, node: NodeId, subscribers: &[Subscriber]) -> Result<(), EngineError> {
@@ -86,15 +116,27 @@ impl Parts {
         self.presence.ask(&self.members.leave, &parameters).await.map(drop).map_err(Failure::of_log)
     }
 
-    pub(super) async fn members(&self, cursor: &str, count: usize) -> Result<(Vec<Member>, String), EngineError> {
+    pub(super) async fn members(
+        &self,
+        cursor: &str,
+        count: usize,
+        bytes: usize,
+    ) -> Result<(Vec<Member>, String), EngineError> {
         let Some((node, id)) = read_cursor(cursor) else {
             return Err(EngineError::Refused("this cursor is not one of this engine's".to_owned()));
         };
         let count = bigint(count as u64);
-        let parameters = [(&node as _, Type::UUID), (&id as _, Type::TEXT), (&(count + 1) as _, Type::INT8)];
+        let parameters = [
+            (&node as _, Type::UUID),
+            (&id as _, Type::TEXT),
+            (&(count + 1) as _, Type::INT8),
+            (&bigint(bytes as u64) as _, Type::INT8),
+        ];
         let rows = self.presence.ask(&self.members.members, &parameters).await.map_err(Failure::of_log)?;
         let mut members: Vec<_> = rows.iter().map(member).collect();
-        let more = bigint(members.len() as u64) > count;
+        // Where it ended because of its bytes there may be more, or not.
+        let size: usize = members.iter().map(|member| member.subscriber.document.len()).sum();
+        let more = bigint(members.len() as u64) > count || size >= bytes;
         members.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         let next = members.last().filter(|_| more).map(write_cursor).unwrap_or_default();
         Ok((members, next))
@@ -114,8 +156,9 @@ impl Parts {
         Ok(rows.first().map(|row| NodeId(row.get::<_, Uuid>(0).0)))
     }
 
-    pub(super) async fn left(&self, dead: NodeId, count: usize) -> Result<Vec<Subscriber>, EngineError> {
-        let parameters = [(&Uuid(dead.0) as _, Type::UUID), (&bigint(count as u64) as _, Type::INT8)];
+    pub(super) async fn left(&self, dead: NodeId, count: usize, bytes: usize) -> Result<Vec<Subscriber>, EngineError> {
+        let (count, bytes) = (bigint(count as u64), bigint(bytes as u64));
+        let parameters = [(&Uuid(dead.0) as _, Type::UUID), (&count as _, Type::INT8), (&bytes as _, Type::INT8)];
         let rows = self.presence.ask(&self.members.left, &parameters).await.map_err(Failure::of_log)?;
         Ok(rows.iter().map(|row| member(row).subscriber).collect())
     }

@@ -38,7 +38,7 @@ CREATE TABLE {schema}.nodes (
     claimed_by uuid,
     claimed_until timestamptz
 );
-COMMENT ON TABLE {schema}.nodes IS 'The hubs that live, and those whose end is being told.';
+COMMENT ON TABLE {schema}.nodes IS 'The hubs that live, and those that were claimed: they are dead, and their end is being told.';
 
 CREATE TABLE {schema}.subscribers (
     node uuid NOT NULL REFERENCES {schema}.nodes,
@@ -186,21 +186,6 @@ CREATE TRIGGER note_deleted AFTER DELETE ON {schema}.events
     REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION {schema}.note_deleted();
 CREATE TRIGGER note_truncated BEFORE TRUNCATE ON {schema}.events
     FOR EACH STATEMENT EXECUTE FUNCTION {schema}.note_deleted();
-
--- A hub lives. False: it was not known, or somebody has claimed it; it begins anew.
-CREATE FUNCTION {schema}.renew(hub uuid, lease interval) RETURNS boolean LANGUAGE plpgsql AS $cinnabar$
-BEGIN
-    UPDATE {schema}.nodes SET lease_until = clock_timestamp() + lease WHERE id = hub AND claimed_by IS NULL;
-    IF FOUND THEN
-        RETURN true;
-    END IF;
-    DELETE FROM {schema}.subscribers WHERE node = hub;
-    INSERT INTO {schema}.nodes (id, lease_until) VALUES (hub, clock_timestamp() + lease)
-        ON CONFLICT (id) DO UPDATE
-        SET lease_until = excluded.lease_until, claimed_by = NULL, claimed_until = NULL;
-    RETURN false;
-END
-$cinnabar$;
 
 CREATE FUNCTION {schema}.wake_relay() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $cinnabar$
 BEGIN

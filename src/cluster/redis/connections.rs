@@ -181,6 +181,8 @@ impl Connections {
         let unreachable = |error: std::io::Error| EngineError::Unavailable(format!("{:?}: {error}", self.address));
         let socket = TcpStream::connect((&*host, port)).await.map_err(unreachable)?;
         socket.set_nodelay(true).map_err(unreachable)?;
+        // What was given up isn't delivered by the kernel some time later.
+        socket.set_zero_linger().map_err(unreachable)?;
         if self.address.url.scheme() != "rediss" {
             return self.greet(socket).await;
         }

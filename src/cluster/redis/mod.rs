@@ -97,9 +97,14 @@ impl Redis {
         if bounds.last < after {
             return Err(LogError::Shorter { last: bounds.last }.into());
         }
-        let mut entries = Vec::new();
+        let mut entries: Vec<Placed> = Vec::new();
         while !reply.is_empty() {
-            entries.push(placed(log, reply.number()?, &reply.bytes()?)?);
+            let offset = reply.number()?;
+            // Somebody has deleted what would come next: who asks for what follows the last one is told.
+            if entries.last().is_some_and(|last| offset != last.offset + 1) {
+                break;
+            }
+            entries.push(placed(log, offset, &reply.bytes()?)?);
         }
         Ok((bounds, entries))
     }
@@ -223,6 +228,10 @@ impl Engine for Redis {
         Ok(Bounds { first: reply.number()?, last: reply.number()? })
     }
 
+    async fn arrive(&self, node: NodeId, lease: Duration) -> Result<(), EngineError> {
+        self.presence_arrive(node, lease).await
+    }
+
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, EngineError> {
         self.presence_renew(node, lease).await
     }
@@ -235,8 +244,8 @@ impl Engine for Redis {
         self.presence_leave(node, &subscribers).await
     }
 
-    async fn members(&self, cursor: &str, count: usize) -> Result<(Vec<Member>, String), EngineError> {
-        self.presence_members(cursor, count).await
+    async fn members(&self, cursor: &str, count: usize, bytes: usize) -> Result<(Vec<Member>, String), EngineError> {
+        self.presence_members(cursor, count, bytes).await
     }
 
     async fn member(&self, id: &str) -> Result<Option<Member>, EngineError> {
@@ -247,8 +256,8 @@ impl Engine for Redis {
         self.presence_claim(node, lease).await
     }
 
-    async fn left(&self, dead: NodeId, count: usize) -> Result<Vec<Subscriber>, EngineError> {
-        self.presence_left(dead, count).await
+    async fn left(&self, dead: NodeId, count: usize, bytes: usize) -> Result<Vec<Subscriber>, EngineError> {
+        self.presence_left(dead, count, bytes).await
     }
 
     async fn bury(&self, dead: NodeId) -> Result<(), EngineError> {

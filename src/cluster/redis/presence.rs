@@ -21,6 +21,11 @@ impl Redis {
         self.run(&PRESENCE, CALL_TIMEOUT, &keys, &arguments).await
     }
 
+    pub(super) async fn presence_arrive(&self, node: NodeId, lease: Duration) -> Result<(), EngineError> {
+        let lease = lease.as_millis().to_string();
+        self.presence("arrive", &hex(node), &[lease.as_bytes()]).await.map(|_| ())
+    }
+
     pub(super) async fn presence_renew(&self, node: NodeId, lease: Duration) -> Result<bool, EngineError> {
         let lease = lease.as_millis().to_string();
         let mut reply = self.presence("renew", &hex(node), &[lease.as_bytes()]).await?;
@@ -47,18 +52,16 @@ impl Redis {
         &self,
         cursor: &str,
         count: usize,
+        bytes: usize,
     ) -> Result<(Vec<Member>, String), EngineError> {
-        let limit = count.to_string();
-        let mut reply = self.presence("members", cursor, &[limit.as_bytes()]).await?;
+        let limits = [count, bytes].map(|limit| limit.to_string());
+        let mut reply = self.presence("members", cursor, &limits.each_ref().map(String::as_bytes)).await?;
+        let next = reply.text()?;
         let mut members = Vec::new();
-        let mut next = String::new();
         while !reply.is_empty() {
-            next = reply.text()?;
-            let (node, id) = of_hub(&next)?;
+            let place = reply.text()?;
+            let (node, id) = of_hub(&place)?;
             members.push(Member { node, subscriber: Subscriber { id: id.to_owned(), document: reply.text()? } });
-        }
-        if members.len() < count {
-            next.clear();
         }
         Ok((members, next))
     }
@@ -83,9 +86,14 @@ impl Redis {
         of_hub(&reply.text()?).map(|(dead, _)| Some(dead))
     }
 
-    pub(super) async fn presence_left(&self, dead: NodeId, count: usize) -> Result<Vec<Subscriber>, EngineError> {
-        let limit = count.to_string();
-        let mut reply = self.presence("left", &hex(dead), &[limit.as_bytes()]).await?;
+    pub(super) async fn presence_left(
+        &self,
+        dead: NodeId,
+        count: usize,
+        bytes: usize,
+    ) -> Result<Vec<Subscriber>, EngineError> {
+        let limits = [count, bytes].map(|limit| limit.to_string());
+        let mut reply = self.presence("left", &hex(dead), &limits.each_ref().map(String::as_bytes)).await?;
         let mut subscribers = Vec::new();
         while !reply.is_empty() {
             subscribers.push(Subscriber { id: reply.text()?, document: reply.text()? });

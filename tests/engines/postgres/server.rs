@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use cinnabar::cluster::{Address, Postgres, Retention};
 
-use crate::servers::{Daemon, PATIENCE, Server, shell};
-use crate::suite::PLENTY;
+use crate::servers::{Daemon, PATIENCE, PLENTY, Server, shell};
 
 pub(crate) struct PostgresServer {
     daemon: Daemon,

@@ -21,7 +21,7 @@ async fn nothing_works(engine: &impl Engine, log: &Identity) {
         assert!(unavailable(&engine.bounds(log).await));
         assert!(unavailable(&engine.open().await));
         assert!(unavailable(&engine.renew(NODE, PATIENCE).await));
-        assert!(unavailable(&engine.members("", 10).await));
+        assert!(unavailable(&engine.members("", 10, BYTES).await));
     };
     tokio::time::timeout(PATIENCE, asked).await.expect("every call ends within seconds");
 }

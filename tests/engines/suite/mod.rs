@@ -8,18 +8,30 @@ mod retention;
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cinnabar::cluster::{Engine, EngineError, Entry, Identity, Placed, Retention};
+use cinnabar::cluster::{Engine, EngineError, Entry, Identity, Placed};
 use cinnabar::protocol::topic::Topic;
 use cinnabar::protocol::update::Update;
 
 pub(crate) use self::{failures::*, log::*, presence::*, retention::*};
 use crate::servers::PATIENCE;
-
-/// Enough for every story that isn't about too much.
-pub(crate) const PLENTY: Retention = Retention { events_max: 1_000_000, bytes_max: 1 << 30, age_max_ms: None };
+pub(crate) use crate::servers::PLENTY;
 
 /// Bytes asked for by who wants all.
 pub(crate) const BYTES: usize = 64 << 20;
+
+/// The password of those tests that have one: nothing that is said may contain it.
+pub(crate) const SECRET: &str = "s3cret-päss word";
+
+/// Why an engine isn't let in.
+pub(crate) async fn refused(engine: &(impl Engine + std::fmt::Debug)) -> String {
+    match engine.open().await {
+        Err(EngineError::Refused(why)) => {
+            assert!(!why.contains(SECRET) && !format!("{engine:?}").contains(SECRET), "{why}");
+            why
+        }
+        other => panic!("{other:?}"),
+    }
+}
 
 /// Makes a test of each story, for one kind of server.
 macro_rules! conformance {
@@ -51,7 +63,12 @@ macro_rules! conformance {
             a_hub_that_stops_renewing_is_dead,
             of_many_hubs_one_claims_a_dead_one,
             a_claim_that_isnt_used_can_be_made_again,
-            a_hub_that_came_back_isnt_buried,
+            who_has_claimed_a_hub_can_extend_that,
+            who_was_silent_itself_claims_nobody,
+            a_server_that_was_away_for_long_has_forgotten_nobody,
+            a_hub_that_was_claimed_stays_dead,
+            nobody_of_a_hub_that_was_claimed_is_listed,
+            what_is_large_is_listed_and_left_in_pieces,
             a_dead_hub_enters_nobody,
         );
     };

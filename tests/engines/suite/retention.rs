@@ -85,13 +85,15 @@ pub(crate) async fn of_an_id_the_earliest_use_kept_is_found<S: Server>(server: S
         seen.push(0);
         async {
             append(&engine, &log, vec![event("x")]).await;
+            // Some engines trim at any time.
+            let before = engine.bounds(&log).await.expect("bounds").first;
             let found = engine.find(&log, "a").await.expect("looked for");
-            let first = engine.bounds(&log).await.expect("bounds").first;
+            let after = engine.bounds(&log).await.expect("bounds").first;
             match found {
                 Some(offset) => {
-                    assert!([1, 4, 5].contains(&offset) && (offset >= first || offset == 1), "{offset} {first}")
+                    assert!([1, 4, 5].contains(&offset) && (offset >= before || offset == 1), "{offset} {before}")
                 }
-                None => assert!(first > 5),
+                None => assert!(after > 5),
             }
             found.is_none().then_some(())
         }

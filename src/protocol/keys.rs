@@ -3,7 +3,7 @@
 //! A key is given as text: PEM, or a secret. The two never mix: a public key taken for an HMAC secret would let everybody
 //! who knows it sign tokens, so such pairs are refused where they are configured, not where a token comes in.
 
-mod der;
+pub(crate) mod der;
 pub(super) mod jwk;
 mod material;
 

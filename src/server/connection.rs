@@ -3,6 +3,7 @@
 
 mod body;
 mod familiar;
+mod handshake;
 mod input;
 mod introduction;
 mod wire;
@@ -26,6 +27,7 @@ use crate::server::limits::{Client, Hold};
 use crate::server::routes::{self, Answer};
 use crate::server::shard::{Context, Whose};
 use crate::server::sys;
+use crate::server::tls::TURNED_AWAY;
 use body::QUERY_BODY_BYTES_MAX;
 pub(crate) use body::{Account, Body, BodyBytes, BodyFailure, Counted, SpareBody};
 use familiar::{Again, Familiar};
@@ -40,9 +42,12 @@ const FAMILIAR_BYTES_MAX: usize = 4 << 20;
 const SKIPPED_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers a connection that is one too many, without a task for it.
-pub(crate) fn refuse(mut stream: &std::net::TcpStream, answer: &ResponseHead, date: &str) {
+pub(crate) fn refuse(mut stream: &std::net::TcpStream, tls: bool, answer: &ResponseHead, date: &str) {
     let mut bytes = Vec::new();
-    answer.encode(Version::Http11, false, false, date, &mut bytes);
+    match tls {
+        true => bytes.extend_from_slice(TURNED_AWAY),
+        false => answer.encode(Version::Http11, false, false, date, &mut bytes),
+    }
     if stream.set_nonblocking(true).is_ok() {
         let _ = stream.write(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
@@ -69,6 +74,7 @@ impl From<io::Error> for End {
 pub(crate) async fn serve(
     context: Rc<Context>,
     stream: std::net::TcpStream,
+    tls: bool,
     peer: Client,
     held: Option<Hold>,
     guest: u64,
@@ -82,6 +88,7 @@ pub(crate) async fn serve(
         unanswered: VecDeque::new(),
         registered,
         stream,
+        tls: None,
         peer,
         introduction: Introduction::None,
         client: peer,
@@ -94,9 +101,7 @@ pub(crate) async fn serve(
         served: false,
         fresh: false,
     };
-    if context.settings().limits.introduced(peer)
-        && let Err(end) = introduction::read(&context, &mut wire).await
-    {
+    if let Err(end) = begin(&context, &mut wire, tls).await {
         if matches!(end, End::Close) {
             close(&context, wire).await;
         }
@@ -115,6 +120,19 @@ pub(crate) async fn serve(
                 return;
             }
         }
+    }
+}
+
+/// What comes before the first request: a proxy's header, then a handshake.
+async fn begin(context: &Rc<Context>, wire: &mut Wire<'_>, tls: bool) -> Result<(), End> {
+    if context.settings().limits.introduced(wire.peer) {
+        introduction::read(context, wire).await?;
+    }
+    let config = if tls { context.tls_config() } else { None };
+    match config {
+        Some(config) => handshake::shake(context, wire, config).await,
+        None if tls => Err(End::Gone),
+        None => Ok(()),
     }
 }
 
@@ -337,14 +355,19 @@ async fn park(context: &Rc<Context>, mut wire: Wire<'_>, mut stream: Box<routes:
     if wire.flush().await.is_err() {
         return;
     }
-    let Wire { registered, stream: socket, input, client, held, .. } = wire;
+    let Wire { registered, stream: socket, tls, input, client, held, .. } = wire;
+    // Who has closed already is gone, as with a half-close. What can't be parked can only come back.
+    let Ok(tls) = tls.map(|session| session.park().ok_or(End::Gone)).transpose() else {
+        return;
+    };
     let whose = Whose { client, by_address: held, by_subject: stream.take_hold() };
     registered.parked.set(true);
     drop(registered);
     let fd = sys::adopt(socket.into_raw_fd());
     let spread = context.random() as u16;
-    let parked =
-        context.park(fd, whose, input.unused().len(), |sink, address| stream.registration(sink, address, spread));
+    let parked = context.park(fd, tls, whose, input.unused().len(), |sink, address| {
+        stream.registration(sink, address, spread, context.logs_lost.get())
+    });
     if let Err(error) = parked
         && let Some(left_out) = context.unparked.take(context.now().mono_ms)
     {
@@ -354,7 +377,7 @@ async fn park(context: &Rc<Context>, mut wire: Wire<'_>, mut stream: Box<routes:
 
 /// Writes what is left and closes so that the client can read it: a close with unread input would reset the connection.
 async fn close(context: &Rc<Context>, mut wire: Wire<'_>) {
-    if wire.flush().await.is_err() {
+    if wire.flush().await.is_err() || wire.close_notify().await.is_err() {
         return;
     }
     sys::shutdown(wire.stream.as_raw_fd(), Shutdown::Write);

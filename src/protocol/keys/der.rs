@@ -1,33 +1,33 @@
-//! As much of DER (X.690 §8 to §10) as reading and wrapping a key takes: elements one after another, short tags, lengths under 64 KiB.
+//! As much of DER (X.690 §8 to §10) as keys and certificates take: elements one after another, short tags, lengths under 64 KiB.
 
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const SEQUENCE: u8 = 0x30;
 /// `[0] EXPLICIT`: the version of a certificate, the curve of a SEC 1 key.
-pub(super) const CONTEXT_0: u8 = 0xa0;
+pub(crate) const CONTEXT_0: u8 = 0xa0;
 
 /// What is left to read of a constructed element's contents.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Der<'a>(&'a [u8]);
+pub(crate) struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Der<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Der<'a> {
         Der(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn peek(&self, tag: u8) -> bool {
+    pub(crate) fn peek(&self, tag: u8) -> bool {
         self.0.first() == Some(&tag)
     }
 
     /// The contents of the next element, which must have this tag. `None`: another tag, a length that isn't the shortest
     /// way to write it, or not enough bytes.
-    pub(super) fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (&[found, first], rest) = self.0.split_first_chunk()?;
         if found != tag {
             return None;
@@ -54,20 +54,26 @@ impl<'a> Der<'a> {
         shortest.then_some(contents)
     }
 
+    /// The next element, whatever it is: its tag and its contents.
+    pub(crate) fn any(&mut self) -> Option<(u8, &'a [u8])> {
+        let tag = *self.0.first()?;
+        Some((tag, self.read(tag)?))
+    }
+
     /// The next element with its tag and length.
-    pub(super) fn whole(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn whole(&mut self, tag: u8) -> Option<&'a [u8]> {
         let before = self.0;
         self.read(tag)?;
         Some(&before[..before.len() - self.0.len()])
     }
 
     /// The elements inside the next element, a SEQUENCE.
-    pub(super) fn sequence(&mut self) -> Option<Der<'a>> {
+    pub(crate) fn sequence(&mut self) -> Option<Der<'a>> {
         self.read(SEQUENCE).map(Der)
     }
 
     /// The bytes of a BIT STRING that has no unused bits, as every key has.
-    pub(super) fn bit_string(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn bit_string(&mut self) -> Option<&'a [u8]> {
         match self.read(BIT_STRING)?.split_first()? {
             (0, bytes) => Some(bytes),
             _ => None,
@@ -76,7 +82,7 @@ impl<'a> Der<'a> {
 }
 
 /// One element.
-pub(super) fn write(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn write(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
     let length: usize = contents.iter().map(|part| part.len()).sum();
     let mut element = vec![tag];
     match u16::try_from(length).expect("keys are far shorter than 64 KiB").to_be_bytes() {

@@ -22,6 +22,7 @@ use crate::server::limits::{Client, Hold, LimitSettings};
 use crate::server::routes;
 use crate::server::shard::Context;
 use crate::server::sys;
+use crate::server::tls::Session;
 
 /// Bytes of a connection's own that are read into: what waiting for it costs.
 pub(super) const READ_BYTES: usize = 4 * 1024;
@@ -85,6 +86,8 @@ pub(crate) struct Wire<'c> {
     // Before the stream: fields are dropped in this order.
     pub(super) registered: Registered,
     pub(super) stream: TcpStream,
+    /// What the bytes of the socket are sealed by; `None`: they are as they are.
+    pub(super) tls: Option<Box<Session>>,
     /// Who is at the other end, or whom the PROXY protocol header named. Whether it is a proxy of ours, the settings say anew for
     /// each request.
     pub(super) peer: Client,
@@ -107,14 +110,67 @@ pub(crate) struct Wire<'c> {
 }
 
 impl<'c> Wire<'c> {
-    /// Reads more input; 0 at its end. The shard's loop has its turn before the task goes on, even where epoll's driver
-    /// finds the bytes there and would not yield: a client that sends without pause must not keep the loop to itself.
+    /// Reads more input; 0 at its end.
     pub(super) async fn read(&mut self) -> io::Result<usize> {
+        if self.tls.is_some() {
+            return self.read_sealed().await;
+        }
+        let buffer = self.fill().await?;
+        let read = buffer.len();
+        self.input.add(&buffer);
+        let filled = read == buffer.capacity();
+        self.spare = buffer;
+        if filled {
+            self.top_up();
+        }
+        Ok(read)
+    }
+
+    /// The same where records have to be opened.
+    async fn read_sealed(&mut self) -> io::Result<usize> {
+        if self.tls.as_ref().is_some_and(|session| session.peer_closed()) {
+            // Behind the last request: the end of the connection itself may never come.
+            return Ok(0);
+        }
+        let before = self.input.unused().len();
+        loop {
+            let buffer = self.fill().await?;
+            let Some(session) = self.tls.as_mut().filter(|_| !buffer.is_empty()) else {
+                return Ok(0);
+            };
+            let mut out = Vec::new();
+            session.add(&buffer);
+            if buffer.len() == buffer.capacity() {
+                let mut scratch = self.context.scratch.borrow_mut();
+                if let Ok(read) = sys::receive(self.stream.as_raw_fd(), &mut scratch) {
+                    session.add(&scratch.as_mut_slice()[..read]);
+                }
+            }
+            self.spare = buffer;
+            let processed = session.process(self.input.buffer(), &mut out);
+            let closed = session.peer_closed();
+            if !out.is_empty() {
+                self.send(out).await?;
+            }
+            let read = self.input.unused().len() - before;
+            match processed {
+                _ if read > 0 => return Ok(read),
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                Ok(()) if closed => return Ok(0),
+                // Nothing but records without content: more has to come.
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Reads from the socket into the connection's own buffer, which is to be put back; nothing at its end. The shard's loop has
+    /// its turn before the task goes on, even where epoll's driver finds the bytes there and would not yield: a client that sends
+    /// without pause must not keep the loop to itself.
+    pub(super) async fn fill(&mut self) -> io::Result<Vec<u8>> {
         let mut buffer = std::mem::take(&mut self.spare);
         if buffer.capacity() < READ_BYTES {
             buffer = Vec::with_capacity(READ_BYTES);
         }
-        let room = buffer.capacity();
         let mut pending = false;
         let (result, buffer) = {
             let mut reading = pin!(self.stream.read(buffer));
@@ -131,12 +187,8 @@ impl<'c> Wire<'c> {
         }
         self.fresh = true;
         let read = result?;
-        self.input.add(&buffer[..read]);
-        self.spare = buffer;
-        if read == room {
-            self.top_up();
-        }
-        Ok(read)
+        debug_assert_eq!(read, buffer.len(), "a read sets the buffer's length");
+        Ok(buffer)
     }
 
     /// Takes what else is there, after a read that was filled: what is sent together is answered with one write, and while
@@ -154,6 +206,7 @@ impl<'c> Wire<'c> {
         for buffer in [self.input.buffer(), &mut self.output, &mut self.spare] {
             buffer.shrink_to(READ_BYTES);
         }
+        self.tls.iter_mut().for_each(|session| session.shrink());
     }
 
     /// Who is at the other end, as the settings see it now.
@@ -209,6 +262,9 @@ impl<'c> Wire<'c> {
         if self.output.is_empty() {
             return Ok(());
         }
+        if self.tls.is_some() {
+            return self.flush_sealed().await;
+        }
         // As a rule it fits into the socket: no round through the ring.
         let written = match sys::send(self.stream.as_raw_fd(), &[IoSlice::new(&self.output)]) {
             Ok(written) => written,
@@ -222,6 +278,40 @@ impl<'c> Wire<'c> {
         self.output.clear();
         if self.output.capacity() > OUTPUT_BYTES_MAX {
             self.output = Vec::new();
+        }
+        Ok(())
+    }
+
+    async fn flush_sealed(&mut self) -> io::Result<()> {
+        let output = std::mem::take(&mut self.output);
+        let mut sealed = Vec::new();
+        if let Some(session) = &mut self.tls {
+            session.seal(&output, &mut sealed).map_err(io::Error::other)?;
+        }
+        drop(output);
+        self.send(sealed).await
+    }
+
+    /// Says that nothing more will follow, where the client has to be told so.
+    pub(super) async fn close_notify(&mut self) -> io::Result<()> {
+        let Some(session) = &mut self.tls else {
+            return Ok(());
+        };
+        let mut sealed = Vec::new();
+        // A session that is over has nothing to say.
+        let _ = session.close_notify(&mut sealed);
+        self.send(sealed).await
+    }
+
+    /// Writes bytes as they are.
+    pub(super) async fn send(&mut self, mut bytes: Vec<u8>) -> io::Result<()> {
+        let written = match sys::send(self.stream.as_raw_fd(), &[IoSlice::new(&bytes)]) {
+            Ok(written) => written,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Err(error) => return Err(error),
+        };
+        if written < bytes.len() {
+            self.stream.write_all(bytes.split_off(written)).await.0?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
+use super::Pieces;
 use crate::hub::{Batch, Outcome, Shard, Sink, SlotId, SocketId};
 use crate::server::sys::{Epoll, Scratch, Watch};
 
@@ -79,7 +80,7 @@ impl RingSender {
         let mut writes = std::mem::take(&mut batch.writes);
         for table in 0..self.tables.len() {
             self.chosen.clear();
-            let mine = writes.iter().enumerate().filter(|(_, write)| place(socket(write.sink)).0 == table);
+            let mine = writes.iter().enumerate().filter(|(_, write)| is_plain_in(write.sink, table));
             self.chosen.extend(mine.map(|(index, _)| index as u32));
             for run in self.chosen.chunks(RING_ENTRIES as usize) {
                 self.iovecs.clear();
@@ -103,7 +104,7 @@ impl RingSender {
                     let write = &writes[index as usize];
                     let iovecs = &mut self.iovecs[first..end];
                     first = end;
-                    let file = types::Fixed(u32::from(place(socket(write.sink)).1));
+                    let file = types::Fixed(u32::from(place(write.sink.socket()).1));
                     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
                     let entry = if let [one] = iovecs {
                         opcode::Send::new(file, one.iov_base.cast(), one.iov_len as u32).flags(flags).build()
@@ -121,15 +122,34 @@ impl RingSender {
                     unsafe { push(ring, &entry.user_data(u64::from(index))) };
                 }
                 complete(ring, run.len(), |completion| {
-                    writes[completion.user_data() as usize].outcome = match completion.result() {
-                        bytes if bytes >= 0 => Outcome::Sent(bytes as u32),
-                        error if [libc::EAGAIN, libc::EINTR, libc::ENOBUFS].contains(&-error) => Outcome::Sent(0),
-                        _ => Outcome::Gone,
-                    };
+                    writes[completion.user_data() as usize].outcome = outcome(completion.result());
                 });
             }
         }
         batch.writes = writes;
+    }
+
+    pub(crate) fn send_pieces(&mut self, pieces: &mut Pieces) {
+        for table in 0..self.tables.len() {
+            self.chosen.clear();
+            let mine = pieces.sends.iter().enumerate().filter(|(_, piece)| place(piece.socket).0 == table);
+            self.chosen.extend(mine.map(|(index, _)| index as u32));
+            for run in self.chosen.chunks(RING_ENTRIES as usize) {
+                let ring = &mut self.tables[table].ring;
+                for &index in run {
+                    let piece = &pieces.sends[index as usize];
+                    let bytes = &pieces.bytes[piece.range.clone()];
+                    let file = types::Fixed(u32::from(place(piece.socket).1));
+                    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                    let entry = opcode::Send::new(file, bytes.as_ptr(), bytes.len() as u32).flags(flags).build();
+                    // SAFETY: nobody writes to the bytes until `complete` has seen every completion.
+                    unsafe { push(ring, &entry.user_data(u64::from(index))) };
+                }
+                complete(ring, run.len(), |completion| {
+                    pieces.sends[completion.user_data() as usize].outcome = outcome(completion.result());
+                });
+            }
+        }
     }
 
     pub(crate) fn receive(&mut self, socket: SocketId, scratch: &mut Scratch) -> io::Result<usize> {
@@ -143,10 +163,10 @@ impl RingSender {
 
     /// Ends the sending direction of all of these. A shutdown is the one operation that the kernel hands to a worker
     /// thread of its own, so many are submitted and waited for at once.
-    pub(crate) fn shutdown(&mut self, sinks: &[Sink]) {
+    pub(crate) fn shutdown(&mut self, sockets: &[SocketId]) {
         for (table, Table { ring, .. }) in self.tables.iter_mut().enumerate() {
             self.chosen.clear();
-            let places = sinks.iter().map(|&sink| place(socket(sink)));
+            let places = sockets.iter().map(|&socket| place(socket));
             self.chosen.extend(places.filter(|place| place.0 == table).map(|(_, slot)| u32::from(slot)));
             for run in self.chosen.chunks(RING_ENTRIES as usize) {
                 for &slot in run {
@@ -230,9 +250,17 @@ impl Table {
     }
 }
 
-fn socket(sink: Sink) -> SocketId {
-    let Sink::Socket(socket) = sink;
-    socket
+/// Whether a write goes as it is to a socket of this table.
+fn is_plain_in(sink: Sink, table: usize) -> bool {
+    matches!(sink, Sink::Socket(socket) if place(socket).0 == table)
+}
+
+fn outcome(result: i32) -> Outcome {
+    match result {
+        bytes if bytes >= 0 => Outcome::Sent(bytes as u32),
+        error if [libc::EAGAIN, libc::EINTR, libc::ENOBUFS].contains(&-error) => Outcome::Sent(0),
+        _ => Outcome::Gone,
+    }
 }
 
 /// Table and slot of a parked socket.

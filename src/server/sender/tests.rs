@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::Sender;
+use super::{BackEnd, Sender};
+use crate::admin::SealedEnd;
 use crate::hub::{Draft, Event, Input, Log, Now, Outcome, Registration, Shard, ShardLimits, Sink, SlotId};
 use crate::protocol::coding::{Coding, Codings, Form};
 use crate::protocol::event_id::IdCipher;
@@ -13,7 +14,10 @@ use crate::protocol::known_topics::KnownTopics;
 use crate::protocol::matcher::{MatchType, Matcher};
 use crate::protocol::topic::HubUrl;
 use crate::protocol::update::{Update, UpdateLimits};
+use crate::server::sender::Flushed;
 use crate::server::sys::{Drained, Epoll, Scratch};
+use crate::server::tls::TlsStream;
+use crate::server::tls::tests::{SUITES, Stage as TlsStage, every_kind};
 
 const CHUNKED: Form = Form { chunked: true, coding: None };
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000_000 };
@@ -46,12 +50,17 @@ impl Stage {
 
     /// The same with a form of its own.
     fn subscribe_in(&mut self, form: Form) -> (SlotId, Sink, TcpStream) {
+        self.subscribe_with(form, None)
+    }
+
+    /// The same, over TLS if there is some.
+    fn subscribe_with(&mut self, form: Form, tls: Option<TlsStream>) -> (SlotId, Sink, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         socket2::SockRef::from(&server).set_send_buffer_size(16 * 1024).unwrap();
         let id = self.shard.reserve();
-        let sink = Sink::Socket(self.sender.park(&self.epoll, OwnedFd::from(server), id).unwrap());
+        let sink = self.sender.park(&self.epoll, OwnedFd::from(server), tls, id).unwrap();
         let registration = Registration {
             sink,
             head: b"HEAD\r\n\r\n".as_slice().into(),
@@ -216,9 +225,9 @@ fn many_streams_are_shut_down_at_once_and_only_those() {
 fn one_empty_file_table_is_kept_so_that_coming_and_going_builds_no_rings() {
     let Ok(sender) = Sender::ring(2) else { return };
     let mut stage = Stage::new(sender);
-    let tables = |stage: &Stage| match &stage.sender {
-        Sender::Ring(ring) => ring.tables(),
-        Sender::Calls(_) => unreachable!("made a line above"),
+    let tables = |stage: &Stage| match &stage.sender.back_end {
+        BackEnd::Ring(ring) => ring.tables(),
+        BackEnd::Calls(_) => unreachable!("made a line above"),
     };
     let streams: Vec<_> = (0..7).map(|_| stage.subscribe()).collect();
     assert_eq!(tables(&stage), 4);
@@ -240,5 +249,162 @@ fn a_ring_takes_another_table_when_one_is_full() {
         let got = read_exactly(client, 8 + frame.len());
         assert_eq!(&got[8..], &frame[..]);
         stage.sender.close(*sink);
+    }
+}
+
+#[test]
+fn plain_and_sealed_streams_of_one_batch_each_get_theirs() {
+    let tls = TlsStage::new("sender-mixed");
+    for (name, sender) in senders() {
+        let mut stage = Stage::new(sender);
+        let mut plain: Vec<_> = (0..3).map(|_| stage.subscribe()).collect();
+        let mut sealed = Vec::new();
+        for (suite, client, stream) in every_kind(&tls) {
+            let (_, sink, socket) = stage.subscribe_with(CHUNKED, Some(stream));
+            assert!(matches!(sink, Sink::Sealed(_)));
+            sealed.push((suite, client, socket));
+        }
+        stage.slices();
+        let frames: Vec<u8> = (0..5).flat_map(|_| frame_bytes(&stage.publish(100), CHUNKED)).collect();
+        let whole = Outcome::Sent(frames.len() as u32);
+        assert_eq!(stage.slices(), [whole; 7], "{name}: plaintext is what counts");
+        let want = [b"HEAD\r\n\r\n".as_slice(), &frames].concat();
+        for (_, _, client) in &mut plain {
+            assert_eq!(read_exactly(client, want.len()), want, "{name}");
+        }
+        for (suite, client, socket) in &mut sealed {
+            let mut got = Vec::new();
+            while got.len() < want.len() {
+                let mut buffer = [0; 4096];
+                let read = socket.read(&mut buffer).unwrap();
+                got.extend(client.takes(&buffer[..read]));
+            }
+            assert_eq!(got, want, "{name} {suite}");
+        }
+    }
+}
+
+#[test]
+fn a_full_socket_has_a_record_kept_for_it_and_is_asked_for_nothing_more_until_that_is_out() {
+    let tls = TlsStage::new("sender-full");
+    for (name, sender) in senders() {
+        let mut stage = Stage::new(sender);
+        let mut readers = Vec::new();
+        for (suite, client, stream) in every_kind(&tls) {
+            let (id, sink, socket) = stage.subscribe_with(CHUNKED, Some(stream));
+            // The last bytes read may not be acknowledged yet when the socket is tried again: then nothing comes for a while.
+            socket.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+            readers.push((suite, client, socket, id, sink, Vec::new()));
+        }
+        let mut want = b"HEAD\r\n\r\n".to_vec();
+        for bytes in [40_000, 300, 70_000].into_iter().cycle().take(60) {
+            want.extend_from_slice(&frame_bytes(&stage.publish(bytes), CHUNKED));
+        }
+        stage.slices();
+        let mut refused = 0;
+        for (suite, client, socket, id, sink, got) in &mut readers {
+            let mut buffer = vec![0; 64 * 1024];
+            while got.len() < want.len() {
+                // The shard may ask before the socket has room: nothing is sealed then.
+                stage.shard.handle(Input::Writable(*id), NOW);
+                refused += stage.slices().iter().filter(|&&outcome| outcome == Outcome::Sent(0)).count();
+                if let Ok(read) = socket.read(&mut buffer) {
+                    assert!(read > 0, "{name} {suite}: the stream goes on");
+                    got.extend(client.takes(&buffer[..read]));
+                }
+                if stage.sender.flush(*sink) == Flushed::All {
+                    stage.shard.handle(Input::Writable(*id), NOW);
+                    stage.slices();
+                }
+            }
+            assert!(*got == want, "{name} {suite}: every byte once, in order");
+        }
+        assert!(refused > 0, "{name}");
+    }
+}
+
+#[test]
+fn the_end_of_a_sealed_stream_is_told_behind_all_that_was_sealed() {
+    let tls = TlsStage::new("sender-end");
+    for (name, sender) in senders() {
+        for full in [false, true] {
+            let mut stage = Stage::new(sender_like(&sender));
+            for (suite, mut client, stream) in every_kind(&tls) {
+                let (_, sink, mut socket) = stage.subscribe_with(CHUNKED, Some(stream));
+                if full {
+                    stage.publish(3_000_000);
+                }
+                stage.slices();
+                stage.sender.shutdown(&[sink]);
+                socket.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+                let (mut buffer, mut ended) = (vec![0; 64 * 1024], false);
+                while !ended {
+                    match socket.read(&mut buffer) {
+                        Ok(0) => ended = true,
+                        Ok(read) => _ = client.takes(&buffer[..read]),
+                        Err(_) => {}
+                    }
+                    stage.sender.flush(sink);
+                }
+                assert!(client.has_end(), "{name} {suite}, full {full}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_whose_key_is_used_up_is_told_so_and_gone() {
+    let tls = TlsStage::new("sender-limit");
+    for (name, sender) in senders() {
+        let mut stage = Stage::new(sender);
+        for (number, &suite) in SUITES.iter().enumerate() {
+            let (_, mut stream) = tls.parked(suite);
+            stream.skip_to_last();
+            let (_, _, mut socket) = stage.subscribe_with(CHUNKED, Some(stream));
+            assert_eq!(stage.slices(), [Outcome::Sent(8)], "{name}: the head");
+            stage.publish(10);
+            assert_eq!(stage.slices(), [Outcome::Gone], "{name}");
+            assert_eq!(stage.sender.sealed_ends()[SealedEnd::RecordLimit as usize], number as u64 + 1);
+            while let Some(output) = stage.shard.output() {
+                if let crate::hub::Output::Close { sink, .. } = output {
+                    stage.sender.close(sink);
+                }
+            }
+            let mut all = Vec::new();
+            socket.read_to_end(&mut all).unwrap();
+            // The client has seen none of the records that were left out, and can't open these.
+            assert_eq!(
+                all.len(),
+                [8, 2].map(|bytes| bytes + 22).iter().sum::<usize>(),
+                "{name}: the head, and the end"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_client_says_on_a_sealed_stream_is_opened_and_its_end_is_seen() {
+    use std::io::Write;
+    let tls = TlsStage::new("sender-talk");
+    for (name, sender) in senders() {
+        let mut stage = Stage::new(sender);
+        for (suite, mut client, stream) in every_kind(&tls) {
+            let (_, sink, mut socket) = stage.subscribe_with(CHUNKED, Some(stream));
+            let mut scratch = Scratch::new();
+            let said = client.says(b"hello");
+            socket.write_all(&said).unwrap();
+            assert_eq!(stage.sender.drain(sink, &mut scratch), Drained::Bytes(said.len() as u32), "{name} {suite}");
+            socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            assert_eq!(stage.sender.drain(sink, &mut scratch), Drained::End, "{name} {suite}");
+            stage.sender.close(sink);
+        }
+    }
+}
+
+/// Another one of its kind.
+fn sender_like(sender: &Sender) -> Sender {
+    match sender.back_end {
+        BackEnd::Ring(_) => Sender::ring(64).unwrap(),
+        BackEnd::Calls(_) => Sender::calls(),
     }
 }

@@ -1,0 +1,92 @@
+//! The beginning of a connection with TLS: a handshake, within the time that the first request's head has.
+//!
+//! What costs – the flight in which the hub signs – waits at a turnstile of the shard, so that a flood of handshakes leaves turns
+//! to the streams. What a client sends bit by bit isn't looked at before it is whole.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::{Error, ServerConfig};
+
+use super::End;
+use super::input::Input;
+use super::wire::Wire;
+use crate::admin::HandshakeFailure;
+use crate::http::head::Version;
+use crate::http::problem::problem;
+use crate::server::shard::Context;
+use crate::server::tls::{Session, flight_is_whole};
+
+/// The first byte of a connection with TLS: a message of a handshake.
+const HANDSHAKE: u8 = 22;
+
+/// Makes the connection private. What was read of it already, behind a PROXY protocol header, is the beginning of that.
+pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Arc<ServerConfig>) -> Result<(), End> {
+    // Until its turn comes a client has cost no more than the bytes it sent.
+    while !flight_is_whole(wire.input.unused()) {
+        let bytes = more(context, wire).await?;
+        wire.input.add(&bytes);
+        wire.spare = bytes;
+    }
+    wire.spare = Vec::new();
+    if wire.input.unused().first().is_some_and(u8::is_ascii_uppercase) {
+        let detail = "this port speaks TLS: use a URL that begins with https://";
+        let answer = problem(400, "Bad Request", detail, &[]);
+        answer.encode(Version::Http11, false, false, &context.date(), &mut wire.output);
+        return Err(failed(context, HandshakeFailure::Plain, End::Close));
+    }
+    context.handshakes.pass(|| context.rouse()).await;
+    // Boxed from the beginning: every connection's task has room for what lies in it, with TLS or without.
+    let Ok(mut session) = Session::new(config).map(Box::new) else {
+        return Err(failed(context, HandshakeFailure::Protocol, End::Gone));
+    };
+    session.add(wire.input.unused());
+    wire.input = Input::default();
+    loop {
+        let mut out = Vec::new();
+        let processed = session.process(wire.input.buffer(), &mut out);
+        if !out.is_empty() {
+            wire.send(out).await.map_err(|_| failed(context, HandshakeFailure::Gone, End::Gone))?;
+        }
+        if let Err(error) = processed {
+            return Err(failed(context, reason(&error), End::Close));
+        }
+        if !session.is_handshaking() {
+            break;
+        }
+        while !flight_is_whole(session.incoming()) {
+            let bytes = more(context, wire).await?;
+            session.add(&bytes);
+            wire.spare = bytes;
+        }
+        if session.incoming().first() == Some(&HANDSHAKE) {
+            context.handshakes.pass(|| context.rouse()).await;
+        }
+    }
+    let resumed = session.was_resumed().unwrap_or_default();
+    context.tally.borrow_mut().tls.handshakes[usize::from(resumed)] += 1;
+    wire.tls = Some(session);
+    Ok(())
+}
+
+/// Some more of what the client says.
+async fn more(context: &Context, wire: &mut Wire<'_>) -> Result<Vec<u8>, End> {
+    match wire.fill().await {
+        Ok(bytes) if !bytes.is_empty() => Ok(bytes),
+        _ if wire.registered.timed_out() => Err(failed(context, HandshakeFailure::Slow, End::Gone)),
+        _ => Err(failed(context, HandshakeFailure::Gone, End::Gone)),
+    }
+}
+
+fn failed(context: &Context, reason: HandshakeFailure, end: End) -> End {
+    context.tally.borrow_mut().tls.failures[reason as usize] += 1;
+    end
+}
+
+fn reason(error: &Error) -> HandshakeFailure {
+    match error {
+        Error::PeerIncompatible(_) | Error::NoApplicationProtocol => HandshakeFailure::Incompatible,
+        Error::AlertReceived(_) => HandshakeFailure::Alert,
+        _ => HandshakeFailure::Protocol,
+    }
+}

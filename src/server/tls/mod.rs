@@ -1,0 +1,26 @@
+//! TLS: certificates and how they are renewed, connections while they carry requests ([`Session`]), and what is left of one when
+//! it is an event stream ([`TlsStream`]).
+//!
+//! Nothing here reads or writes a socket: bytes come in and go out as slices. Who drives it is `connection` for requests and
+//! `sender` for streams.
+
+mod certificate;
+mod certificates;
+mod facts;
+mod names;
+mod record;
+mod session;
+mod stream;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use certificate::CertificateError;
+pub(crate) use certificates::{Certificates, Read};
+pub(crate) use session::{Session, flight_is_whole};
+pub(crate) use stream::{InputEnd, SealError, TlsStream};
+
+/// What is spoken over TLS, the hub's favourite first (RFC 7301 §6).
+pub(crate) const ALPN: &[&[u8]] = &[b"http/1.1"];
+
+/// A fatal alert in the clear, `internal_error`: for who is turned away before a handshake (RFC 8446 §6).
+pub(crate) const TURNED_AWAY: &[u8] = &[21, 3, 3, 0, 2, 2, 80];

@@ -1,0 +1,122 @@
+//! How connections with TLS begin, and how they don't.
+
+use std::sync::Arc;
+
+use rustls::HandshakeKind;
+
+use super::authority::suites;
+use super::{Sealed, subscribe_on};
+use crate::admin::metric;
+use crate::harness::*;
+
+fn failures(sealed: &Sealed, reason: &str) -> f64 {
+    metric(&sealed.hub, &format!("cinnabar_tls_handshake_failures_total{{reason=\"{reason}\"}}"))
+}
+
+#[test]
+fn plain_http_on_the_port_of_tls_is_told_so() {
+    let sealed = Sealed::anonymous();
+    let mut client = Client::connect(sealed.address);
+    client.request("GET", HUB, &[], None);
+    let answer = client.response("GET");
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("this port speaks TLS"), "{answer:?}");
+    client.expect_closed();
+    eventually("it is counted", || failures(&sealed, "plain") == 1.0);
+}
+
+#[test]
+fn what_is_no_handshake_is_closed_and_counted() {
+    let sealed = Sealed::start(&["--anonymous", "--head-timeout", "300ms"]);
+    for garbage in [&b"\x16\x03\x01\x00\x05hello"[..], b"\x80\x2e\x01\x00\x02", &[0; 100]] {
+        let mut client = Client::connect(sealed.address);
+        client.send(garbage);
+        client.read_to_end();
+    }
+    eventually("three of them", || failures(&sealed, "protocol") == 3.0);
+    let mut slow = Client::connect(sealed.address);
+    slow.send(b"\x16\x03\x01\x02\x00\x01");
+    slow.expect_closed();
+    eventually("it took too long", || failures(&sealed, "slow") == 1.0);
+    drop(Client::connect(sealed.address));
+    eventually("it went", || failures(&sealed, "gone") == 1.0);
+}
+
+#[test]
+fn a_client_that_does_not_trust_the_certificate_is_counted() {
+    let sealed = Sealed::anonymous();
+    let other = super::Authority::new();
+    let mut client = sealed.connect_by(other.client());
+    assert!(client.try_send(b"GET / HTTP/1.1\r\n\r\n").is_err());
+    eventually("it is counted", || failures(&sealed, "alert") == 1.0);
+}
+
+#[test]
+fn the_handshake_and_the_first_head_have_one_time_together() {
+    let sealed = Sealed::start(&["--anonymous", "--head-timeout", "500ms"]);
+    let mut client = sealed.connect();
+    client.send(b"GET / HTTP/1.1\r\n");
+    assert_eq!(client.response("GET").status, 408);
+    client.expect_closed();
+    assert!(client.was_told_of_the_end());
+}
+
+#[test]
+fn tickets_resume_wherever_a_client_comes_back() {
+    let sealed = Sealed::anonymous();
+    for suite in suites() {
+        // Eight connections in a row: one of two shards has some of them.
+        let config = Arc::new(sealed.authority.client_with(suite));
+        for n in 0..8 {
+            let mut client = Client::connect_tls(sealed.address, config.clone(), "localhost");
+            client.request("OPTIONS", HUB, &[], None);
+            assert_eq!(client.response("OPTIONS").status, 204);
+            let kind = client.tls().handshake_kind();
+            assert_eq!(kind == Some(HandshakeKind::Resumed), n > 0, "{suite:?}, connection {n}: {kind:?}");
+        }
+    }
+    eventually("they are counted", || {
+        metric(&sealed.hub, "cinnabar_tls_handshakes_total{kind=\"resumed\"}") == 7.0 * suites().len() as f64
+    });
+}
+
+#[test]
+fn a_proxy_introduces_its_client_before_the_handshake() {
+    let args = ["--anonymous", "--trusted-proxy", "127.0.0.9", "--proxy-protocol"];
+    let sealed = Sealed::start(&args);
+    let mut client = Client::connect_from("127.0.0.9", sealed.address);
+    client.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n");
+    client.begin_tls(Arc::new(sealed.authority.client()), "localhost");
+    let mut stream = subscribe_on(client, &[("match", "urn:a")]);
+    sealed.hub.say("urn:a", "1");
+    assert_eq!(stream.data(), "1");
+}
+
+#[test]
+fn connections_one_too_many_are_turned_away_without_a_handshake() {
+    let sealed = Sealed::start(&["--anonymous", "--max-connections", "1"]);
+    let _one = sealed.subscribe(&[("match", "urn:a")]);
+    let mut other = Client::connect(sealed.address);
+    assert_eq!(other.read_to_end(), [21, 3, 3, 0, 2, 2, 80], "an alert");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let sealed = Sealed::anonymous();
+    for suite in suites() {
+        let mut client = sealed.connect_with(suite);
+        let body = form(&[("topic", "urn:a"), ("data", "x")]);
+        let publish = format!(
+            "POST {HUB} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            publisher(),
+            body.len()
+        );
+        let options = format!("OPTIONS {HUB} HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.send(format!("{}{options}{publish}", publish.repeat(300)).as_bytes());
+        for n in 0..302 {
+            let (method, status) = if n == 300 { ("OPTIONS", 204) } else { ("POST", 200) };
+            assert_eq!(client.response(method).status, status, "{suite:?}, request {n}");
+        }
+    }
+}

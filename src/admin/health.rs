@@ -37,6 +37,10 @@ impl Health {
         if let (Health::Ready, Some(why)) = (self, &snapshot.sequencer.trouble) {
             return Some(format!("updates can't be stored: {why}"));
         }
+        let engine = snapshot.cluster.as_ref().and_then(|cluster| cluster.trouble.as_ref());
+        if let (Health::Ready, Some(why)) = (self, engine) {
+            return Some(format!("the engine of the cluster doesn't answer: {why}"));
+        }
         let sequencer_ms = silent(snapshot.sequencer.at_ms);
         (self == Health::Ready && sequencer_ms > limit_ms)
             .then(|| format!("the sequencer has been stuck for {sequencer_ms} ms"))
@@ -61,7 +65,7 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Sequencing, ShardSnapshot};
+    use super::super::{Clustering, Sequencing, ShardSnapshot};
     use super::*;
 
     fn snapshot(shard_ms: u64, sequencer_ms: u64) -> Snapshot {
@@ -108,6 +112,16 @@ mod tests {
         assert_eq!(states(&full), [false, true]);
         let why = Health::Ready.trouble(&full);
         assert_eq!(why.as_deref(), Some("updates can't be stored: no space left on device"));
+    }
+
+    #[test]
+    fn a_hub_whose_cluster_is_out_of_reach_is_alive_and_not_ready() {
+        let trouble = Some("redis://r: connection refused".to_owned());
+        let alone =
+            Snapshot { cluster: Some(Clustering { trouble, ..Clustering::default() }), ..snapshot(99_000, 99_000) };
+        assert_eq!(states(&alone), [false, true]);
+        let joined = Snapshot { cluster: Some(Clustering::default()), ..alone };
+        assert_eq!(states(&joined), [true, true]);
     }
 
     #[test]

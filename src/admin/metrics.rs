@@ -1,6 +1,6 @@
 //! The metrics, one row each: what is served and what docs/metrics.md says are made from the same table.
 //!
-//! Labels have a few fixed values each: no topic, subject or address ever becomes one.
+//! Labels have a few fixed values each, or one for each certificate: no topic, subject or address ever becomes one.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Limit, MemoryUse, ShardSnapshot, Snapshot};
+use super::{Clustering, HandshakeFailure, Limit, MemoryUse, SealedEnd, ShardSnapshot, Snapshot};
 use crate::hub::{CloseReason, Histogram, Sizes, Times};
 use crate::protocol::coding::Coding;
 
@@ -47,6 +47,7 @@ enum Reading {
     CountBy(Vec<(&'static str, u64)>),
     Level(f64),
     LevelBy(Vec<(&'static str, u64)>),
+    LevelOf(Vec<(String, f64)>),
     Times(Times),
     Sizes(Sizes),
     Info(&'static str),
@@ -63,7 +64,7 @@ const fn row(
 }
 
 use MetricUnit::{Bytes, None as Plain, Seconds};
-use Reading::{Count, CountBy, Info, Level, LevelBy};
+use Reading::{Count, CountBy, Info, Level, LevelBy, LevelOf};
 
 /// Every metric, in the order they are served and documented.
 pub const METRICS: &[Metric] = &[
@@ -220,6 +221,48 @@ pub const METRICS: &[Metric] = &[
         "Commits that history could not store: their publishers were told so.",
         |snapshot, _| Count(snapshot.sequencer.failures),
     ),
+    row(
+        "cinnabar_cluster_link",
+        Plain,
+        None,
+        "1 while the engine of the cluster answers, 0 while it doesn't; 1 too of a hub that is in no cluster.",
+        |snapshot, _| Level(f64::from(u8::from(clustering(snapshot).trouble.is_none()))),
+    ),
+    row(
+        "cinnabar_cluster_reconnects",
+        Plain,
+        None,
+        "Times the engine of the cluster answered again.",
+        |snapshot, _| Count(clustering(snapshot).reconnects),
+    ),
+    row(
+        "cinnabar_cluster_appended_events",
+        Plain,
+        None,
+        "Events that the engine of the cluster has taken from this hub.",
+        |snapshot, _| Count(clustering(snapshot).appended),
+    ),
+    row(
+        "cinnabar_cluster_followed_events",
+        Plain,
+        None,
+        "Events that this hub has read of the cluster's log, its own among them.",
+        |snapshot, _| Count(clustering(snapshot).followed),
+    ),
+    row(
+        "cinnabar_cluster_position",
+        Plain,
+        None,
+        "How far this hub has read the cluster's log: behind the other hubs' figure lies what it has yet to pass on.",
+        |snapshot, _| Level(clustering(snapshot).position as f64),
+    ),
+    row(
+        "cinnabar_cluster_losses",
+        Plain,
+        None,
+        "Times the cluster's log wasn't what it had been: all streams were closed.",
+        |snapshot, _| Count(clustering(snapshot).losses),
+    ),
     row("cinnabar_verdict_cache_hits", Plain, None, "Tokens known to be valid from an earlier request.", |_, sum| {
         Count(sum.tally.verdict_hits)
     }),
@@ -294,6 +337,42 @@ pub const METRICS: &[Metric] = &[
         "1 while memory is near one of its ceilings and new subscribers are refused, else 0.",
         |snapshot, _| Level(f64::from(u8::from(snapshot.memory.near.is_some()))),
     ),
+    row(
+        "cinnabar_tls_handshakes",
+        Plain,
+        Some("kind"),
+        "TLS handshakes done: full; resumed, which went on with a session ticket.",
+        |_, sum| {
+            let [full, resumed] = sum.tally.tls.handshakes;
+            CountBy(vec![("full", full), ("resumed", resumed)])
+        },
+    ),
+    row(
+        "cinnabar_tls_handshake_failures",
+        Plain,
+        Some("reason"),
+        "TLS handshakes that came to nothing: plain HTTP on a TLS port (plain), nothing in common (incompatible), the client ended \
+         it, mostly for the certificate (alert), it wasn't TLS (protocol), it took too long (slow), the client went (gone).",
+        |_, sum| {
+            let failures = sum.tally.tls.failures;
+            CountBy(HandshakeFailure::ALL.map(|reason| (reason.name(), failures[reason as usize])).to_vec())
+        },
+    ),
+    row(
+        "cinnabar_tls_stream_ends",
+        Plain,
+        Some("reason"),
+        "Streams that TLS ended: its key had sealed as many records as it may (record-limit), the client wanted other keys \
+         (key-update), it sent what can't be opened (bad-record).",
+        |_, sum| CountBy(SealedEnd::ALL.map(|reason| (reason.name(), sum.tally.tls.ends[reason as usize])).to_vec()),
+    ),
+    row(
+        "cinnabar_tls_certificate_expires",
+        Seconds,
+        Some("name"),
+        "How long each certificate is good for yet, by the first name in it; less than 0 once it has ended.",
+        |snapshot, _| LevelOf(snapshot.certificates.clone()),
+    ),
     row("cinnabar_shards", Plain, None, "Event loops.", |snapshot, _| Level(snapshot.shards.len() as f64)),
     row(
         "cinnabar_io_driver",
@@ -307,6 +386,10 @@ pub const METRICS: &[Metric] = &[
         Level(snapshot.started_ms as f64 / 1000.0)
     }),
 ];
+
+fn clustering(snapshot: &Snapshot) -> Clustering {
+    snapshot.cluster.clone().unwrap_or_default()
+}
 
 fn memory(snapshot: &Snapshot, which: fn(MemoryUse) -> u64) -> Reading {
     LevelBy(snapshot.memory.known().map(|(part, memory)| (part, which(memory))).collect())
@@ -340,7 +423,7 @@ impl Metric {
     pub fn kind(&self) -> &'static str {
         match self.read(&Snapshot::default(), &ShardSnapshot::default()) {
             Count(_) | CountBy(_) => "counter",
-            Level(_) | LevelBy(_) => "gauge",
+            Level(_) | LevelBy(_) | LevelOf(_) => "gauge",
             Reading::Times(_) | Reading::Sizes(_) => "histogram",
             Info(_) => "info",
         }
@@ -368,6 +451,9 @@ impl Metric {
             LevelBy(values) => values
                 .into_iter()
                 .try_for_each(|(name, value)| metric.encode_family(&[(label, name)])?.encode_gauge(&value)),
+            LevelOf(values) => values
+                .iter()
+                .try_for_each(|(name, value)| metric.encode_family(&[(label, name.as_str())])?.encode_gauge(value)),
             Reading::Times(times) => {
                 let (sum, buckets) = buckets(&times, 1_000_000.0);
                 metric.encode_histogram::<NoLabelSet>(sum, times.count(), &buckets, None)
@@ -392,7 +478,7 @@ impl Reading {
     fn kind(&self) -> MetricType {
         match self {
             Count(_) | CountBy(_) => MetricType::Counter,
-            Level(_) | LevelBy(_) => MetricType::Gauge,
+            Level(_) | LevelBy(_) | LevelOf(_) => MetricType::Gauge,
             Reading::Times(_) | Reading::Sizes(_) => MetricType::Histogram,
             Info(_) => MetricType::Info,
         }
@@ -433,7 +519,8 @@ mod tests {
 reads. How to reach it: [admin.md](admin.md).
 
 - Counters start at 0 with the process and only grow. Numbers of a shard are copied out of it every 100 ms.
-- Labels have the few values named here and no others: the number of series doesn't depend on what clients do.
+- Labels have the few values named here and no others (and certificates their names): the number of series doesn't depend on what
+  clients do.
 - Histograms have fixed buckets, so that those of several hubs add up: times from 100 µs to 10 s, numbers from 1 to 1,024.
 
 | metric | type | unit | label | meaning |

@@ -16,6 +16,7 @@ mod snapshot;
 #[cfg(feature = "otel")]
 mod span;
 mod stats;
+mod tls;
 mod views;
 
 pub use action::Action;
@@ -27,8 +28,9 @@ pub use limit::Limit;
 pub use memory::{Memory, MemoryUse};
 pub use metrics::{METRICS, METRICS_TYPE, Metric, metrics};
 pub use reply::Reply;
-pub use snapshot::{Compression, Sequencing, ShardSnapshot, Snapshot, Tally};
+pub use snapshot::{Clustering, Compression, Sequencing, ShardSnapshot, Snapshot, Tally};
 #[cfg(feature = "otel")]
 pub use span::{Note, Span, TraceParent, otlp};
 pub use stats::stats;
+pub use tls::{HandshakeFailure, SealedEnd, TlsTally};
 pub use views::{Seen, audiences, denied, slow, streams};

@@ -1,6 +1,6 @@
 //! What the threads have counted, as copied out of them now and then.
 
-use super::{Limit, Memory};
+use super::{Limit, Memory, TlsTally};
 use crate::hub::{CloseReason, Counters, Latencies, Population, Sizes, Times};
 use crate::protocol::coding::Coding;
 
@@ -27,6 +27,8 @@ pub struct Tally {
     pub limited: [u64; Limit::ALL.len()],
     /// Times accepting was put off for the accept rate.
     pub accept_pauses: u64,
+    /// See [`TlsTally`].
+    pub tls: TlsTally,
 }
 
 impl Tally {
@@ -101,6 +103,23 @@ pub struct Compression {
     pub passed_by: u64,
 }
 
+/// The engine of a cluster as a hub knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clustering {
+    /// Why it doesn't answer.
+    pub trouble: Option<String>,
+    /// Times it answered again.
+    pub reconnects: u64,
+    /// Entries it has taken from this hub.
+    pub appended: u64,
+    /// Entries read of its log.
+    pub followed: u64,
+    /// The offset up to which it has been read.
+    pub position: u64,
+    /// Times the log wasn't what it had been.
+    pub losses: u64,
+}
+
 /// The hub at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -128,6 +147,10 @@ pub struct Snapshot {
     pub sequencer: Sequencing,
     /// See [`Compression`].
     pub compression: Compression,
+    /// See [`Clustering`]; `None`: the hub is by itself.
+    pub cluster: Option<Clustering>,
+    /// Seconds until each certificate ends, by its name.
+    pub certificates: Vec<(String, f64)>,
     /// One for each shard.
     pub shards: Vec<ShardSnapshot>,
 }
@@ -173,6 +196,7 @@ impl Snapshot {
                 all.limited[limit as usize] += one.limited[limit as usize];
             }
             all.accept_pauses += one.accept_pauses;
+            all.tls.add(&one.tls);
             sum.loop_lag.add(&shard.loop_lag);
             sum.lag_bytes += shard.lag_bytes;
             sum.requests += shard.requests;

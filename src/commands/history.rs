@@ -129,6 +129,7 @@ impl Place {
             Found::At(offset) => Ok(Some(offset)),
             Found::Earliest => Ok(None),
             Found::Unknown => bail!("no event with the id {id:?} is in {}", self.folder().display()),
+            Found::Unavailable => unreachable!("a folder is at hand, or the look at it has failed"),
         }
     }
 }

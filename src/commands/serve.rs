@@ -52,14 +52,16 @@ impl Serve {
 
 /// Runs the hub until it is told to stop.
 fn hub(config: Config, log: &Log) -> Result<ExitCode> {
-    cinnabar::server::run(config, |config, address| {
+    cinnabar::server::run(config, |config| {
         match config.dev_banner(now()) {
             Ok(Some(banner)) => print!("{banner}"),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "no ready-made tokens"),
         }
         // Scripts wait for this line, whatever the log's filter is.
-        log.say(&format!("listening on http://{address}"));
+        for listen in &config.listen {
+            log.say(&format!("listening on {listen}"));
+        }
     })?;
     Ok(ExitCode::SUCCESS)
 }

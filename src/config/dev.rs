@@ -256,7 +256,7 @@ mod tests {
         let path = scratch("bound");
         let mut config = dev(&[("data", path.to_str().unwrap()), ("listen", "127.0.0.1:0")]);
         config.open_data_folder().unwrap();
-        config.set_bound("127.0.0.1:4321".parse().unwrap());
+        config.set_bound(&["127.0.0.1:4321".parse().unwrap()]);
         assert_eq!(config.resource, "http://localhost:4321/.well-known/mercure");
         assert_eq!(config.hub_url.as_str(), config.resource);
         assert_eq!(config.issuers[0].id, "http://localhost:4321");

@@ -6,7 +6,7 @@ use super::setting::{Fallback, GROUPS, Kind, OF_FEATURES, SETTINGS, Setting};
 const INTRODUCTION: &str = "\
 # Configuration
 
-<!-- Written from src/config/setting.rs by `UPDATE_DOCS=1 cargo test --lib config::docs`; a test holds the two together. -->
+<!-- Written from src/config/setting/table.rs by `UPDATE_DOCS=1 cargo test --lib config::docs`; a test holds the two together. -->
 
 Every setting has one name. `--max-lifetime` on the command line is `CINNABAR_MAX_LIFETIME` in the environment and
 `max_lifetime` in the TOML file that `--config` names. Flags win over the environment, the environment over the

@@ -125,7 +125,13 @@ impl Reader<'_> {
         };
         // `data` is the only setting that is a path; `history` may become one.
         let words = match setting.name {
-            "data" => words.iter().map(|word| self.beside(word).to_string_lossy().into_owned()).collect(),
+            "data"
+            | "cluster-credentials"
+            | "cluster-ca"
+            | "cluster-certificate"
+            | "cluster-key"
+            | "tls-certificate"
+            | "tls-key" => words.iter().map(|word| self.beside(word).to_string_lossy().into_owned()).collect(),
             _ => words,
         };
         self.found.layer.insert(setting.name, Said { words, source: Source::File(self.path.to_owned()) });

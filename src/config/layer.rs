@@ -114,6 +114,11 @@ impl Resolved {
         self.values.extend(names.iter().filter_map(|name| other.values.remove_entry(name)));
     }
 
+    /// Changes what was said, for words that must not be kept as they were.
+    pub(super) fn change(&mut self, name: &'static str, change: impl FnOnce(&mut Said)) {
+        self.values.entry(name).and_modify(change);
+    }
+
     /// How to point at it in a sentence.
     pub(super) fn place(&self, name: &'static str) -> Place {
         Place { name, source: self.said(name).source.clone() }

@@ -2,15 +2,18 @@
 
 use super::admin::{Admin, AdminListen, parse_admin, parse_token};
 use super::amount::{self, AmountError};
+use super::cluster::{self, Cluster};
 use super::discovery;
 use super::environment;
 use super::file::{self, IssuerTable};
-use super::issuer;
+use super::issuer::{self, Secret};
 use super::key_set::KeySetSource;
 use super::layer::{self, Layer, Place, Resolved, Source};
 use super::limits::ClientLimits;
+use super::listen::Listen;
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
+use super::tls::CertificateFiles;
 use super::value::{
     local_url, parse_compat, parse_compression, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource,
     url_of, without_credentials,
@@ -41,8 +44,10 @@ const SHARDS_MAX: usize = 1024;
 /// Everything the hub is told at start.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where connections are accepted.
-    pub listen: SocketAddr,
+    /// Where connections are accepted; not empty.
+    pub listen: Vec<Listen>,
+    /// What is shown to those who come with TLS; the first one to whoever names nobody the hub knows.
+    pub certificates: Vec<CertificateFiles>,
     /// Development mode: check `Host` against loopback names, allow loopback origins, say more in error bodies.
     pub dev: bool,
     /// Where keys survive a restart; always there in development mode.
@@ -75,6 +80,8 @@ pub struct Config {
     pub cookie_name: String,
     /// Where events are kept.
     pub history: History,
+    /// The cluster the hub belongs to.
+    pub cluster: Option<Cluster>,
     /// Bytes of the newest events that stay at hand, over all shards.
     pub tail_bytes: usize,
     /// Silence after which a stream gets a comment; none sends none.
@@ -154,6 +161,8 @@ pub enum HistoryEngine {
         /// Synced before a publish is answered, and not only written.
         fsync: bool,
     },
+    /// In the engine of the cluster.
+    Cluster,
 }
 
 /// How much history keeps unless somebody says so: events and bytes.
@@ -196,21 +205,21 @@ impl Config {
             // What it would have said is unknown: refusals that build on its absence would mislead.
             return Err(Refusals(refusals));
         }
-        let resolved = Resolved::new(&[flags.clone(), environment.layer, file.layer]);
+        let mut resolved = Resolved::new(&[flags.clone(), environment.layer, file.layer]);
+        let password = cluster::hide_password(&mut resolved, &mut refusals);
         let reader = Reader { resolved: &resolved, refusals, warnings: environment.warnings };
-        reader.config(&file.issuers).map(|config| Config { flags, ..config })
+        reader.config(&file.issuers, password).map(|config| Config { flags, ..config })
     }
 
-    /// Puts the port that was really bound where `--listen` had port 0, which means any: into the URLs and the issuer
-    /// that development mode takes from it.
-    pub fn set_bound(&mut self, bound: SocketAddr) {
-        if self.listen.port() != 0 {
-            return;
-        }
+    /// Puts the ports that were really bound, one for each place of `--listen`, where it had port 0, which means any: into the
+    /// URLs and the issuer that development mode takes from the first.
+    pub fn set_bound(&mut self, bound: &[SocketAddr]) {
         let issuer = self.dev_issuer();
-        self.listen.set_port(bound.port());
+        for (listen, bound) in self.listen.iter_mut().zip(bound) {
+            listen.address.set_port(bound.port());
+        }
         if !self.resolved.is_set("resource") {
-            self.hub_url = url_of(self.listen);
+            self.hub_url = url_of(self.listen[0]);
             self.resource = self.hub_url.as_str().to_owned();
         }
         let renamed = self.dev_issuer();
@@ -223,7 +232,7 @@ impl Config {
 
     /// The URL clients on this machine reach the hub under, whatever it is called in public.
     pub fn local_url(&self) -> HubUrl {
-        local_url(self.listen, &self.hub_url)
+        local_url(self.listen[0], &self.hub_url)
     }
 
     /// Whose tokens are accepted, and for what.
@@ -248,21 +257,18 @@ fn read_file(path: &Path) -> file::File {
 }
 
 /// Reads words as types and remembers what doesn't fit.
-struct Reader<'a> {
-    resolved: &'a Resolved,
-    refusals: Vec<Refusal>,
-    warnings: Vec<String>,
+pub(super) struct Reader<'a> {
+    pub(super) resolved: &'a Resolved,
+    pub(super) refusals: Vec<Refusal>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Reader<'_> {
-    fn config(mut self, tables: &[IssuerTable]) -> Result<Config, Refusals> {
-        let listen = self.one("listen", parse_listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));
+    fn config(mut self, tables: &[IssuerTable], engine_password: Option<Secret>) -> Result<Config, Refusals> {
         let dev = self.switch("dev");
-        if dev && !listen.ip().is_loopback() {
-            let (place, value) = (self.resolved.place("listen"), listen.to_string());
-            self.refusals.push(Refusal::DevelopmentBeyondLoopback { place, value });
-        }
-        let (resource, hub_url) = self.resource(listen, dev);
+        let listen = self.listen(dev);
+        let certificates = self.certificates(&listen);
+        let (resource, hub_url) = self.resource(listen[0], dev);
         let allow_http = self.switch("jwks-allow-http");
         let compat = self.one("compat", parse_compat);
         if let Some(compat) = compat {
@@ -279,7 +285,11 @@ impl Reader<'_> {
         let cookie_name = self.one("cookie-name", parse_cookie_name).unwrap_or_default();
         let cors_origins = self.cors_origins();
         let publish_origins = self.publish_origins();
-        let history = self.history(dev);
+        let why = "the hub would be taken for dead whenever the engine takes a moment";
+        self.at_least("cluster-lease", amount::parse_duration, "2s", why);
+        let lease = self.more_than_zero("cluster-lease", amount::parse_duration, why);
+        let cluster = Cluster::read(self.resolved, engine_password, lease, &mut self.refusals);
+        let history = self.history(dev, cluster.is_some());
         let max_body_bytes = self.more_than_zero("max-body-bytes", amount::parse_size, "nothing could be published");
         self.at_least("max-body-bytes", amount::parse_size, "1KiB", "next to nothing could be published");
         if max_body_bytes > BODY_BYTES_MAX {
@@ -306,11 +316,13 @@ impl Reader<'_> {
         self.at_least("max-head-bytes", amount::parse_size, "1KiB", "a request with a token wouldn't fit");
         self.at_least("write-timeout", amount::parse_duration, "1s", "every delay of the network would end streams");
         let console = self.console(dev, &hub_url);
-        let client_limits =
-            ClientLimits::read(self.resolved, listen.ip().is_loopback(), &mut self.refusals, &mut self.warnings);
+        let loopback = listen.iter().all(|listen| listen.address.ip().is_loopback());
+        let client_limits = ClientLimits::read(self.resolved, loopback, &mut self.refusals, &mut self.warnings);
+        let admin = self.admin(&listen);
         self.at_least("memory-max", amount::parse_size, "16MiB", "the hub itself takes as much");
         let config = Config {
             listen,
+            certificates,
             dev,
             data: self.data(),
             resource,
@@ -326,6 +338,7 @@ impl Reader<'_> {
             publish_origins,
             cookie_name,
             history,
+            cluster,
             tail_bytes,
             heartbeat: self.off_at_zero("heartbeat"),
             max_lifetime: self.max_lifetime(),
@@ -350,7 +363,7 @@ impl Reader<'_> {
                 "a silent client would be kept for ever",
             ),
             client_limits,
-            admin: self.admin(listen),
+            admin,
             console,
             #[cfg(feature = "otel")]
             otlp_endpoint: self.one("otlp-endpoint", super::admin::parse_otlp_endpoint),
@@ -377,7 +390,7 @@ impl Reader<'_> {
         parse(word).map_err(|why| self.refuse(name, word, &why)).ok()
     }
 
-    fn refuse(&mut self, name: &'static str, value: &str, why: &dyn Display) {
+    pub(super) fn refuse(&mut self, name: &'static str, value: &str, why: &dyn Display) {
         let place = self.resolved.place(name);
         self.refusals.push(Refusal::Value { place, value: value.to_owned(), why: why.to_string() });
     }
@@ -456,7 +469,7 @@ impl Reader<'_> {
     }
 
     /// What tokens name, as it was written, since it is compared byte by byte; and the hub's URL, which it is.
-    fn resource(&mut self, listen: SocketAddr, dev: bool) -> (String, HubUrl) {
+    fn resource(&mut self, listen: Listen, dev: bool) -> (String, HubUrl) {
         let local = || (url_of(listen).as_str().to_owned(), url_of(listen));
         if !self.resolved.is_set("resource") {
             if !dev {
@@ -533,7 +546,7 @@ impl Reader<'_> {
         origins
     }
 
-    fn history(&mut self, dev: bool) -> History {
+    fn history(&mut self, dev: bool, in_cluster: bool) -> History {
         let in_files = self.one("history", |word| match word {
             "file" => Ok(true),
             "memory" => Ok(false),
@@ -545,13 +558,14 @@ impl Reader<'_> {
             _ => Err("isn't one: write `fsync` or `written`"),
         });
         let engine = match in_files {
+            _ if in_cluster => HistoryEngine::Cluster,
             Some(true) => HistoryEngine::File { fsync: fsync != Some(false) },
             _ => HistoryEngine::Memory,
         };
         if engine == HistoryEngine::Memory && self.resolved.is_set("history-durability") {
             self.warnings.push("--history-durability means nothing as long as history is in memory".to_owned());
         }
-        if engine != HistoryEngine::Memory && self.data().is_none() {
+        if matches!(engine, HistoryEngine::File { .. }) && self.data().is_none() {
             let place = self.resolved.place("data");
             self.refusals.push(Refusal::HistoryWithoutData { place });
         } else if dev && self.data().is_none() {
@@ -583,7 +597,7 @@ impl Reader<'_> {
         self.resolved.word("data").filter(|word| *word != "none").map(PathBuf::from)
     }
 
-    fn admin(&mut self, listen: SocketAddr) -> Admin {
+    fn admin(&mut self, listen: &[Listen]) -> Admin {
         let by_default = !self.resolved.is_set("admin");
         let data = self.data();
         let said = self.one("admin", parse_admin);
@@ -600,7 +614,7 @@ impl Reader<'_> {
             );
         }
         let health = self.one("health-listen", parse_listen);
-        let taken = |address: SocketAddr| address.port() != 0 && address == listen;
+        let taken = |address: SocketAddr| address.port() != 0 && listen.iter().any(|it| it.address == address);
         if matches!(admin, AdminListen::Tcp(address) if taken(address)) {
             self.refuse_said("admin", &"is where the hub itself listens: use another port");
         }

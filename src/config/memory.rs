@@ -12,6 +12,9 @@ pub(crate) const KERNEL_BYTES: u64 = 4_200;
 /// The hub's memory for a stream whose topic and token others have too.
 pub(crate) const STREAM_BYTES: u64 = 200;
 
+/// Bytes of the newest events that a hub of a cluster keeps at hand, at most.
+pub(crate) const CLUSTER_CACHE_BYTES_MAX: usize = 64 << 20;
+
 /// What history in files takes of it at most, however much it keeps: blocks that were read, indexes of segments that were looked into, and
 /// those that aren't written yet, which grow with publishers' ids.
 pub(crate) const FILE_HISTORY_MEMORY_BYTES: usize = 96 << 20;

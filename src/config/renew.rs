@@ -18,6 +18,8 @@ pub const LIVE: &[&str] = &[
     "jwks-allow-http",
     "authorization-server",
     "public-url",
+    "tls-certificate",
+    "tls-key",
     "anonymous",
     "cors-origin",
     "publish-origin",
@@ -71,6 +73,7 @@ impl Config {
             key_sets: read.key_sets,
             authorization_servers: read.authorization_servers,
             public_hosts: read.public_hosts,
+            certificates: read.certificates,
             anonymous: read.anonymous,
             cors_origins: read.cors_origins,
             publish_origins: read.publish_origins,
@@ -147,7 +150,7 @@ mod tests {
         let given = [("dev", "true"), ("data", path.to_str().unwrap()), ("listen", "127.0.0.1:0")];
         let mut config = Config::load(flags(given.map(|(name, word)| (name, vec![word.to_owned()]))), []).unwrap();
         config.open_data_folder().unwrap();
-        config.set_bound("127.0.0.1:4321".parse().unwrap());
+        config.set_bound(&["127.0.0.1:4321".parse().unwrap()]);
         let banner = config.dev_banner(Duration::from_secs(1_800_000_000)).unwrap().unwrap();
         let token = banner.lines().find_map(|line| line.strip_prefix("publisher token ")).unwrap().trim();
         std::fs::remove_dir_all(&path).unwrap();

@@ -1,5 +1,6 @@
 //! Words that aren't amounts, read as what they mean. Each refusal completes the sentence "…, which …".
 
+use super::listen::Listen;
 use super::load::IoChoice;
 use crate::protocol::coding::{Coding, Codings};
 use crate::protocol::compat::Compat;
@@ -8,18 +9,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use url::Url;
 
 /// `http://localhost:3000/.well-known/mercure` for 127.0.0.1:3000, as a browser would write it.
-pub(super) fn url_of(listen: SocketAddr) -> HubUrl {
-    let url = match listen.ip() {
+pub(super) fn url_of(listen: Listen) -> HubUrl {
+    let url = match listen.address.ip() {
         ip if ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) => {
-            format!("http://localhost:{}{HUB_PATH}", listen.port())
+            format!("{}://localhost:{}{HUB_PATH}", listen.scheme(), listen.address.port())
         }
-        _ => format!("http://{listen}{HUB_PATH}"),
+        _ => format!("{listen}{HUB_PATH}"),
     };
     HubUrl::parse(&url).expect("an address and a path make a URL")
 }
 
 /// Where clients on this machine reach a hub that is called so in public: its path, on this address.
-pub(super) fn local_url(listen: SocketAddr, hub: &HubUrl) -> HubUrl {
+pub(super) fn local_url(listen: Listen, hub: &HubUrl) -> HubUrl {
     let mut url = url_of(listen).url().clone();
     url.set_path(hub.path());
     HubUrl::parse(url.as_str()).expect("an address and the path of a URL make a URL")

@@ -1,7 +1,7 @@
 //! The hub that is to run on the machine: the settings that decide how much it needs.
 
 use super::machine::IoUring;
-use crate::config::memory::FILE_HISTORY_MEMORY_BYTES;
+use crate::config::memory::{CLUSTER_CACHE_BYTES_MAX, FILE_HISTORY_MEMORY_BYTES};
 use crate::config::{Config, HistoryEngine, IoChoice};
 use serde::Serialize;
 
@@ -44,6 +44,7 @@ impl Hub {
         let max_bytes = match config.history.engine {
             HistoryEngine::Memory => config.history.max_bytes,
             HistoryEngine::File { .. } => FILE_HISTORY_MEMORY_BYTES,
+            HistoryEngine::Cluster => config.history.max_bytes.min(CLUSTER_CACHE_BYTES_MAX),
         };
         // Announcements have a fifth besides.
         let announced = if config.subscriptions { max_bytes / 5 } else { 0 };
@@ -58,8 +59,8 @@ impl Hub {
             tail_bytes: config.tail_bytes as u64,
             heartbeat_ms: config.heartbeat.map_or(0, milliseconds),
             own_descriptors: own_descriptors as u64,
-            port: config.listen.port(),
-            behind_local_proxy: config.listen.ip().is_loopback(),
+            port: config.listen[0].address.port(),
+            behind_local_proxy: config.listen.iter().all(|listen| listen.address.ip().is_loopback()),
             connections_per_address: config.client_limits.connections_per_address.map(u64::from),
             trusts_proxies: !config.client_limits.trusted_proxies.is_empty(),
             proxy_protocol: config.client_limits.proxy_protocol,

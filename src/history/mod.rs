@@ -39,6 +39,32 @@ pub enum History {
     Memory(RwLock<MemoryHistory>),
     /// In a folder.
     File(FileHistory),
+    /// By somebody else.
+    Remote(Box<dyn Remote>),
+}
+
+/// History that others keep, so that asking for it takes a while and may fail.
+pub trait Remote: Send + Sync + std::fmt::Debug {
+    /// See [`History::find`]; waits.
+    fn find(&self, id: &str) -> Found;
+
+    /// See [`Reader::range`]; waits, for a bounded time.
+    ///
+    /// # Errors
+    /// As [`Reader::range`].
+    fn range(&self, range: Range) -> Result<Vec<Arc<Event>>, HistoryError>;
+
+    /// The newest offset that came from there.
+    fn last(&self) -> u64;
+
+    /// What is known to be gone there: [`Remote::range`] learns of more when it meets it.
+    fn dropped(&self) -> Gone;
+
+    /// Events that are at hand here, and their bytes.
+    fn size(&self) -> (u64, u64);
+
+    /// Drops of those what is too old.
+    fn keep(&self, now_ms: u64);
 }
 
 impl History {
@@ -47,6 +73,7 @@ impl History {
         match self {
             History::Memory(memory) => read(memory).find(id, announcements),
             History::File(file) => file.find(id, announcements),
+            History::Remote(remote) => remote.find(id),
         }
     }
 
@@ -58,6 +85,7 @@ impl History {
                 (memory.counts().iter().sum::<usize>() as u64, memory.bytes().iter().sum::<usize>() as u64)
             }
             History::File(file) => (file.counts().iter().sum(), file.bytes().iter().sum()),
+            History::Remote(remote) => remote.size(),
         }
     }
 
@@ -66,6 +94,7 @@ impl History {
         match self {
             History::Memory(memory) => memory.write().expect("no holder of the history lock panics").trim(now_ms),
             History::File(file) => file.keep(now_ms),
+            History::Remote(remote) => remote.keep(now_ms),
         }
     }
 }
@@ -75,6 +104,7 @@ impl Reader for History {
         match self {
             History::Memory(memory) => memory.range(range),
             History::File(file) => file.range(range),
+            History::Remote(remote) => remote.range(range),
         }
     }
 
@@ -82,6 +112,7 @@ impl Reader for History {
         match self {
             History::Memory(memory) => memory.last(),
             History::File(file) => file.last(),
+            History::Remote(remote) => remote.last(),
         }
     }
 
@@ -89,6 +120,7 @@ impl Reader for History {
         match self {
             History::Memory(memory) => memory.dropped(),
             History::File(file) => file.dropped(),
+            History::Remote(remote) => remote.dropped(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::protocol::coding::{Coding, Codings, Compressor};
 use crate::protocol::event_id::EVENT_ID_BYTES;
-use crate::protocol::frame::{Frame, FrameDraft};
+use crate::protocol::frame::{Frame, FrameDraft, FrameFields};
 use crate::protocol::topic::Topic;
 use crate::protocol::update::Update;
 
@@ -59,6 +59,14 @@ impl Draft {
     /// `None`: it wouldn't be.
     pub fn compress(&mut self, coding: Coding, compressor: &mut Compressor) -> Option<usize> {
         self.frame.compress(coding, compressor)
+    }
+
+    /// The update it was made of, but for line ends in its data, which are LF now, and whether it is an announcement.
+    pub fn into_update(self) -> (Update, bool) {
+        let FrameFields { event_type, retry, data } = self.frame.fields();
+        let Draft { topics, private, announcement, given_id, .. } = self;
+        let id = given_id.map(String::from);
+        (Update { topics: topics.into_vec(), data, private, id, event_type, retry }, announcement)
     }
 
     /// Whether it is too long for one block of a content coding, so that streams under one need [`Draft::store`].

@@ -108,6 +108,8 @@ pub enum Found {
     Earliest,
     /// Never seen: nothing is to be replayed.
     Unknown,
+    /// Who would know can't be asked.
+    Unavailable,
 }
 
 /// Which stored events are to be read.

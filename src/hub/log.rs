@@ -6,7 +6,7 @@ use super::event::{Draft, Event};
 use crate::protocol::event_id::IdCipher;
 
 /// The writing end of the log. There is one per node, owned by the sequencer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     epoch: u32,
     head: u64,
@@ -24,6 +24,23 @@ impl Log {
         self.head += 1;
         let hub_id = self.cipher.encode(self.epoch, self.head);
         Arc::new(draft.place(self.head, now_ms, &hub_id))
+    }
+
+    /// Gives the draft the next place of a log that somebody else writes: `tag` is what distinguishes it from events that may have had this
+    /// place before.
+    pub fn follow(&mut self, draft: Draft, tag: u32, published_ms: u64) -> Arc<Event> {
+        self.head += 1;
+        Arc::new(self.stored(draft, self.head, tag, published_ms))
+    }
+
+    /// The event of a place in such a log.
+    pub fn stored(&self, draft: Draft, offset: u64, tag: u32, published_ms: u64) -> Event {
+        draft.place(offset, published_ms, &self.cipher.encode(tag, offset))
+    }
+
+    /// Tag and offset of an id made by [`Log::follow`], whether or not something stands there.
+    pub fn place_of(&self, id: &str) -> Option<(u32, u64)> {
+        self.cipher.decode(id)
     }
 
     /// Takes the newest places back, down to `head`: nobody has seen what stood there, and no engine has it.

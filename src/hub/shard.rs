@@ -9,6 +9,7 @@ mod cursor;
 mod fan_out;
 mod interface;
 mod lifecycle;
+mod loss;
 mod outcome;
 mod part;
 mod population;
@@ -90,6 +91,8 @@ pub struct Shard {
     stopping: bool,
     /// Where the sweep is that ends everybody, while it is under way.
     stop_at: Option<usize>,
+    /// Where the sweep is that ends the streams of a log that was lost. Until it is through nothing is fanned out.
+    lost_at: Option<usize>,
     counters: Counters,
     population: Population,
     /// Streams by content coding.
@@ -133,6 +136,7 @@ impl Shard {
             turn: 0,
             stopping: false,
             stop_at: None,
+            lost_at: None,
             counters: Counters::default(),
             population: Population::default(),
             coded: [0; Coding::ALL.len()],
@@ -178,6 +182,7 @@ impl Shard {
             Input::Limits(limits) => self.set_limits(limits),
             Input::Revoke(revocation) => self.begin_revocation(revocation),
             Input::Deny(denials) => self.denials = denials,
+            Input::LogLost(head, newest) => self.lose_log(head, newest),
             Input::Survey(survey) => self.begin_survey(survey),
             Input::Stop => self.begin_stop(),
         }
@@ -210,11 +215,13 @@ impl Shard {
             || !self.sweeps.is_empty()
             || !self.rounds.is_empty()
             || self.stop_at.is_some()
+            || self.lost_at.is_some()
     }
 
-    /// A bounded piece of what takes longer than a turn and isn't fan-out: the stop, revocations, surveys. To be called once a turn.
+    /// A bounded piece of what takes longer than a turn and isn't fan-out: the stop, a lost log, revocations, surveys. To be called once a turn.
     pub fn errand(&mut self, now: Now) {
         self.sweep_stopped(now);
+        self.sweep_lost(now);
         self.sweep_revoked(now);
         self.look_around(now);
         self.give_turns();

@@ -32,7 +32,7 @@ impl SlotId {
     }
 }
 
-/// A parked plaintext socket. What the number means – a descriptor, a slot of a ring's file table – only the server knows.
+/// A parked socket. What the number means – a descriptor, a slot of a ring's file table – only the server knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u32);
 
@@ -41,6 +41,17 @@ pub struct SocketId(pub u32);
 pub enum Sink {
     /// A plaintext HTTP/1 connection: shared frames leave unchanged in one vectored send.
     Socket(SocketId),
+    /// An HTTP/1 connection with TLS: the same bytes leave sealed, and count as sent when they are.
+    Sealed(SocketId),
+}
+
+impl Sink {
+    /// Its socket, whatever kind it is of.
+    pub fn socket(self) -> SocketId {
+        match self {
+            Sink::Socket(socket) | Sink::Sealed(socket) => socket,
+        }
+    }
 }
 
 /// Why a stream was ended. Each has a counter.

@@ -58,6 +58,17 @@ pub struct Frame {
     fragments: Option<Box<[Option<Fragment>; Coding::ALL.len()]>>,
 }
 
+/// What an event is made of, beside its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameFields {
+    /// See [`Update::event_type`].
+    pub event_type: Option<String>,
+    /// See [`Update::retry`].
+    pub retry: Option<String>,
+    /// See [`Update::data`].
+    pub data: String,
+}
+
 /// A frame that may still lack its id.
 #[derive(Debug)]
 pub struct FrameDraft {
@@ -86,6 +97,11 @@ impl FrameDraft {
     /// The id the publisher gave.
     pub fn id(&self) -> Option<&str> {
         (!self.needs_id).then(|| self.frame.id())
+    }
+
+    /// The event's fields, as [`FrameDraft::new`] took them, but for line ends in the data, which are LF now.
+    pub fn fields(&self) -> FrameFields {
+        self.frame.fields()
     }
 
     /// Bytes of the event, compressible or not, but for fields that stand before the data.
@@ -251,6 +267,28 @@ impl Frame {
         std::str::from_utf8(&self.bytes[self.id_range()]).expect("an id is written from a str")
     }
 
+    /// Takes the event apart again.
+    fn fields(&self) -> FrameFields {
+        let text = std::str::from_utf8(self.plain()).expect("an event is written from texts");
+        let id = self.id_in_event();
+        let mut fields = FrameFields::default();
+        for line in text[..id.start].split_inclusive('\n') {
+            let value =
+                |name: &str| line.strip_prefix(name).and_then(|value| value.strip_suffix('\n')).map(str::to_owned);
+            fields.event_type = fields.event_type.take().or_else(|| value("event: "));
+            fields.retry = fields.retry.take().or_else(|| value("retry: "));
+        }
+        let lines = &text[id.end + 1..text.len() - 1];
+        fields.data.reserve(lines.len());
+        for (index, line) in lines.split_terminator('\n').enumerate() {
+            if index > 0 {
+                fields.data.push('\n');
+            }
+            fields.data.push_str(line.strip_prefix("data: ").unwrap_or_default());
+        }
+        fields
+    }
+
     /// What it takes in memory, everything made for codings included.
     pub fn memory_bytes(&self) -> usize {
         let fragments = self.fragments.iter().flat_map(|fragments| fragments.iter().flatten());
@@ -303,6 +341,20 @@ mod tests {
 
     fn hub_id() -> [u8; EVENT_ID_BYTES] {
         IdCipher::new([7; 32]).encode(1, 2)
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_frame_is_made_of_is_found_again(
+            id in proptest::option::of("[a-z :]{1,8}"),
+            event_type in proptest::option::of("[ -~é]{1,8}"),
+            retry in proptest::option::of("[0-9]{1,20}"),
+            data in "([ a:é\r\n\u{0}]|\r\n|data: |id: ){0,12}",
+        ) {
+            let draft = FrameDraft::new(&update(id.as_deref(), event_type.as_deref(), retry.as_deref(), &data));
+            let data = event_stream::normalise_line_ends(&data).into_owned();
+            prop_assert_eq!(draft.fields(), FrameFields { event_type, retry, data });
+        }
     }
 
     #[test]

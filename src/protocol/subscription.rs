@@ -109,7 +109,7 @@ pub fn may_match_announcements(matcher: &Matcher, hub: &HubUrl) -> bool {
 }
 
 /// Where the subscriptions of one matcher are listed. Selectors of before version 1.0 have no type in their addresses.
-fn collection_address(hub: &HubUrl, matcher: &Matcher) -> String {
+pub fn collection_address(hub: &HubUrl, matcher: &Matcher) -> String {
     let mut address = all_address(hub);
     if matcher.kind() != MatchType::Topic {
         let _ = write!(address, "/{}", matcher.kind().name());

@@ -13,6 +13,8 @@ pub(crate) type Committed = Result<Stored, Arc<NotStored>>;
 pub(crate) enum Stored {
     /// All of it.
     Event(Arc<Event>),
+    /// The event is made when it comes back from where it is stored; this is its id.
+    Id(Box<str>),
 }
 
 impl Stored {
@@ -20,6 +22,7 @@ impl Stored {
     pub(crate) fn id(&self) -> &str {
         match self {
             Stored::Event(event) => event.id(),
+            Stored::Id(id) => id,
         }
     }
 }
@@ -33,13 +36,24 @@ pub(crate) enum NotStored {
     Failed(String),
     /// It will not before somebody has looked at it.
     Stopped(String),
+    /// The engine of the cluster can't be asked, or hasn't answered: in the latter case the update may be there all the same.
+    Unreachable(String),
+    /// The engine of the cluster doesn't take it.
+    Refused(String),
 }
+
+/// What publishers are told while the engine of a cluster can't be reached.
+pub(crate) const UNREACHABLE: &str = "the engine of the hub's cluster can't be reached; whether the update was stored isn't known: publish it again later";
 
 impl NotStored {
     /// What administrators and the log are told.
     pub(crate) fn why(&self) -> &str {
         match self {
-            NotStored::Full(why) | NotStored::Failed(why) | NotStored::Stopped(why) => why,
+            NotStored::Full(why)
+            | NotStored::Failed(why)
+            | NotStored::Stopped(why)
+            | NotStored::Unreachable(why)
+            | NotStored::Refused(why) => why,
         }
     }
 
@@ -53,6 +67,11 @@ impl NotStored {
             NotStored::Stopped(_) => {
                 (503, "the hub can't store updates any more: its administrator has to look at its log and restart it")
             }
+            NotStored::Unreachable(_) => (503, UNREACHABLE),
+            NotStored::Refused(_) => (
+                507,
+                "the engine of the hub's cluster doesn't take the update, maybe for lack of room; the hub's log says why",
+            ),
         }
     }
 }

@@ -157,6 +157,35 @@ impl CompressorHandle {
     }
 }
 
+/// Does at once, where it is called, what the compressor does by and by: for a thread that may.
+pub(crate) struct Coder {
+    compressor: Compressor,
+    codings: Codings,
+    shared: Arc<Shared>,
+    counters: Arc<CompressionCounters>,
+}
+
+impl Coder {
+    /// For streams of these codings.
+    pub(crate) fn new(codings: Codings, shared: Arc<Shared>, counters: Arc<CompressionCounters>) -> Coder {
+        Coder { compressor: Compressor::default(), codings, shared, counters }
+    }
+
+    /// Compresses what is worth it and would be read, and copies what is long.
+    pub(crate) fn prepare(&mut self, draft: &mut Draft) {
+        let Coder { compressor, codings, shared, counters } = self;
+        if (COMPRESS_BYTES_MIN..=COMPRESS_BYTES_MAX).contains(&draft.data_bytes()) {
+            for coding in codings.iter().filter(|&coding| shared.coded_streams.any(coding)) {
+                if let Some(saved_bytes) = draft.compress(coding, compressor) {
+                    counters.events[coding as usize].fetch_add(1, Ordering::Relaxed);
+                    counters.saved_bytes[coding as usize].fetch_add(saved_bytes as u64, Ordering::Relaxed);
+                }
+            }
+        }
+        draft.store(*codings);
+    }
+}
+
 /// The compressor before it runs.
 pub(crate) struct CompressorThread {
     jobs: Receiver<Job>,

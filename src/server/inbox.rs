@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rustls::ServerConfig;
 
 use crate::hub::{Event, Found, HistoryChunk, HistoryError, SlotId};
 use crate::server::admin::Order;
 use crate::server::census::{Answer, Question};
+use crate::server::cluster::elsewhere;
 use crate::server::commit::Committed;
 use crate::server::compile::Compiled;
 use crate::server::key_sets::LiveKeys;
@@ -42,8 +44,14 @@ pub(crate) enum Message {
     Asked { shard: usize, ticket: Ticket, question: Box<Question> },
     /// A shard's answer to that.
     Answered(Ticket, Answer),
+    /// The log isn't what it was, and goes on after this offset, where this event is.
+    LogLost(u64, Option<Arc<Event>>),
+    /// Who is subscribed at other hubs.
+    Elsewhere(Ticket, elsewhere::Answer),
     /// The keys that hold from now on.
     Keys(Arc<LiveKeys>),
+    /// What new connections with TLS begin with.
+    Certificates(Arc<ServerConfig>),
     /// The configuration has changed.
     Settings {
         /// All of it.

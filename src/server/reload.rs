@@ -8,6 +8,7 @@ use crate::server::key_sets::KeySets;
 use crate::server::settings::{Settings, milliseconds};
 use crate::server::shared::Shared;
 use crate::server::start::Capacity;
+use crate::server::tls::{self, CertificateError, Certificates};
 
 /// Reads the configuration again when asked to. May be asked from any thread that may block.
 pub(crate) struct Reloader {
@@ -15,6 +16,7 @@ pub(crate) struct Reloader {
     config: Mutex<Config>,
     capacity: Capacity,
     key_sets: Arc<KeySets>,
+    certificates: Arc<Certificates>,
     shared: Arc<Shared>,
     inboxes: Vec<Inbox>,
 }
@@ -24,13 +26,14 @@ impl Reloader {
         config: Config,
         capacity: Capacity,
         key_sets: Arc<KeySets>,
+        certificates: Arc<Certificates>,
         shared: Arc<Shared>,
         inboxes: Vec<Inbox>,
     ) -> Reloader {
-        Reloader { config: Mutex::new(config), capacity, key_sets, shared, inboxes }
+        Reloader { config: Mutex::new(config), capacity, key_sets, certificates, shared, inboxes }
     }
 
-    /// Applies what the environment, the file, the key files and the key sets say now, and logs what came of it. The names
+    /// Applies what the environment, the file, the key files, the certificates and the key sets say now, and logs what came of it. The names
     /// of settings that differ and wait for the next start.
     ///
     /// # Errors
@@ -59,6 +62,7 @@ impl Reloader {
             .read_again(std::env::vars_os())
             .map_err(|refusals| refusals.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let (renewed, waiting) = config.renewed(read);
+        let certificates = self.read_certificates(&renewed)?;
         let fetched = self.key_sets.prepare(&renewed)?;
         for warning in &renewed.warnings {
             tracing::warn!("{warning}");
@@ -66,12 +70,22 @@ impl Reloader {
         let settings = Arc::new(Settings::new(&renewed));
         let connections_max = self.capacity.connections_max(&settings);
         self.key_sets.renew(&renewed, fetched);
+        self.certificates.renew(certificates, &self.inboxes);
         self.shared.limits.ceiling.set_max(settings.memory_max);
         for inbox in &self.inboxes {
             inbox.send(Message::Settings { settings: settings.clone(), connections_max });
         }
         *config = renewed;
         Ok(waiting)
+    }
+
+    fn read_certificates(&self, config: &Config) -> Result<tls::Read, Vec<String>> {
+        if config.certificates.is_empty() && config.listen.iter().any(|listen| listen.tls) {
+            let why = "the hub listens with TLS until it is restarted: --tls-certificate can't be left out before";
+            return Err(vec![why.to_owned()]);
+        }
+        let said = |errors: Vec<CertificateError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+        self.certificates.read(&config.certificates).map_err(said)
     }
 
     /// Time a graceful stop may take, milliseconds, as was said last.

@@ -7,9 +7,11 @@
 //! publishes and others', as long as that needs no waiting. Where it would have to wait – history is being read, a shard has
 //! no room for messages – it leaves the rest to the sequencer's own thread, which may. So a publish to history in memory costs no
 //! wake-up of another thread, and there is never more than one writer. History on a disk is always waited for, so there the thread does
-//! all of it; what is queued while it waits is the next commit.
+//! all of it; what is queued while it waits is the next commit. In a cluster the engine is the writer: the thread passes on what is queued,
+//! and hands out what comes back ([`Relay`]).
 
 mod counters;
+mod relay;
 
 pub(crate) use counters::SequencerCounters;
 
@@ -20,12 +22,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::admin::Clustering;
 use crate::history::{AppendError, FileWriter, History};
 use crate::hub::{Draft, Event, Log};
 use crate::server::clock::{self, Clock};
+use crate::server::cluster::LinkState;
 use crate::server::commit::{Committed, NotStored, Stored};
 use crate::server::compressor::{CompressorHandle, Offer};
 use crate::server::inbox::{Inbox, Message, Ticket};
+pub(crate) use relay::Relay;
 
 /// Publishes that may wait for the sequencer.
 const QUEUE_PUBLISHES_MAX: usize = 4096;
@@ -75,8 +80,10 @@ struct Desk {
     queued_bytes: AtomicUsize,
     pen: Mutex<Pen>,
     calls: Sender<Call>,
-    /// Every commit waits for a disk: none is for a shard to make.
+    /// Every commit waits for a disk or an engine: none is for a shard to make.
     waits: bool,
+    /// What is known of the engine of the cluster that commits are left to.
+    link: Option<Arc<LinkState>>,
 }
 
 /// Which way a publish takes to the log.
@@ -102,16 +109,59 @@ impl SequencerHandle {
         shards: Vec<Inbox>,
         clock: Clock,
     ) -> (SequencerHandle, SequencerThread, Arc<SequencerCounters>) {
+        SequencerHandle::with(log, history, writer, None, keeper, shards, clock)
+    }
+
+    /// A sequencer that leaves order and memory to the engine of a cluster.
+    pub(crate) fn of_cluster(
+        log: Log,
+        history: Arc<History>,
+        relay: Relay,
+        keeper: Sender<()>,
+        shards: Vec<Inbox>,
+        clock: Clock,
+    ) -> (SequencerHandle, SequencerThread, Arc<SequencerCounters>) {
+        SequencerHandle::with(log, history, None, Some(relay), keeper, shards, clock)
+    }
+
+    fn with(
+        log: Log,
+        history: Arc<History>,
+        writer: Option<FileWriter>,
+        relay: Option<Relay>,
+        keeper: Sender<()>,
+        shards: Vec<Inbox>,
+        clock: Clock,
+    ) -> (SequencerHandle, SequencerThread, Arc<SequencerCounters>) {
         let (queue, orders) = bounded(QUEUE_PUBLISHES_MAX);
         let (calls, called) = bounded(CALLS_MAX);
         let counters = Arc::new(SequencerCounters::default());
-        let waits = writer.is_some();
+        let waits = writer.is_some() || relay.is_some();
+        let link = relay.as_ref().map(|relay| relay.state.clone());
         let (counted, undelivered) = (counters.clone(), VecDeque::new());
-        let pen = Pen { log, history, writer, keeper, shards, clock, counters: counted, undelivered, again: None };
-        let desk = Desk { queue, orders, queued_bytes: AtomicUsize::new(0), pen: Mutex::new(pen), calls, waits };
+        let again = None;
+        let pen = Pen { log, history, writer, relay, keeper, shards, clock, counters: counted, undelivered, again };
+        let desk = Desk { queue, orders, queued_bytes: AtomicUsize::new(0), pen: Mutex::new(pen), calls, waits, link };
         let handle = SequencerHandle { desk: Arc::new(desk), compressor: None };
         let thread = SequencerThread { desk: handle.desk.clone(), called };
         (handle, thread, counters)
+    }
+
+    /// Calls the sequencer's thread, from wherever.
+    pub(crate) fn caller(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let desk = self.desk.clone();
+        // If there is no room it has been called already.
+        Arc::new(move || drop(desk.calls.try_send(Call::Commit)))
+    }
+
+    /// Whether the engine of the cluster is known not to answer, so that nothing can be committed.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.desk.link.as_ref().is_some_and(|link| link.is_down())
+    }
+
+    /// What is known of that engine, if the hub belongs to a cluster.
+    pub(crate) fn clustering(&self) -> Option<Clustering> {
+        self.desk.link.as_ref().map(|link| link.clustering())
     }
 
     /// The same with a compressor before it.
@@ -248,6 +298,8 @@ impl SequencerThread {
             // Last: whoever found the pen taken meanwhile relies on a look into the queue.
             desk.write_patiently();
             if let Call::Stop = call {
+                // Nobody waits any more for what an engine hasn't been given.
+                desk.orders.try_iter().for_each(drop);
                 return;
             }
         }
@@ -257,6 +309,11 @@ impl SequencerThread {
 impl Desk {
     /// Commits all that is queued, however long it takes. Not for a shard to call.
     fn write_patiently(&self) {
+        if self.link.is_some() {
+            // What the engine's queue has no room for comes when it calls.
+            self.pen().write(self, Writer::Patient);
+            return;
+        }
         loop {
             self.pen().write(self, Writer::Patient);
             // See `SequencerHandle::commit`.
@@ -287,6 +344,8 @@ struct Pen {
     history: Arc<History>,
     /// Writes history that lies on a disk.
     writer: Option<FileWriter>,
+    /// Leaves order and memory to the engine of a cluster.
+    relay: Option<Relay>,
     /// The way to who keeps history in order.
     keeper: Sender<()>,
     shards: Vec<Inbox>,
@@ -299,15 +358,27 @@ struct Pen {
 }
 
 /// Who waits for an event of a commit.
-enum Asker {
+pub(crate) enum Asker {
     Publisher(usize, Ticket),
     /// One of the hub's own events; with the last of an order who is told of all.
-    Announcer(Option<Sender<()>>),
+    Announcer(Vec<Sender<()>>),
+}
+
+impl Append {
+    fn asker(&self) -> Asker {
+        Asker::Publisher(self.asker.0, self.asker.1)
+    }
 }
 
 impl Pen {
     /// Commits what is queued, a shard one commit's worth of it. False: it can't go on without waiting.
     fn write(&mut self, desk: &Desk, writer: Writer) -> bool {
+        if self.relay.is_some() {
+            self.counters.at_work(self.clock.now().mono_ms);
+            self.pass_on(desk);
+            self.counters.at_work(self.clock.now().mono_ms);
+            return true;
+        }
         while self.deliver_rest(writer) {
             self.counters.at_work(self.clock.now().mono_ms);
             match (self.commit(desk, writer), writer) {
@@ -331,6 +402,7 @@ impl Pen {
             (History::Memory(memory), Writer::Shard(_)) => Some(memory.try_write().ok()?),
             (History::File(_), Writer::Patient) => None,
             (History::File(_), Writer::Shard(_)) => return None,
+            (History::Remote(_), _) => unreachable!("a hub of a cluster has a relay"),
         };
         let now_ms = clock::wall_ms();
         let (mut events, mut askers, bytes) = self.place_queued(desk, now_ms);
@@ -373,7 +445,7 @@ impl Pen {
         let announce = |drafts: Vec<Draft>, done: Sender<()>, place: &mut dyn FnMut(Draft, Asker)| {
             let last = drafts.len().saturating_sub(1);
             for (index, draft) in drafts.into_iter().enumerate() {
-                place(draft, Asker::Announcer((index == last).then(|| done.clone())));
+                place(draft, Asker::Announcer((index == last).then(|| done.clone()).into_iter().collect()));
             }
         };
         // They aren't in the queue any more.
@@ -383,10 +455,11 @@ impl Pen {
         let mut placed = 0;
         for order in desk.orders.try_iter() {
             match order {
-                Order::Append(Append { draft, asker }) => {
+                Order::Append(append) => {
                     placed += 1;
-                    bytes += draft.cost_bytes();
-                    place(draft, Asker::Publisher(asker.0, asker.1));
+                    bytes += append.draft.cost_bytes();
+                    let asker = append.asker();
+                    place(append.draft, asker);
                 }
                 Order::Announce(drafts, done) => {
                     placed += drafts.len();
@@ -450,7 +523,7 @@ impl Pen {
                 // Who is told of these is told of those before him.
                 Asker::Announcer(done) => {
                     drafts.push(Arc::into_inner(event).expect("nobody has seen it").withdraw());
-                    if let Some(done) = done {
+                    if let Some(done) = done.into_iter().next() {
                         self.put_off(std::mem::take(&mut drafts), done, &why);
                     }
                 }

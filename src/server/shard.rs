@@ -15,7 +15,6 @@ mod waiting;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -25,8 +24,10 @@ use std::task::{Poll, Waker};
 
 use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
 use monoio::net::UnixStream;
+use rustls::ServerConfig;
 
 use crate::admin::Tally;
+use crate::config::LISTENERS_MAX;
 use crate::hub::{CloseReason, Event, Found, Input, Now, Shard, SlotId, TICK_MS, Times};
 use crate::protocol::coding::Coding;
 use crate::protocol::known_topics::KnownTopics;
@@ -35,12 +36,14 @@ use crate::protocol::token::VerdictCache;
 use crate::server::admin::{AdminBridge, Asked};
 use crate::server::census::{self, Letters};
 use crate::server::clock::Clock;
+use crate::server::cluster::elsewhere;
 use crate::server::commit::Committed;
 use crate::server::compile::{Compiled, Job};
 use crate::server::connection::SpareBody;
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
 use crate::server::inbox::{Bell, Inbox, Message};
 use crate::server::key_sets::LiveKeys;
+use crate::server::listen::Listener;
 use crate::server::peers::Peers;
 use crate::server::presence::{FromShard, SubscriberIds};
 use crate::server::ration::Ration;
@@ -62,6 +65,8 @@ pub(crate) use streams::Whose;
 const SIGNATURE_CHECKS_MAX: usize = 8;
 /// Questions about subscriptions and pieces of answers per turn: each takes up to half a millisecond or so.
 const CENSUSES_MAX: usize = 4;
+/// Steps of handshakes in which the hub signs, per turn: half a millisecond with ECDSA.
+const HANDSHAKES_MAX: usize = 4;
 /// Readiness events taken per turn.
 const READY_MAX: usize = 64;
 /// Events a shard without streams leaves to its next tick.
@@ -76,7 +81,7 @@ const TRIM_TICKS: u64 = 20;
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
 const ANSWER_TIMEOUT_MS: u64 = 30_000;
-/// Words of the epoll events that aren't parked sockets. A slot number never gets this high.
+/// Words of the epoll events that aren't parked sockets. A slot number never gets this high. Those of listeners count down.
 const BELL: u64 = u64::MAX;
 const TICK: u64 = u64::MAX - 1;
 const LISTENER: u64 = u64::MAX - 2;
@@ -92,10 +97,11 @@ pub(crate) enum Driver {
 pub(crate) struct ShardParts {
     pub(crate) index: usize,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) keys: Arc<LiveKeys>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
-    pub(crate) listener: TcpListener,
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) messages: Receiver<Message>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) sequencer: SequencerHandle,
@@ -104,6 +110,8 @@ pub(crate) struct ShardParts {
     pub(crate) compiler: QueueSender<Job>,
     pub(crate) announcer: QueueSender<FromShard>,
     pub(crate) subscriber_ids: Arc<SubscriberIds>,
+    /// Where to ask who is subscribed at other hubs, in a cluster.
+    pub(crate) elsewhere: Option<tokio::sync::mpsc::Sender<elsewhere::Asked>>,
     pub(crate) neighbours: Vec<Inbox>,
     pub(crate) driver: Driver,
     pub(crate) connections_max: usize,
@@ -120,6 +128,8 @@ pub(crate) struct Context {
     pub(crate) index: usize,
     /// A copy of its own: a reference count that all shards share would be fought over.
     settings: RefCell<Rc<Settings>>,
+    /// What connections with TLS begin with.
+    tls: RefCell<Option<Arc<ServerConfig>>>,
     /// What tokens are judged by.
     pub(crate) keys: RefCell<Arc<LiveKeys>>,
     pub(crate) shared: Arc<Shared>,
@@ -135,6 +145,8 @@ pub(crate) struct Context {
     pub(crate) subscriber_ids: Arc<SubscriberIds>,
     letters: Letters,
     answered: Replies<census::Answer>,
+    elsewhere: Option<tokio::sync::mpsc::Sender<elsewhere::Asked>>,
+    answered_elsewhere: Replies<elsewhere::Answer>,
     pub(crate) verdicts: RefCell<VerdictCache>,
     pub(crate) topics: RefCell<KnownTopics>,
     pub(crate) guests: RefCell<Guests>,
@@ -145,11 +157,15 @@ pub(crate) struct Context {
     /// Bytes of the forms of QUERY in memory, which come without a token: an account of their own, so that they take no
     /// room from publishes.
     pub(crate) query_bytes: Rc<Cell<usize>>,
+    /// How often the log was lost.
+    pub(crate) logs_lost: Cell<u32>,
     /// Publishes that wait for room.
     pub(crate) waiting: Cell<usize>,
     waiters: RefCell<Vec<Waker>>,
     /// Fresh signature checks: so many per turn that a storm of new tokens doesn't stall the streams.
     pub(crate) signature_checks: Turnstile,
+    /// Costly steps of handshakes, for the same reason.
+    pub(crate) handshakes: Turnstile,
     /// Questions about who is subscribed, and pieces of the answers: whoever lists doesn't stall the streams.
     pub(crate) censuses: Turnstile,
     /// Turns of the loop, and tasks that let it have one before they go on.
@@ -162,9 +178,8 @@ pub(crate) struct Context {
     epoll: RefCell<Epoll>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) spare_body: SpareBody,
-    listener: RefCell<Option<TcpListener>>,
-    /// The listener is not watched until the next tick.
-    listener_rests: Cell<bool>,
+    /// None while stopping.
+    listeners: RefCell<Vec<Listener>>,
     /// A descriptor kept for when there is no other.
     spare: RefCell<Option<OwnedFd>>,
     /// Streams under a content coding, as the others were told.
@@ -213,6 +228,11 @@ impl Context {
     /// What the hub is told; a request keeps to what held when it came.
     pub(crate) fn settings(&self) -> Rc<Settings> {
         self.settings.borrow().clone()
+    }
+
+    /// What a connection with TLS begins with; `None`: there is no certificate.
+    pub(crate) fn tls_config(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.borrow().clone()
     }
 
     /// Connections there may be, over all shards.
@@ -296,6 +316,7 @@ impl Context {
             waiter.wake();
         }
         self.signature_checks.turn();
+        self.handshakes.turn();
         self.censuses.turn();
         if look && let Err(error) = self.epoll.borrow_mut().poll(ready) {
             tracing::error!(shard = self.index, %error, "polling for readiness failed");
@@ -304,8 +325,10 @@ impl Context {
             match event.word {
                 BELL => self.bell.answer(),
                 TICK => self.tick(now),
-                LISTENER => self.accept(now),
-                word => self.socket_ready(SlotId::from_bits(word), event, now),
+                word => match listener_at(word) {
+                    Some(at) => self.accept(at, now),
+                    None => self.socket_ready(SlotId::from_bits(word), event, now),
+                },
             }
         }
         self.sequencer.commit(self.index);
@@ -340,7 +363,7 @@ impl Context {
         if !overloaded && self.waiting.get() > 0 {
             self.wake_waiters();
         }
-        busy || self.signature_checks.is_waited_at() || self.censuses.is_waited_at()
+        busy || [&self.signature_checks, &self.handshakes, &self.censuses].iter().any(|stile| stile.is_waited_at())
     }
 
     fn tick(&self, now: Now) {
@@ -367,7 +390,7 @@ impl Context {
         if self.stopping() {
             self.guests.borrow_mut().dismiss_idle();
         }
-        self.wake_listener();
+        self.wake_listeners();
         self.letters.send_again();
         self.finds.ask_again();
         self.reads.ask_again();
@@ -399,11 +422,21 @@ impl Context {
     /// Whether a stopping shard has nothing left to finish.
     fn finished(&self) -> bool {
         self.stopping()
-            && self.listener.borrow().is_none()
+            && self.listeners.borrow().is_empty()
             && self.shard.borrow().live() == 0
             && self.guests.borrow().len() == 0
             && self.messages.is_empty()
     }
+}
+
+/// The word of a listener's events.
+fn listener_word(at: usize) -> u64 {
+    LISTENER - at as u64
+}
+
+/// Which listener a word means.
+fn listener_at(word: u64) -> Option<usize> {
+    Some((LISTENER - word) as usize).filter(|&at| at < LISTENERS_MAX)
 }
 
 fn phases(settings: &Settings) -> PhaseLimits {
@@ -417,12 +450,14 @@ fn phases(settings: &Settings) -> PhaseLimits {
 
 /// Runs a shard until it has stopped. To be called on the shard's thread, within its monoio runtime.
 pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
-    let ShardParts { index, settings, shared, clock, listener, messages, bell, sequencer, driver, .. } = parts;
+    let ShardParts { index, settings, shared, clock, listeners, messages, bell, sequencer, driver, .. } = parts;
     let epoll = Epoll::new(READY_MAX)?;
     let (ticker, ticker_started_us) = (Ticker::new(TICK_MS)?, clock.mono_us());
     epoll.add(bell.fd().as_raw_fd(), Watch::Level, BELL)?;
     epoll.add(ticker.as_raw_fd(), Watch::Level, TICK)?;
-    epoll.add(listener.as_raw_fd(), Watch::Level, LISTENER)?;
+    for (at, listener) in listeners.iter().enumerate() {
+        epoll.add(listener.socket.as_raw_fd(), Watch::Level, listener_word(at))?;
+    }
     let gate = UnixStream::from_std(epoll.duplicate()?.into())?;
     let always = UnixStream::from_std(OwnedFd::from(EventFd::new(1)?).into())?;
     let mut shard = Shard::new(settings.shard, settings.hub.clone(), 0);
@@ -434,6 +469,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         topics: RefCell::new(KnownTopics::new(settings.hub.clone())),
         guests: RefCell::new(Guests::new(phases(&settings), parts.guest_limits)),
         settings: RefCell::new(Rc::new(Settings::clone(&settings))),
+        tls: RefCell::new(parts.tls),
         keys: RefCell::new(parts.keys),
         shared,
         clock,
@@ -447,12 +483,16 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         subscriber_ids: parts.subscriber_ids,
         letters: Letters::new(parts.neighbours),
         answered: Replies::new(),
+        elsewhere: parts.elsewhere,
+        answered_elsewhere: Replies::new(),
         body_bytes: Rc::new(Cell::new(0)),
         familiar_bytes: Rc::new(Cell::new(0)),
         query_bytes: Rc::new(Cell::new(0)),
+        logs_lost: Cell::new(0),
         waiting: Cell::new(0),
         waiters: RefCell::new(Vec::new()),
         signature_checks: Turnstile::new(SIGNATURE_CHECKS_MAX),
+        handshakes: Turnstile::new(HANDSHAKES_MAX),
         censuses: Turnstile::new(CENSUSES_MAX),
         turns: Cell::new(0),
         yielding: RefCell::new(Vec::new()),
@@ -461,8 +501,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         epoll: RefCell::new(epoll),
         scratch: RefCell::new(Scratch::new()),
         spare_body: SpareBody::default(),
-        listener: RefCell::new(Some(listener)),
-        listener_rests: Cell::new(false),
+        listeners: RefCell::new(listeners),
         spare: RefCell::new(spare_descriptor()),
         coded_streams: Cell::default(),
         peers: RefCell::new(Peers::default()),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::mpsc;
 
 use crate::config::data_folder::random_key;
 use crate::config::{AdminListen, Config, HistoryEngine, IoChoice, memory};
@@ -23,20 +24,24 @@ use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
 use crate::server::admin::{self, Admin, Caller, DenyList, DenyListFileError, Door, Order, TokenGuard};
 use crate::server::backbone::Backbone;
 use crate::server::clock::{self, Clock};
+use crate::server::cluster::elsewhere::Asked;
+use crate::server::cluster::{self, Joined, Link, LinkState};
 use crate::server::compile;
-use crate::server::compressor::{CompressionCounters, CompressorThread};
+use crate::server::compressor::{Coder, CompressionCounters, CompressorThread};
 use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::key_sets::KeySets;
 use crate::server::limits::Machine;
-use crate::server::presence::{self, Announcer, Journal, SubscriberIds};
+use crate::server::listen::Listening;
+use crate::server::presence::{self, Announcer, Journal, Roster, SubscriberIds};
 use crate::server::recall;
 use crate::server::reload::Reloader;
 use crate::server::sender::Sender;
-use crate::server::sequencer::SequencerHandle;
+use crate::server::sequencer::{Relay, SequencerHandle};
 use crate::server::settings::Settings;
 use crate::server::shard::{self, Driver, ShardParts};
 use crate::server::shared::Shared;
+use crate::server::tls::{CertificateError, Certificates};
 use crate::server::tracer::Tracer;
 use crate::server::{listen, sys};
 
@@ -52,7 +57,7 @@ const FINISH_MS: u64 = 3_000;
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Room for fewer connections than this is worth a warning.
 const FEW_CONNECTIONS: usize = 64;
-/// Descriptors a shard needs for itself: listener, wake-ups, rings; about nine.
+/// Descriptors a shard needs for itself: one listener to eight, wake-ups, rings; eight besides the listeners.
 pub(super) const SHARD_DESCRIPTORS: usize = 16;
 /// Time the threads beside the shards have to end once the shards have, milliseconds.
 const REST_STOP_MS: u64 = 1_000;
@@ -87,6 +92,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// Certificates can't be used.
+    #[error("{}", sentences(.0))]
+    Certificates(Vec<CertificateError>),
     /// See [`DenyListFileError`].
     #[error(transparent)]
     DenyList(#[from] DenyListFileError),
@@ -106,6 +114,16 @@ pub enum StartError {
         /// What is wrong.
         error: OpenError,
     },
+    /// The engine of the cluster can't be used.
+    #[error(
+        "can't join the cluster at {place}: {why}; is the server there, and are --cluster and what is said besides right?"
+    )]
+    Cluster {
+        /// The engine's address, without a password.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Something every system has is missing.
     #[error("{what}: {error}")]
     System {
@@ -114,6 +132,10 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+fn sentences(errors: &[CertificateError]) -> String {
+    errors.iter().map(CertificateError::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
@@ -129,41 +151,41 @@ pub fn block_signals() -> io::Result<()> {
 }
 
 /// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the configuration
-/// as it is now that the port is known, and the address.
+/// as it is now that the ports are known.
 ///
 /// # Errors
 /// [`StartError`]: nothing runs then.
-pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Result<(), StartError> {
+pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<(), StartError> {
     // Before any thread exists, so that all inherit the mask and one place takes signals.
     let signals = sys::Signals::block().map_err(system("can't block signals"))?;
     let descriptors = sys::raise_descriptor_limit().map_err(system("can't read the descriptor limit"))?;
-    let listeners = listen::open(config.listen, config.shards, config.write_timeout)
-        .map_err(|error| StartError::Listen { address: config.listen, error })?;
-    let address = listeners[0].local_addr().map_err(system("can't read the listening address"))?;
-    config.set_bound(address);
+    let certificates = Arc::new(Certificates::open(&config.certificates).map_err(StartError::Certificates)?);
+    let Listening { bound, shards: listeners } = listen::open_all(&config.listen, config.shards, config.write_timeout)
+        .map_err(|(address, error)| StartError::Listen { address, error })?;
+    config.set_bound(&bound);
     let mut settings = Settings::new(&config);
     if let Some(bytes) = there_is_bytes(&Root::machine()) {
         settings.shard.selectors_bytes_max = (bytes / SELECTORS_SHARE) as usize / settings.shards;
     }
     let deny_list = DenyList::open(config.data.as_deref(), clock::wall_ms())?;
     let doors = admin_doors(&config)?;
-    sys::grow_descriptor_table(&listeners[0], descriptors);
+    sys::grow_descriptor_table(&listeners[0][0].socket, descriptors);
     let driver = choose_driver(config.io, descriptors)?;
     let capacity = Capacity { driver, descriptors };
     let connections_max = capacity.connections_max(&settings);
     let random = random_words(settings.shards).map_err(system("can't get random numbers"))?;
 
-    let Remembered { history, writer, log, newest, _lock } = remember(&config, &settings)?;
+    let shared = Arc::new(Shared::new(settings.shards));
+    let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
+    let Remembered { history, writer, log, newest, _lock, joined } = remember(&config, &settings, &shared, &backbone)?;
     let (history, head) = (Arc::new(history), log.head());
     let (keeper, kept) = bounded(1);
     let (finder, finds) = recall::channel();
     let (reader, reads) = recall::channel();
     let (compiler, jobs) = compile::channel();
     let settings = Arc::new(settings);
-    let shared = Arc::new(Shared::new(settings.shards));
     let compression_counters = Arc::new(CompressionCounters::default());
     let clock = Clock::start();
-    let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
     let cores = sys::cores();
     let (admin_queue, admin_asked) = admin::channel();
     let tracer = start_tracer(&config, &backbone);
@@ -176,9 +198,18 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         inboxes.push(inbox);
         receivers.push((messages, bell));
     }
-    let (sequencer, sequencer_thread, sequencer_counters) =
-        SequencerHandle::new(log, history.clone(), writer, keeper.clone(), inboxes.clone(), clock);
-    let (compressor, sequencer) = if settings.codings.is_empty() {
+    let (mut go, mut roster, mut elsewhere, in_cluster) = (None, None, None, joined.is_some());
+    let (sequencer, sequencer_thread, sequencer_counters) = match joined {
+        None => SequencerHandle::new(log, history.clone(), writer, keeper.clone(), inboxes.clone(), clock),
+        Some(joined) => {
+            (go, roster, elsewhere) = (Some(joined.go), joined.roster, joined.elsewhere);
+            let coder = Coder::new(settings.codings, shared.clone(), compression_counters.clone());
+            let relay = Relay::new(joined.link, joined.state, coder);
+            SequencerHandle::of_cluster(log, history.clone(), relay, keeper.clone(), inboxes.clone(), clock)
+        }
+    };
+    // In a cluster events are made when they come from the engine, and compressed then.
+    let (compressor, sequencer) = if settings.codings.is_empty() || in_cluster {
         (None, sequencer)
     } else {
         let (codings, counters) = (settings.codings, compression_counters.clone());
@@ -190,14 +221,15 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
     // Before the first request: what is fetched now isn't missing then.
     let key_sets = KeySets::start(&config, inboxes.clone(), &backbone, clock);
     let mut shards = Vec::new();
-    for (index, (listener, (messages, bell))) in listeners.into_iter().zip(receivers).enumerate() {
+    for (index, (listeners, (messages, bell))) in listeners.into_iter().zip(receivers).enumerate() {
         let parts = ShardParts {
             index,
             settings: settings.clone(),
+            tls: certificates.config(),
             keys: key_sets.live(),
             shared: shared.clone(),
             clock,
-            listener,
+            listeners,
             messages,
             bell,
             sequencer: sequencer.clone(),
@@ -206,6 +238,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             compiler: compiler.clone(),
             announcer: announcer.clone(),
             subscriber_ids: subscriber_ids.clone(),
+            elsewhere: elsewhere.clone(),
             neighbours: inboxes.clone(),
             driver,
             connections_max,
@@ -244,7 +277,8 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             ids: subscriber_ids,
             sequencer: sequencer.clone(),
             shared: shared.clone(),
-            journal: config.data.as_deref().and_then(open_journal),
+            journal: config.data.as_deref().filter(|_| roster.is_none()).and_then(open_journal),
+            roster,
         };
         spawn_other("announcer", Box::new(move || announcer.run(&announcements)))?;
     }
@@ -253,6 +287,9 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         spawn_other("history keeper", Box::new(move || recall::keep(&kept, &history, &shared)))?;
     }
     spawn_other("sequencer", Box::new(move || sequencer_thread.run()))?;
+    if let Some(go) = go {
+        go(&backbone, &sequencer, inboxes.clone());
+    }
     if let Some(compressor) = compressor {
         spawn_other("compressor", Box::new(move || compressor.run()))?;
     }
@@ -260,7 +297,14 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         Driver::Uring => "io_uring",
         Driver::Epoll => "epoll",
     };
-    let reloader = Arc::new(Reloader::new(config.clone(), capacity, key_sets.clone(), shared.clone(), inboxes.clone()));
+    let reloader = Arc::new(Reloader::new(
+        config.clone(),
+        capacity,
+        key_sets.clone(),
+        certificates.clone(),
+        shared.clone(),
+        inboxes.clone(),
+    ));
     let admin = Arc::new(Admin {
         clock,
         started_ms: clock::wall_ms(),
@@ -275,6 +319,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
         deny_list,
         token: config.admin.token.as_ref().map(TokenGuard::new),
         key_sets: key_sets.clone(),
+        certificates: certificates.clone(),
         reloader: reloader.clone(),
         errands: Admin::errands(),
     });
@@ -289,12 +334,13 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config, SocketAddr)) -> Resul
             shared.limits.ceiling.watch(machine, connections).await;
         });
     }
+    backbone.spawn(certificates.watch(inboxes.clone()));
     for (door, caller) in doors {
         backbone.spawn(admin::serve(door, admin.clone(), caller));
     }
     backbone.spawn(admin::answer_shards(admin_asked, admin, inboxes.clone()));
     tracing::info!(shards = settings.shards, io, connections_max, "started");
-    ready(&config, address);
+    ready(&config);
 
     wait_for_stop(&signals, &reloader);
     let stop_ms = reloader.stop_ms();
@@ -328,16 +374,39 @@ struct Remembered {
     newest: Option<Arc<Event>>,
     /// The folder is ours as long as it lives.
     _lock: Option<File>,
+    /// By whom else, if by somebody else.
+    joined: Option<Ties>,
 }
 
-fn remember(config: &Config, settings: &Settings) -> Result<Remembered, StartError> {
+/// What ties a hub to its cluster.
+struct Ties {
+    link: Link,
+    state: Arc<LinkState>,
+    go: cluster::Go,
+    roster: Option<Arc<dyn Roster>>,
+    elsewhere: Option<mpsc::Sender<Asked>>,
+}
+
+fn remember(
+    config: &Config,
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    backbone: &Backbone,
+) -> Result<Remembered, StartError> {
+    if let Some(named) = &config.cluster {
+        let joined = cluster::join(named, settings, config.max_body_bytes, shared, backbone);
+        let Joined { history, log, newest, link, state, go, roster, elsewhere } =
+            joined.map_err(|why| StartError::Cluster { place: format!("{:?}", named.address), why })?;
+        let joined = Some(Ties { link, state, go, roster, elsewhere });
+        return Ok(Remembered { history: History::Remote(history), writer: None, log, newest, _lock: None, joined });
+    }
     let random = random_words(3).map_err(system("can't get random numbers"))?;
     let cipher = IdCipher::new(settings.id_key);
     let (HistoryEngine::File { fsync }, Some(data)) = (config.history.engine, &config.data) else {
         let epoch = (random[0] % u64::from(EPOCH_MAX)) as u32 + 1;
         let log = Log::new(epoch, 0, cipher);
         let history = History::Memory(RwLock::new(MemoryHistory::new(settings.retention, log.locator())));
-        return Ok(Remembered { history, writer: None, log, newest: None, _lock: None });
+        return Ok(Remembered { history, writer: None, log, newest: None, _lock: None, joined: None });
     };
     let folder = data.join(HISTORY_FOLDER);
     let refused = |error| StartError::History { folder: folder.clone(), error };
@@ -359,7 +428,14 @@ fn remember(config: &Config, settings: &Settings) -> Result<Remembered, StartErr
     tracing::info!(
         folder = %folder.display(), events = updates + announcements, bytes = bytes + more, fsync, "history is open"
     );
-    Ok(Remembered { history: History::File(history), writer: Some(writer), log, newest, _lock: Some(lock) })
+    Ok(Remembered {
+        history: History::File(history),
+        writer: Some(writer),
+        log,
+        newest,
+        _lock: Some(lock),
+        joined: None,
+    })
 }
 
 /// The journal of who is subscribed. A hub can do without.

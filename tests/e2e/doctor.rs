@@ -198,7 +198,7 @@ fn proxy(program: &str, args: &[&str], port: u16, folder: &Folder) -> Process {
 }
 
 /// nginx with a whole configuration, without what needs root.
-fn nginx(config: &str, port: u16, folder: &Folder) -> Process {
+pub(crate) fn nginx(config: &str, port: u16, folder: &Folder) -> Process {
     let place = folder.path().display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()

@@ -6,9 +6,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests live in the real world: they read the clock")]
 
+#[path = "../engines/certificates.rs"]
+mod certificates;
+/// Where the servers of engines look for it.
+mod folder {
+    pub(crate) use crate::harness::Folder;
+}
 mod harness;
+#[path = "../engines/postgres/server.rs"]
+#[allow(dead_code, reason = "shared with the tests of engines, which need more of it")]
+mod postgres;
+#[path = "../engines/servers.rs"]
+#[allow(dead_code, reason = "shared with the tests of engines, which need more of it")]
+mod servers;
 
 mod admin;
+mod cluster;
 mod commands;
 mod compat;
 mod compression;
@@ -42,6 +55,7 @@ mod smuggling;
 mod start;
 mod subscribe;
 mod subscriptions;
+mod tls;
 mod tokens;
 #[cfg(feature = "otel")]
 mod tracing;

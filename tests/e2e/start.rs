@@ -3,6 +3,22 @@
 use crate::harness::*;
 
 #[test]
+fn every_address_of_listen_is_served() {
+    let launch = Launch::keyed().args(&["--anonymous"]);
+    let (one, other) = (launch.port(), free_port());
+    let hub =
+        launch.args(&["--listen", &format!("127.0.0.1:{one}"), "--listen", &format!("127.0.0.1:{other}")]).start();
+    let mut client = Client::connect(([127, 0, 0, 1], other).into());
+    client.request("GET", &query(&[("match", "urn:a")]), &[], None);
+    let mut stream = client.stream().expect("a stream");
+    hub.say("urn:a", "1");
+    assert_eq!(stream.data(), "1");
+    for port in [one, other] {
+        assert!(hub.log().contains(&format!("listening on http://127.0.0.1:{port}\n")), "{}", hub.log());
+    }
+}
+
+#[test]
 fn without_a_resource_start_is_refused_with_the_line_to_add() {
     let said = Launch::serve()
         .args(&["--issuer", ISSUER, "--publisher-jwt-key", PUBLISHER_KEY, "--subscriber-jwt-key", SUBSCRIBER_KEY])

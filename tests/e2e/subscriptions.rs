@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 
 const SUBSCRIPTIONS: &str = "/.well-known/mercure/subscriptions";
 /// A pattern for every announcement.
-const EVERYBODY: (&str, &str) = ("match_urlpattern", "/.well-known/mercure/subscriptions/:type/:match/:subscriber");
+pub(crate) const EVERYBODY: (&str, &str) =
+    ("match_urlpattern", "/.well-known/mercure/subscriptions/:type/:match/:subscriber");
 
 fn hub() -> Hub {
     Hub::start(&["--anonymous", "--subscriptions"])
 }
 
 /// A token for everything under the hub's own path.
-fn observer() -> String {
+pub(crate) fn observer() -> String {
     let details = json!([{
         "type": "https://mercure.rocks/authorization-detail",
         "actions": ["subscribe"],
@@ -34,14 +35,14 @@ fn get_with(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> Response {
     hub.request("GET", path, &all)
 }
 
-fn listed(hub: &Hub, path: &str) -> Value {
+pub(crate) fn listed(hub: &Hub, path: &str) -> Value {
     let response = get(hub, path);
     assert_eq!(response.status, 200, "{path}: {response:?}");
     assert_eq!(response.header("content-type"), Some("application/json"));
     serde_json::from_slice(&response.body).expect("JSON")
 }
 
-fn documents(hub: &Hub, path: &str) -> Vec<Value> {
+pub(crate) fn documents(hub: &Hub, path: &str) -> Vec<Value> {
     listed(hub, path)["subscriptions"].as_array().expect("an array").clone()
 }
 
@@ -51,7 +52,7 @@ fn announced(stream: &mut Stream) -> Value {
     serde_json::from_str(&event.data).expect("JSON")
 }
 
-fn count(hub: &Hub, path: &str) -> u64 {
+pub(crate) fn count(hub: &Hub, path: &str) -> u64 {
     listed(hub, &format!("{path}?count"))["count"].as_u64().expect("a number")
 }
 

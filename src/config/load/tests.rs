@@ -76,7 +76,7 @@ fn from_file(text: &str) -> Result<Config, Refusals> {
 #[test]
 fn the_defaults_are_the_promised_ones() {
     let config = safe(&[]).unwrap();
-    assert_eq!(config.listen, "127.0.0.1:3000".parse().unwrap());
+    assert_eq!(config.listen, [Listen::plain("127.0.0.1:3000".parse().unwrap())]);
     let engine = HistoryEngine::File { fsync: true };
     let history = History { engine, max_events: 10_000_000, max_bytes: 1 << 30, max_age: None };
     assert_eq!(config.history, history);

@@ -38,7 +38,10 @@ enum Source {
     Oldest,
     Smallest,
     CatchUp,
+    /// Heartbeats, and the ends of streams.
     Chores,
+    /// Those alone.
+    Ends,
 }
 
 impl Shard {
@@ -50,10 +53,14 @@ impl Shard {
         batch.clear();
         self.verdicts.clear();
         let mut budget = Budget::new(self.slice_ns);
-        self.dispatch(&mut budget);
+        if self.lost_at.is_none() {
+            self.dispatch(&mut budget);
+        }
         self.turn = self.turn.wrapping_add(1);
-        use Source::{CatchUp, Chores, Oldest, Smallest};
+        use Source::{CatchUp, Chores, Ends, Oldest, Smallest};
         let order = match self.turn % 4 {
+            // Cursors are places in the log that was.
+            _ if self.lost_at.is_some() => [Ends; 4],
             0 | 2 => [Oldest, Smallest, CatchUp, Chores],
             1 => [Smallest, CatchUp, Chores, Oldest],
             // Chores are few, and slow readers may be many: behind them a heartbeat would never come.
@@ -84,7 +91,8 @@ impl Shard {
                 self.advance(id, budget, batch);
                 return true;
             }
-            Source::Chores => return self.chore(budget, batch),
+            Source::Ends if self.endings.is_empty() => return false,
+            Source::Ends | Source::Chores => return self.chore(budget, batch),
         };
         let Some(walk) = walk else { return false };
         self.walk(walk, budget, batch)

@@ -125,6 +125,9 @@ pub enum Input {
     Revoke(Arc<Revocation>),
     /// Who is kept out from now on. Streams there are stay: ending them is for [`Input::Revoke`].
     Deny(Arc<Denials>),
+    /// The log isn't what it was: end every stream, a bounded number per turn, and go on after this offset, with what is known of the
+    /// event there.
+    LogLost(u64, Option<Arc<Event>>),
     /// Somebody wants to see what there is.
     Survey(Arc<Survey>),
     /// The hub is stopping: end every stream, a bounded number per turn.

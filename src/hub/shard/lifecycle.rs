@@ -80,6 +80,8 @@ impl Shard {
             self.close(slot, reason, now);
         } else if self.stopping {
             self.close(slot, CloseReason::Stopping, now);
+        } else if self.lost_at.is_some() {
+            self.close(slot, CloseReason::LogLost, now);
         } else if ending {
             self.close(slot, CloseReason::Expired, now);
         }

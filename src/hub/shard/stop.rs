@@ -19,19 +19,23 @@ impl Shard {
     /// A bounded piece of the sweep that ends everybody. Where it has been nobody is left: who registers later is ended
     /// as it comes.
     pub(super) fn sweep_stopped(&mut self, now: Now) {
-        let Some(mut slot) = self.stop_at else {
-            return;
-        };
+        if let Some(slot) = self.stop_at {
+            self.stop_at = self.end_from(slot, CloseReason::Stopping, now);
+        }
+    }
+
+    /// Ends a bounded number of streams, in the order of their slots. Where the next piece begins, if it wasn't the last.
+    pub(super) fn end_from(&mut self, mut slot: usize, reason: CloseReason, now: Now) -> Option<usize> {
         let mut budget = Budget::new(PIECE_NS);
         while slot < self.slab.capacity() && !budget.is_spent() && self.endings.len() < ENDINGS_MAX {
             budget.spend(LOOK_NS);
             if matches!(self.slab.at(slot as u32).state, State::Current | State::Behind) {
                 budget.spend(END_NS);
-                self.close(slot as u32, CloseReason::Stopping, now);
+                self.close(slot as u32, reason, now);
             }
             slot += 1;
         }
-        self.stop_at = (slot < self.slab.capacity()).then_some(slot);
+        (slot < self.slab.capacity()).then_some(slot)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::hub::history::CHUNK_EVENTS_MAX;
 use crate::hub::pattern_index::{CACHED_TOPICS_MAX, PATTERN_LOG_MAX};
 use crate::hub::shard::{JUDGE_NS, PENDING_MAX, SEND_NS, STALE_MAX};
 use crate::hub::subscriber::State;
-use crate::hub::{Batch, Input, Outcome, Output, Sink, TICK_MS, VISIT_PARTS_MAX};
+use crate::hub::{Batch, Input, Outcome, Output, TICK_MS, VISIT_PARTS_MAX};
 
 /// No frame in this world is larger.
 pub(super) const FRAME_BYTES_MAX: usize = 80_000;
@@ -88,10 +88,8 @@ impl World {
                 }
                 Output::Revoked(revocation, closed) => self.nodes[shard].revoked.push((revocation, closed)),
                 Output::Surveyed(_, findings) => self.nodes[shard].findings.push(findings),
-                Output::Shutdown(Sink::Socket(socket)) => self.shut_down(socket.0 as usize),
-                Output::Close { sink: Sink::Socket(socket), address } => {
-                    self.close(socket.0 as usize, address);
-                }
+                Output::Shutdown(sink) => self.shut_down(sink.socket().0 as usize),
+                Output::Close { sink, address } => self.close(sink.socket().0 as usize, address),
             }
         }
     }
@@ -192,8 +190,7 @@ impl World {
 
     fn write(&mut self, shard: usize, batch: &Batch, index: usize) -> Outcome {
         let write = &batch.writes[index];
-        let Sink::Socket(socket) = write.sink;
-        let at = socket.0 as usize;
+        let at = write.sink.socket().0 as usize;
         let connection = &self.connections[at];
         assert_eq!((connection.shard, connection.slot.slot), (shard, write.slot), "private: another's socket");
         assert!(!connection.closed && connection.shut_ms.is_none(), "order: a write after the end of connection {at}");

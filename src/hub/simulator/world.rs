@@ -365,6 +365,7 @@ impl World {
                     Found::At(offset) => Start::After(offset),
                     Found::Earliest => Start::Earliest,
                     Found::Unknown => Start::Live,
+                    Found::Unavailable => unreachable!("this history is always there"),
                 }
             }
         };
@@ -403,8 +404,9 @@ impl World {
         let universe = Universe::get();
         let mut head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Number: {at}\r\n\r\n").into_bytes();
         head.extend_from_slice(Prelude::default().bytes(Form { chunked: who.chunked, coding: who.coding }));
+        let socket = SocketId(at as u32);
         let registration = Registration {
-            sink: Sink::Socket(SocketId(at as u32)),
+            sink: if at.is_multiple_of(2) { Sink::Socket(socket) } else { Sink::Sealed(socket) },
             head: head.into(),
             chunked: who.chunked,
             coding: who.coding,

@@ -28,6 +28,7 @@ use crate::server::key_sets::KeySets;
 use crate::server::reload::Reloader;
 use crate::server::sequencer::{SequencerCounters, SequencerHandle};
 use crate::server::shared::Shared;
+use crate::server::tls::Certificates;
 pub(crate) use bridge::{AdminBridge, Asked, answer_shards, channel};
 pub(crate) use deny_list::DenyList;
 pub use deny_list::DenyListFileError;
@@ -82,6 +83,7 @@ pub(crate) struct Admin {
     pub(crate) deny_list: DenyList,
     pub(crate) token: Option<TokenGuard>,
     pub(crate) key_sets: Arc<KeySets>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) errands: Semaphore,
 }
@@ -166,6 +168,8 @@ impl Admin {
             memory: self.shared.limits.ceiling.seen(),
             sequencer,
             compression: self.compression_counters.compression(),
+            cluster: self.sequencer.clustering(),
+            certificates: self.certificates.remaining_s(),
             shards,
         }
     }

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::hub::{Announcement, Draft, Subscriptions};
 use crate::protocol::subscription::{self, Subscription};
 use crate::protocol::topic::HubUrl;
+use crate::protocol::update::Update;
 use crate::server::sequencer::SequencerHandle;
 use crate::server::shared::Shared;
 use crate::server::sys;
@@ -27,7 +28,7 @@ const WAITING_MAX: usize = 1024;
 /// Events handed to the sequencer at a time: what a publish may have to stand behind. One connection's go together.
 const BATCH_EVENTS: usize = 64;
 /// The announcer's share of the log: so many events a second.
-const EVENTS_PER_S_MAX: u32 = 4_000;
+pub(crate) const EVENTS_PER_S_MAX: u32 = 4_000;
 /// How long the announcer steps back when the hub can't keep up.
 const STEP_BACK: Duration = Duration::from_millis(20);
 
@@ -39,6 +40,16 @@ pub(crate) fn channel() -> (Sender<FromShard>, Receiver<FromShard>) {
     bounded(WAITING_MAX)
 }
 
+/// Where a cluster notes who is subscribed at this hub.
+pub(crate) trait Roster: Send + Sync {
+    /// Notes those who begin (each with its document), announces, and forgets those who have ended. Waits as long as it takes; false: the hub
+    /// has ended.
+    fn keep(&self, begun: Vec<(String, String)>, ended: &[String], announce: &mut Announcing<'_>) -> bool;
+}
+
+/// Announces a batch, its ends under the ids that the roster gives for their addresses. False: the hub has ended.
+pub(crate) type Announcing<'a> = dyn FnMut(&dyn Fn(&str) -> String) -> bool + 'a;
+
 /// See the module.
 pub(crate) struct Announcer {
     pub(crate) hub: HubUrl,
@@ -47,6 +58,8 @@ pub(crate) struct Announcer {
     pub(crate) shared: Arc<Shared>,
     /// `None`: nothing survives a restart, and there is nobody to tell.
     pub(crate) journal: Option<Journal>,
+    /// In a cluster, instead of the journal: other hubs end what this one leaves open.
+    pub(crate) roster: Option<Arc<dyn Roster>>,
 }
 
 impl Announcer {
@@ -60,7 +73,7 @@ impl Announcer {
                 return;
             }
             self.add(first, &mut batch);
-            while batch.drafts.len() < BATCH_EVENTS
+            while batch.updates.len() < BATCH_EVENTS
                 && let Ok(next) = waiting.try_recv()
             {
                 self.add(next, &mut batch);
@@ -109,18 +122,26 @@ impl Announcer {
     fn add(&self, (shard, announcement): FromShard, batch: &mut Batch) {
         let Announcement { active, subscriptions: Subscriptions { id, matchers, access } } = announcement;
         let subscriber = self.ids.name(shard, id);
-        let mut lines = Vec::new();
+        let (mut lines, mut document) = (Vec::new(), Vec::new());
         for matcher in &matchers {
             let payload = subscription::payload(access.as_deref(), matcher, &self.hub);
             let subscription = Subscription { matcher, subscriber: &subscriber, active, payload };
+            let ending = Subscription { active: false, ..subscription };
             if let Some(journal) = &self.journal {
-                let ending = Subscription { active: false, ..subscription };
                 journal.note_begun(&subscriber, &ending, &self.hub, &mut lines);
             }
-            batch.drafts.push(Draft::announcement(subscription.update(&self.hub)));
+            if active && self.roster.is_some() {
+                ending.write(&self.hub, &mut document);
+                document.push(b'\n');
+            }
+            batch.updates.push((active, subscription.update(&self.hub)));
         }
         if active {
             batch.begun.append(&mut lines);
+            if self.roster.is_some() {
+                let document = String::from_utf8(document).expect("addresses and JSON are UTF-8");
+                batch.entered.push((subscriber, document));
+            }
         } else {
             batch.ended.push(subscriber);
             batch.ended_bytes += lines.len();
@@ -132,10 +153,19 @@ impl Announcer {
             journal.begun(&batch.begun);
         }
         batch.begun.clear();
-        let events = batch.drafts.len();
-        if self.commit(std::mem::take(&mut batch.drafts))
-            && let Some(journal) = &mut self.journal
-        {
+        let events = batch.updates.len();
+        let mut updates = std::mem::take(&mut batch.updates);
+        let committed = match &self.roster {
+            None => self.commit(updates.into_iter().map(|(_, update)| Draft::announcement(update)).collect()),
+            Some(roster) => roster.keep(std::mem::take(&mut batch.entered), &batch.ended, &mut |end_id| {
+                let named = |(active, update): (bool, Update)| {
+                    let id = (!active).then(|| end_id(update.topics[0].as_str()));
+                    Draft::announcement(Update { id, ..update })
+                };
+                self.commit(updates.drain(..).map(named).collect())
+            }),
+        };
+        if committed && let Some(journal) = &mut self.journal {
             journal.ended(&batch.ended, batch.ended_bytes);
         }
         batch.ended.clear();
@@ -182,9 +212,12 @@ fn rest_after(events: usize) {
 /// Events that go together, and what the journal is told with them.
 #[derive(Default)]
 struct Batch {
-    drafts: Vec<Draft>,
+    /// Each with whether it says that somebody is there.
+    updates: Vec<(bool, Update)>,
     /// Lines of the journal.
     begun: Vec<u8>,
+    /// Those who begin, and their documents, where a cluster is to know.
+    entered: Vec<(String, String)>,
     /// Subscribers.
     ended: Vec<String>,
     /// Bytes of the lines that said that they had begun.

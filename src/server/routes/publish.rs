@@ -234,6 +234,10 @@ async fn commit<'c>(
             // The streams end, and with them history in memory: nobody would get it.
             return Some(Err(try_later(context, "the hub is stopping", 1)));
         }
+        if context.sequencer.is_unreachable() {
+            let detail = "the engine of the hub's cluster can't be reached, and nothing was stored: publish the update again later";
+            return Some(Err(try_later(context, detail, 1)));
+        }
         if context.shared.overloaded() {
             let may_wait = context.waiting.get() <= WAITING_PUBLISHES_MAX;
             if may_wait && !body.answer_earlier().await {

@@ -29,6 +29,8 @@ pub(crate) struct Stream {
     head: Box<[u8]>,
     form: Form,
     start: Start,
+    /// How many logs had been lost when its start was looked up.
+    logs_lost: u32,
     matchers: Vec<Matcher>,
     access: Option<Arc<Access>>,
     /// Counts it towards its subject.
@@ -41,8 +43,13 @@ impl Stream {
         self.held.take()
     }
 
-    pub(crate) fn registration(self, sink: Sink, address: u32, spread: u16) -> Registration {
-        let Stream { head, form: Form { chunked, coding }, start, matchers, access, .. } = self;
+    /// `logs_lost`: how many logs have been lost by now. A place in one of them is none.
+    pub(crate) fn registration(self, sink: Sink, address: u32, spread: u16, logs_lost: u32) -> Registration {
+        let Stream { head, form: Form { chunked, coding }, matchers, access, .. } = self;
+        let start = match self.start {
+            Start::After(_) if logs_lost != self.logs_lost => Start::Earliest,
+            start => start,
+        };
         Registration { sink, head, chunked, coding, start, matchers, access, address, spread }
     }
 }
@@ -92,7 +99,7 @@ pub(super) async fn subscribe(
     if let Some(coding) = coding {
         response.add_field("Content-Encoding", coding.name());
     }
-    let mut start = Start::Live;
+    let (mut start, logs_lost) = (Start::Live, context.logs_lost.get());
     if let Some(cursor) = cursor(head, request.last_event_id) {
         if let Cursor::Id(id) = &cursor {
             trace.text("mercure.last_event_id.requested", || id.clone());
@@ -115,6 +122,11 @@ pub(super) async fn subscribe(
                 "earliest"
             }
             Found::Unknown => "earliest",
+            Found::Unavailable => {
+                let detail =
+                    "the engine of the hub's cluster can't be asked for the past; come back with the same id later";
+                return Err(try_later(context, detail, 1));
+            }
         };
         response.add_field("Mercure-Last-Event-ID", before);
     }
@@ -135,7 +147,7 @@ pub(super) async fn subscribe(
     let held = context.hold_subject(access.as_deref())?;
     let form = Form { chunked: head.version == Version::Http11, coding };
     bytes.extend_from_slice(settings.prelude.bytes(form));
-    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), form, start, matchers, access, held })))
+    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), form, start, logs_lost, matchers, access, held })))
 }
 
 /// The content coding of a stream for this client.

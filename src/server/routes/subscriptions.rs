@@ -20,8 +20,11 @@ use crate::protocol::subscription::{self, Resource, ResourceError, Subscription}
 use crate::protocol::token::Role;
 use crate::protocol::topic::{HubUrl, ParsedTopic};
 use crate::server::census::{self, Question};
+use crate::server::cluster::elsewhere;
 use crate::server::shard::Context;
 
+/// What a cursor into other hubs' subscribers begins with; the engine's own follows, in hexadecimal digits.
+const ELSEWHERE: &str = "elsewhere.";
 /// Subscribers asked of a shard at a time.
 const PIECE_SUBSCRIBERS: usize = 64;
 /// Bytes beyond which a piece of a list is sent: what a client that reads slowly keeps in memory.
@@ -89,6 +92,7 @@ pub(super) async fn subscriptions(
         (Some(matcher), Some((shard, id))) if shard < context.shards() => {
             one(context, shard, id, &matcher, &settings.hub).await?
         }
+        (Some(matcher), None) if context.has_others() => one_elsewhere(context, subscriber, &matcher).await?,
         _ => None,
     };
     match found {
@@ -144,6 +148,26 @@ async fn one(
     Ok((pages.written > 0).then_some(out))
 }
 
+/// The document of one subscription at another hub.
+async fn one_elsewhere(
+    context: &Rc<Context>,
+    subscriber: String,
+    matcher: &Matcher,
+) -> Result<Option<Vec<u8>>, ResponseHead> {
+    let of = subscription::collection_address(&context.settings().hub, matcher);
+    let listed = ask_elsewhere(context, elsewhere::Question::One { id: subscriber, of }).await?;
+    Ok(listed.documents.into_iter().next().map(String::into_bytes))
+}
+
+/// Asks who is subscribed at other hubs.
+async fn ask_elsewhere(
+    context: &Rc<Context>,
+    question: elsewhere::Question,
+) -> Result<elsewhere::Listed, ResponseHead> {
+    let detail = "the engine of the hub's cluster can't be asked who is subscribed at other hubs; try again later";
+    context.ask_elsewhere(question).await.ok_or_else(|| try_later(context, detail, 1))
+}
+
 /// Asks a shard, no more often in a turn than the streams can spare.
 async fn ask(context: &Rc<Context>, shard: usize, question: Question) -> Result<census::Answer, ResponseHead> {
     context.censuses.pass(|| context.rouse()).await;
@@ -166,11 +190,19 @@ async fn collection(
                 total += count;
             }
         }
+        let wanted = matcher.as_ref().map(|matcher| subscription::collection_address(&context.settings().hub, matcher));
+        let mut from = context.has_others().then(String::new);
+        while let Some(place) = from.take() {
+            let question = elsewhere::Question::Count { from: place, of: wanted.clone() };
+            let listed = ask_elsewhere(context, question).await?;
+            total += listed.count;
+            from = listed.next;
+        }
         let before = opening.strip_suffix(LIST).unwrap_or(&opening);
         let body = [before, format!("\"count\":{total}}}").as_bytes()].concat();
         return Ok(Answer::Response(response.body(body)));
     }
-    let mut pages = Pages { from: wish.after, limit: wish.limit, ..Pages::new(matcher) };
+    let mut pages = Pages { from: wish.after, limit: wish.limit, reach: wish.limit, ..Pages::new(matcher) };
     let mut body = opening;
     if wish.limit.is_some() {
         let mut response = response;
@@ -216,11 +248,13 @@ struct Wish {
 }
 
 /// Where a list goes on: behind so many matchers of the subscriber in a slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Place {
     shard: usize,
     id: Option<SlotId>,
     matchers: usize,
+    /// Behind all shards: where the list of those of other hubs goes on.
+    elsewhere: Option<String>,
 }
 
 impl Wish {
@@ -249,11 +283,24 @@ impl Wish {
 
 impl Place {
     fn parse(text: &str, context: &Context) -> Option<Place> {
+        if let Some(place) = text.strip_prefix(ELSEWHERE) {
+            let place = String::from_utf8(from_hex(place)?).ok()?;
+            return Some(Place { shard: context.shards(), elsewhere: Some(place), ..Place::default() });
+        }
         let (name, matchers) = text.split_once('.')?;
         let (shard, id) = context.subscriber_ids.find(name)?;
-        let place = Place { shard, id: Some(id), matchers: matchers.parse().ok()? };
+        let place = Place { shard, id: Some(id), matchers: matchers.parse().ok()?, elsewhere: None };
         (shard < context.shards()).then_some(place)
     }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// A walk through the subscriptions of all shards.
@@ -267,6 +314,8 @@ struct Pages {
     limit: Option<usize>,
     written: usize,
     written_bytes: usize,
+    /// Subscribers of other hubs that are asked for next, if there is a limit.
+    reach: Option<usize>,
     done: bool,
 }
 
@@ -280,6 +329,7 @@ impl Pages {
             limit: None,
             written: 0,
             written_bytes: 0,
+            reach: None,
             done: false,
         }
     }
@@ -290,8 +340,8 @@ impl Pages {
         let mut out = Vec::new();
         while out.is_empty() && !self.done && !self.is_full() {
             if self.from.shard == context.shards() {
-                self.done = true;
-                break;
+                self.list_others(context, &mut out).await?;
+                continue;
             }
             // Making documents is work too: the streams have their turn.
             context.censuses.pass(|| context.rouse()).await;
@@ -313,7 +363,7 @@ impl Pages {
             {
                 let subscriber = subscriber.clone();
                 if self.from.id != Some(subscriber.id) {
-                    self.from = Place { shard, id: Some(subscriber.id), matchers: 0 };
+                    self.from = Place { shard, id: Some(subscriber.id), ..Place::default() };
                 }
                 if self.write(context, &settings.hub, shard, &subscriber, &mut out) {
                     self.ahead.pop_front();
@@ -322,12 +372,38 @@ impl Pages {
             if self.ahead.is_empty() && !self.is_full() {
                 self.from = match self.next_slot {
                     // Nothing of whoever is there has been written, whatever its generation.
-                    Some(slot) => Place { shard, id: Some(SlotId { slot, generation: 0 }), matchers: 0 },
+                    Some(slot) => Place { shard, id: Some(SlotId { slot, generation: 0 }), ..Place::default() },
                     None => Place { shard: shard + 1, ..Place::default() },
                 };
             }
         }
         Ok((!out.is_empty()).then_some(out))
+    }
+
+    /// Writes a piece of the list of other hubs' subscribers, who are never cut: a page may be a little longer for them.
+    async fn list_others(&mut self, context: &Rc<Context>, out: &mut Vec<u8>) -> Result<(), ResponseHead> {
+        if !context.has_others() {
+            self.done = true;
+            return Ok(());
+        }
+        let from = self.from.elsewhere.take().unwrap_or_default();
+        let of =
+            self.matcher.as_ref().map(|matcher| subscription::collection_address(&context.settings().hub, matcher));
+        let subscribers = self.reach.unwrap_or(elsewhere::SUBSCRIBERS_MAX);
+        let listed = ask_elsewhere(context, elsewhere::Question::List { from, of, subscribers }).await?;
+        // Where few of them are wanted, a page isn't worth a question for each.
+        self.reach = self.reach.map(|reach| reach.saturating_mul(4).min(elsewhere::SUBSCRIBERS_MAX));
+        for document in listed.documents {
+            if self.written > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(document.as_bytes());
+            self.written += 1;
+            self.written_bytes += document.len() + 1;
+        }
+        self.done = listed.next.is_none();
+        self.from.elsewhere = listed.next;
+        Ok(())
     }
 
     fn is_full(&self) -> bool {
@@ -366,7 +442,15 @@ impl Pages {
 
     /// What leads to the next page, if there may be one.
     fn cursor(&self, context: &Context) -> Option<String> {
-        let id = self.from.id.filter(|_| !self.done)?;
+        if self.done {
+            return None;
+        }
+        if self.from.shard == context.shards() {
+            // Also where the list has come to the end of this hub's own and of no other's yet.
+            let place = self.from.elsewhere.as_deref().unwrap_or_default();
+            return context.has_others().then(|| format!("{ELSEWHERE}{}", to_hex(place.as_bytes())));
+        }
+        let id = self.from.id?;
         Some(format!("{}.{}", context.subscriber_ids.name(self.from.shard, id), self.from.matchers))
     }
 }

@@ -49,8 +49,13 @@ impl SequencerCounters {
     }
 
     /// A commit could not be made.
-    pub(super) fn ill(&self, why: &Arc<NotStored>) {
+    pub(super) fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A commit could not be made, and this is why.
+    pub(super) fn ill(&self, why: &Arc<NotStored>) {
+        self.failed();
         let mut trouble = self.trouble.lock().expect("nobody panics with this lock");
         if trouble.as_ref().is_none_or(|before| before.why() != why.why()) {
             tracing::error!(why = why.why(), "updates can't be stored: publishers are told so, subscribers stay");

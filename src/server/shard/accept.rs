@@ -1,17 +1,17 @@
 //! Connections that come in, and what becomes of them when there is no room.
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use socket2::SockRef;
 
-use super::{Driver, LISTENER};
+use super::{Driver, listener_word};
 use crate::hub::Now;
 use crate::server::connection;
 use crate::server::limits::Client;
+use crate::server::listen::Listener;
 use crate::server::shard::Context;
 use crate::server::sys::Watch;
 
@@ -19,9 +19,9 @@ use crate::server::sys::Watch;
 const ACCEPTS_MAX: usize = 16;
 
 impl Context {
-    pub(super) fn accept(self: &Rc<Self>, now: Now) {
-        let listener = self.listener.borrow();
-        let Some(listener) = listener.as_ref() else {
+    pub(super) fn accept(self: &Rc<Self>, at: usize, now: Now) {
+        let listeners = self.listeners.borrow();
+        let Some(listener) = listeners.get(at) else {
             return;
         };
         let settings = self.settings();
@@ -32,7 +32,7 @@ impl Context {
                 return;
             };
             let nonblocking = if self.driver == Driver::Epoll { libc::SOCK_NONBLOCK } else { 0 };
-            let (socket, address) = match SockRef::from(listener).accept4(libc::SOCK_CLOEXEC | nonblocking) {
+            let (socket, address) = match SockRef::from(&listener.socket).accept4(libc::SOCK_CLOEXEC | nonblocking) {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.give_back_accept(taken);
@@ -49,7 +49,7 @@ impl Context {
             let held = match self.hold_address(peer, &settings.limits) {
                 Ok(held) => held,
                 Err(answer) => {
-                    connection::refuse(&stream, &answer, &self.date());
+                    connection::refuse(&stream, listener.tls, &answer, &self.date());
                     continue;
                 }
             };
@@ -60,18 +60,18 @@ impl Context {
             };
             let Some(guest) = admitted else {
                 self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                connection::refuse(&stream, &self.full(), &self.date());
+                connection::refuse(&stream, listener.tls, &self.full(), &self.date());
                 continue;
             };
             self.shared.guests.fetch_add(1, Ordering::Relaxed);
-            monoio::spawn(connection::serve(self.clone(), stream, peer, held, guest));
+            monoio::spawn(connection::serve(self.clone(), stream, listener.tls, peer, held, guest));
         }
     }
 
     /// Out of descriptors: a spare one is given up to take the next connection and close it, so that the client is not
     /// left hanging and the listener not left readable. Where that fails (another shard was faster to take the spare one,
     /// or memory is short), the listener rests until the next tick: it would wake the loop at once, again and again.
-    fn accept_failed(&self, listener: &TcpListener, error: &io::Error, now: Now) {
+    fn accept_failed(&self, listener: &Listener, error: &io::Error, now: Now) {
         let shortage = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
         if !error.raw_os_error().is_some_and(|code| shortage.contains(&code)) {
             return;
@@ -85,7 +85,7 @@ impl Context {
             );
         }
         self.spare.borrow_mut().take();
-        let taken = SockRef::from(listener).accept4(libc::SOCK_CLOEXEC);
+        let taken = SockRef::from(&listener.socket).accept4(libc::SOCK_CLOEXEC);
         let rest = taken.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
         drop(taken);
         *self.spare.borrow_mut() = spare_descriptor();
@@ -95,25 +95,20 @@ impl Context {
     }
 
     /// Accepts nothing until the next tick.
-    fn rest(&self, listener: &TcpListener) {
-        if self.epoll.borrow().remove(listener.as_raw_fd()).is_ok() {
-            self.listener_rests.set(true);
+    fn rest(&self, listener: &Listener) {
+        if self.epoll.borrow().remove(listener.socket.as_raw_fd()).is_ok() {
+            listener.rests.set(true);
         }
     }
 
     /// Accepts again, if that had to be given up for a while.
-    pub(super) fn wake_listener(&self) {
-        if !self.listener_rests.get() {
-            return;
+    pub(super) fn wake_listeners(&self) {
+        for (at, listener) in self.listeners.borrow().iter().enumerate().filter(|(_, listener)| listener.rests.get()) {
+            let mut spare = self.spare.borrow_mut();
+            *spare = spare.take().or_else(spare_descriptor);
+            let added = self.epoll.borrow().add(listener.socket.as_raw_fd(), Watch::Level, listener_word(at));
+            listener.rests.set(added.is_err());
         }
-        let listener = self.listener.borrow();
-        let Some(listener) = listener.as_ref() else {
-            return;
-        };
-        let mut spare = self.spare.borrow_mut();
-        *spare = spare.take().or_else(spare_descriptor);
-        let added = self.epoll.borrow().add(listener.as_raw_fd(), Watch::Level, LISTENER);
-        self.listener_rests.set(added.is_err());
     }
 }
 

@@ -38,13 +38,22 @@ impl Context {
                 self.letters.send(shard, Message::Answered(ticket, answer));
             }
             Message::Answered(ticket, answer) => self.answered.answer(ticket, answer),
+            Message::Elsewhere(ticket, answer) => self.answered_elsewhere.answer(ticket, answer),
             Message::History(id, answer) => self.shard.borrow_mut().handle(Input::History(id, answer), now),
+            Message::LogLost(head, newest) => {
+                self.logs_lost.set(self.logs_lost.get() + 1);
+                self.shard.borrow_mut().handle(Input::LogLost(head, newest), now);
+            }
             Message::Keys(keys) => self.take_keys(keys, now),
+            Message::Certificates(config) => _ = self.tls.replace(Some(config)),
             Message::Settings { settings, connections_max } => self.take_settings(&settings, connections_max, now),
             Message::Admin(order) => self.take_order(order, now),
             Message::Stop => {
-                if let Some(listener) = self.listener.borrow_mut().take() {
-                    let _ = self.epoll.borrow().remove(listener.as_raw_fd());
+                let listeners = std::mem::take(&mut *self.listeners.borrow_mut());
+                for listener in &listeners {
+                    let _ = self.epoll.borrow().remove(listener.socket.as_raw_fd());
+                }
+                if !listeners.is_empty() {
                     self.shared.listening.fetch_sub(1, Ordering::Release);
                 }
                 self.guests.borrow_mut().dismiss_idle();
@@ -66,9 +75,9 @@ impl Context {
         self.shard.borrow_mut().handle(Input::Limits(settings.shard), now);
         self.guests.borrow_mut().set_phases(phases(settings));
         self.connections_max.set(connections_max);
-        if let Some(listener) = &*self.listener.borrow() {
+        for listener in &*self.listeners.borrow() {
             let write_timeout = Duration::from_millis(settings.shard.write_timeout_ms);
-            if let Err(error) = listen::set_write_timeout(SockRef::from(listener), write_timeout) {
+            if let Err(error) = listen::set_write_timeout(SockRef::from(&listener.socket), write_timeout) {
                 tracing::warn!(shard = self.index, %error, "the kernel's share in --write-timeout can't be changed");
             }
         }

@@ -1,6 +1,6 @@
 //! What a shard lets others see of itself: its numbers, copied every other tick.
 
-use crate::admin::ShardSnapshot;
+use crate::admin::{ShardSnapshot, Tally};
 use crate::hub::{Now, TICK_MS};
 use crate::server::shard::Context;
 
@@ -23,12 +23,19 @@ impl Context {
             population: shard.population(),
             coded_streams: shard.coded_streams(),
             slow_readers: shard.slow_readers().into(),
-            tally: *self.tally.borrow(),
+            tally: self.whole_tally(),
             loop_lag: *self.loop_lag.borrow(),
             lag_bytes: shard.lag_bytes(),
             requests: self.guests.borrow().len() as u64,
             overloaded: shard.overloaded(),
         };
         self.shared.observed.put(self.index, snapshot);
+    }
+
+    /// What requests have come to, with what the sender has counted.
+    fn whole_tally(&self) -> Tally {
+        let mut tally = *self.tally.borrow();
+        tally.tls.ends = self.sender.borrow().sealed_ends();
+        tally
     }
 }

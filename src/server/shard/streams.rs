@@ -8,8 +8,10 @@ use crate::hub::{Input, Now, Output, Registration, Shard, Sink, SlotId};
 use crate::server::limits::{Client, Hold};
 use crate::server::peers::Peer;
 use crate::server::recall::Read;
+use crate::server::sender::Flushed;
 use crate::server::shard::Context;
 use crate::server::sys::{Drained, Ready};
+use crate::server::tls::TlsStream;
 
 /// Whose stream it will be, and where it is counted. What is still held when this is dropped isn't counted any more.
 pub(crate) struct Whose {
@@ -23,27 +25,28 @@ impl Context {
     pub(crate) fn park(
         &self,
         fd: OwnedFd,
+        tls: Option<TlsStream>,
         whose: Whose,
         unread: usize,
         make: impl FnOnce(Sink, u32) -> Registration,
     ) -> io::Result<()> {
         self.bell.set_urgent(true);
-        // What was acknowledged before must be behind this stream in the log: all that lies in the inbox, whose length is
+        // What was acknowledged before – in a cluster, what has been followed – must be behind this stream in the log: all that lies in the inbox, whose length is
         // bounded, and not only as much as one turn takes.
         self.take_in_messages(self.messages.len(), self.now());
         let mut shard = self.shard.borrow_mut();
         let id = shard.reserve();
-        let parked = self.sender.borrow_mut().park(&self.epoll.borrow(), fd, id);
+        let parked = self.sender.borrow_mut().park(&self.epoll.borrow(), fd, tls, id);
         let now = self.now();
         match parked {
-            Ok(socket) => {
+            Ok(sink) => {
                 let Whose { client, by_address, by_subject } = whose;
                 let address = self.peers.borrow_mut().intern(Peer {
                     address: client.address,
                     by_address: by_address.and_then(Hold::keep),
                     by_subject: by_subject.and_then(Hold::keep),
                 });
-                shard.handle(Input::Register(id, Box::new(make(Sink::Socket(socket), address))), now);
+                shard.handle(Input::Register(id, Box::new(make(sink, address))), now);
                 if unread > 0 {
                     shard.handle(Input::Received(id, unread as u32), now);
                 }
@@ -113,7 +116,12 @@ impl Context {
             }
         }
         if event.writable() {
-            shard.handle(Input::Writable(id), now);
+            let flushed = shard.sink(id).map(|sink| self.sender.borrow_mut().flush(sink));
+            match flushed {
+                Some(Flushed::All) => shard.handle(Input::Writable(id), now),
+                Some(Flushed::Gone) => shard.handle(Input::Gone(id), now),
+                Some(Flushed::Full) | None => {}
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use crate::hub::Found;
 use crate::server::census;
+use crate::server::cluster::elsewhere;
 use crate::server::compile::{Compiled, Job};
 use crate::server::inbox::Message;
 use crate::server::recall::Find;
@@ -30,6 +31,29 @@ impl Context {
         let job = Job { shard: self.index, ticket: reply.ticket(), query: query.into(), form };
         self.compiler.try_send(job).ok()?;
         Some(reply.await)
+    }
+
+    /// Whether there are other hubs that may have subscribers.
+    pub(crate) fn has_others(&self) -> bool {
+        self.elsewhere.is_some()
+    }
+
+    /// Asks who is subscribed at other hubs. `None`: nobody can be asked now.
+    pub(crate) async fn ask_elsewhere(&self, question: elsewhere::Question) -> elsewhere::Answer {
+        let reply = self.answered_elsewhere.expect();
+        let asked = elsewhere::Asked { shard: self.index, ticket: reply.ticket(), question };
+        self.elsewhere.as_ref()?.try_send(asked).ok()?;
+        let mut reply = pin!(reply);
+        poll_fn(|cx| match reply.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer),
+            Poll::Pending if self.stopping() => Poll::Ready(None),
+            Poll::Pending => {
+                // Looks again at the next tick.
+                self.waiters.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
     }
 
     /// Asks a shard, which may be this one, who is subscribed to what. `None`: the hub is stopping, and a shard that has

@@ -1,9 +1,11 @@
 //! An HTTP/1.1 client that hides nothing: bytes go out as they are written and answers are read strictly.
 
 use super::{HUB, PATIENCE, Response, Stream};
+use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 
 /// The body of a form with the fields given.
 pub(crate) fn form(fields: &[(&str, &str)]) -> String {
@@ -19,7 +21,11 @@ pub(crate) fn query(parameters: &[(&str, &str)]) -> String {
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: TcpStream,
+    /// Where TLS is spoken.
+    tls: Option<Box<ClientConnection>>,
     unread: Vec<u8>,
+    /// The hub has said that nothing more follows, which TLS has a message for.
+    told: bool,
 }
 
 impl Client {
@@ -40,7 +46,30 @@ impl Client {
         socket.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
         socket.set_write_timeout(Some(PATIENCE)).expect("a valid timeout");
         socket.set_nodelay(true).expect("a TCP socket");
-        Self { socket, unread: Vec::new() }
+        Self { socket, tls: None, unread: Vec::new(), told: false }
+    }
+
+    /// With TLS, to a name.
+    pub(crate) fn connect_tls(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Self {
+        let mut client = Self::connect(address);
+        client.begin_tls(config, name);
+        client
+    }
+
+    /// Speaks TLS from now on.
+    pub(crate) fn begin_tls(&mut self, config: Arc<ClientConfig>, name: &str) {
+        let name = name.to_owned().try_into().expect("a name");
+        self.tls = Some(Box::new(ClientConnection::new(config, name).expect("a good configuration")));
+    }
+
+    /// The TLS connection, once something was sent or read.
+    pub(crate) fn tls(&mut self) -> &mut ClientConnection {
+        self.tls.as_mut().expect("it speaks TLS")
+    }
+
+    /// Whether it ended as TLS has it: with a message that says so.
+    pub(crate) fn was_told_of_the_end(&self) -> bool {
+        self.told
     }
 
     /// Bytes of the largest segment that the two ends have agreed on.
@@ -58,7 +87,13 @@ impl Client {
 
     /// Sends what the hub may not want to read to its end.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.socket.write_all(bytes)
+        match &mut self.tls {
+            None => self.socket.write_all(bytes),
+            Some(tls) => {
+                let mut sealed = rustls::Stream::new(tls.as_mut(), &mut self.socket);
+                sealed.write_all(bytes).and_then(|()| sealed.flush())
+            }
+        }
     }
 
     pub(crate) fn finish_sending(&mut self) {
@@ -184,13 +219,22 @@ impl Client {
     /// Reads more; false at the end of the connection, be it orderly or not.
     fn fill(&mut self) -> bool {
         let mut chunk = [0; 65_536];
-        match self.socket.read(&mut chunk) {
-            Ok(0) => false,
+        let read = match &mut self.tls {
+            None => self.socket.read(&mut chunk),
+            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.socket).read(&mut chunk),
+        };
+        match read {
+            Ok(0) => {
+                self.told = self.tls.is_some();
+                false
+            }
             Ok(count) => {
                 self.unread.extend_from_slice(&chunk[..count]);
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
+            // Without that message.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
             // A machine that was suspended wakes up with this in a read that has a deadline.
             Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a hub may take to stop before it is killed.
@@ -139,11 +140,18 @@ impl Launch {
 
     /// Starts a hub and waits until it says that it listens.
     pub(crate) fn start(self) -> Hub {
+        self.try_start().unwrap_or_else(|said| panic!("{said}"))
+    }
+
+    /// The same where it may end instead; gives what it said then.
+    pub(crate) fn try_start(self) -> Result<Hub, String> {
         let mut child =
             self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().expect("piped"), Arc::clone(&log));
-        collect(child.stderr.take().expect("piped"), Arc::clone(&log));
+        let collecting = [
+            collect(child.stdout.take().expect("piped"), Arc::clone(&log)),
+            collect(child.stderr.take().expect("piped"), Arc::clone(&log)),
+        ];
         let mut hub = Hub {
             child: Some(child),
             address: SocketAddr::from(([127, 0, 0, 1], self.port)),
@@ -151,13 +159,20 @@ impl Launch {
             log,
         };
         let deadline = Instant::now() + PATIENCE;
-        while !hub.log().lines().any(|line| line.starts_with("listening on http://")) {
-            let ended = hub.running().try_wait().expect("a child");
-            assert!(ended.is_none(), "the hub ended at start: {ended:?}\n{}", hub.log());
-            assert!(Instant::now() < deadline, "no `listening on http://…`:\n{}", hub.log());
+        while !hub.log().lines().any(|line| line.starts_with("listening on http")) {
+            if let Some(ended) = hub.running().try_wait().expect("a child") {
+                hub.child = None;
+                for thread in collecting {
+                    thread.join().expect("no panic while logging");
+                }
+                return Err(format!("the hub ended at start: {ended:?}\n{}", hub.log()));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("no `listening on http…`:\n{}", hub.log()));
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
-        hub
+        Ok(hub)
     }
 
     /// Starts a hub that has to refuse to start, and gives what it says on standard error.
@@ -165,19 +180,21 @@ impl Launch {
         let mut child =
             self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().expect("piped"), Arc::clone(&log));
-        collect(child.stderr.take().expect("piped"), Arc::clone(&log));
+        let collecting = [
+            collect(child.stdout.take().expect("piped"), Arc::clone(&log)),
+            collect(child.stderr.take().expect("piped"), Arc::clone(&log)),
+        ];
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait().expect("a child") {
-                // The pipes are drained by threads: give them the moment they need.
-                eventually("the refusal is explained", || !lock(&log).is_empty());
-                std::thread::sleep(Duration::from_millis(50));
+                for thread in collecting {
+                    thread.join().expect("no panic while logging");
+                }
                 let said = lock(&log);
                 assert!(!status.success(), "refused with a success status:\n{said}");
                 return said;
             }
-            let listens = lock(&log).contains("listening on http://");
+            let listens = lock(&log).contains("listening on http");
             if listens || Instant::now() > deadline {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -389,7 +406,8 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+/// Collects what a process says, on a thread that ends with it.
+fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines() {
             let Ok(line) = line else { break };
@@ -397,7 +415,7 @@ fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
             log.push_str(&line);
             log.push('\n');
         }
-    });
+    })
 }
 
 fn lock(log: &Mutex<String>) -> String {

@@ -53,6 +53,9 @@ pub(crate) struct Group {
     pub(crate) prompt: bool,
     /// What the kernel holds for it at the server is watched.
     pub(crate) watch_kernel: bool,
+    /// It is measured when the last of them has an event.
+    #[serde(skip)]
+    pub(crate) last: bool,
 }
 
 impl Group {

@@ -202,7 +202,7 @@ impl Run {
 
 impl Nail {
     fn connect(dialect: &Dialect, epoll: &Epoll, index: usize) -> anyhow::Result<Self> {
-        let stream = connect(dialect)?;
+        let stream = connect(dialect, index)?;
         epoll.add(&stream, index)?;
         Ok(Self { stream, inbox: Vec::new(), outbox: Vec::new(), asked_ns: VecDeque::new() })
     }

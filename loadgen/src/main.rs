@@ -14,6 +14,7 @@ mod accounts;
 mod agents;
 mod answer;
 mod archive;
+mod arrival;
 mod chunked;
 mod coding;
 mod compare;

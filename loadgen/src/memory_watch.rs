@@ -47,9 +47,10 @@ pub(crate) struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Of the server that is this process, if it is known. It rests until it is told otherwise.
-    pub(crate) fn start(pid: Option<u32>) -> anyhow::Result<Self> {
-        Self::of(move || (usage::private_bytes(&pids_of(pid)), process::tcp_buffer_bytes()))
+    /// Of the servers that are these processes. It rests until it is told otherwise.
+    pub(crate) fn start(pids: Vec<u32>) -> anyhow::Result<Self> {
+        let all = move || pids.iter().flat_map(|pid| pids_of(Some(*pid))).collect::<Vec<_>>();
+        Self::of(move || (usage::private_bytes(&all()), process::tcp_buffer_bytes()))
     }
 
     fn of(read: impl Fn() -> Reading + Send + Sync + 'static) -> anyhow::Result<Self> {
@@ -203,9 +204,9 @@ mod tests {
 
     #[test]
     fn this_program_has_memory_and_of_a_server_elsewhere_nothing_is_known() {
-        let own = MemoryWatch::start(Some(std::process::id())).expect("starts");
+        let own = MemoryWatch::start(vec![std::process::id()]).expect("starts");
         assert!(own.begin().is_some_and(|bytes| bytes > 0));
-        let other = MemoryWatch::start(None).expect("starts");
+        let other = MemoryWatch::start(Vec::new()).expect("starts");
         assert_eq!((other.begin(), other.peaks().0), (None, None));
     }
 }

@@ -76,7 +76,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Connects. `index` must be that of its bit in the lanes.
     pub(crate) fn connect(dialect: Arc<Dialect>, lanes: Arc<Lanes>, post: Post, index: usize) -> anyhow::Result<Self> {
-        let stream = connect(&dialect)?;
+        let stream = connect(&dialect, index)?;
         let templates = (0..post.topics.len() * post.sizes.len()).map(|_| None).collect();
         Ok(Self {
             dialect,
@@ -182,7 +182,7 @@ impl Publisher {
         if unsent && now_ns >= self.answered_ns + IDLE_NS {
             self.answered_ns = now_ns;
             if !matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-                self.stream = connect(&self.dialect)?;
+                self.stream = connect(&self.dialect, self.index)?;
             }
         }
         Ok(())
@@ -214,16 +214,17 @@ impl Publisher {
             bail!("the server closed a publishing connection with {} publishes unanswered", self.in_flight.len());
         }
         self.inbox.clear();
-        self.stream = connect(&self.dialect)?;
+        self.stream = connect(&self.dialect, self.index)?;
         self.closing = false;
         Ok(())
     }
 }
 
-/// A connection to publish on.
-pub(crate) fn connect(dialect: &Dialect) -> anyhow::Result<TcpStream> {
+/// The `n`th connection to publish on.
+pub(crate) fn connect(dialect: &Dialect, n: usize) -> anyhow::Result<TcpStream> {
     let target = &dialect.target;
-    let stream = TcpStream::connect(target.address).with_context(|| format!("connect to {}", target.authority))?;
+    let stream =
+        TcpStream::connect(target.address_of(n)).with_context(|| format!("connect to {}", target.authority))?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(stream)

@@ -65,7 +65,7 @@ impl Server {
     /// after `--` follow.
     pub(crate) fn start(options: &Options, extra: &[String]) -> anyhow::Result<Self> {
         if let Some(binary) = &options.hub {
-            return Self::start_hub(options, binary, extra);
+            return Self::start_hub(options, binary, extra, None);
         }
         let mut server = if let Some(command) = &options.spawn {
             let mut shell = Command::new("sh");
@@ -95,20 +95,30 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts one more hub of the cluster that this one is the first of: publishers and subscribers go to both in turn.
+    pub(crate) fn start_another(&mut self, options: &Options, extra: &[String]) -> anyhow::Result<Self> {
+        let binary = options.hub.as_ref().context("the hubs of a cluster are started by --hub")?;
+        let other = Self::start_hub(options, binary, extra, Some(self.target.url()))?;
+        self.target.others.push(other.target.address);
+        Ok(other)
+    }
+
     /// A server somebody else runs.
     fn found(target: Target) -> Self {
         Self { child: None, pid: None, target, issuer: None, token: None, said: Arc::default(), data: None }
     }
 
-    fn start_hub(options: &Options, binary: &Path, extra: &[String]) -> anyhow::Result<Self> {
+    /// `resource` is what the hub is called, if it isn't its own address.
+    fn start_hub(options: &Options, binary: &Path, extra: &[String], resource: Option<String>) -> anyhow::Result<Self> {
         let listen = SocketAddr::new(options.listen_address, free_port(options.listen_address)?);
-        let (port, resource) = (listen.port(), format!("http://{listen}{HUB_PATH}"));
+        let port = listen.port();
+        let resource = resource.unwrap_or_else(|| format!("http://{listen}{HUB_PATH}"));
         let data = std::env::temp_dir().join(format!("cinnabar-loadgen-{}-{port}", std::process::id()));
         let mut command = Command::new(binary);
         without_settings(&mut command);
         command.args(["serve", "--listen", &listen.to_string(), "--resource", &resource]);
         command.args(["--issuer", ISSUER, "--publisher-jwt-key", SECRET, "--subscriber-jwt-key", SECRET]);
-        // Whoever measures history in files says so.
+        // Whoever measures history elsewhere says so.
         let memory: &[&str] = if says_history(extra, &options.hub_args) { &[] } else { &["--history", "memory"] };
         command
             .arg("--anonymous")
@@ -155,7 +165,12 @@ impl Server {
         let said = Arc::default();
         let found = child.stderr.take().map(|stderr| watch(stderr, Arc::clone(&said), verbose));
         let url = found.and_then(|found| found.recv_timeout(START_TIMEOUT).ok());
-        let nowhere = Target { address: ([127, 0, 0, 1], 0).into(), authority: String::new(), path: String::new() };
+        let nowhere = Target {
+            address: ([127, 0, 0, 1], 0).into(),
+            authority: String::new(),
+            path: String::new(),
+            others: Vec::new(),
+        };
         let mut server = Self::found(nowhere);
         (server.child, server.pid, server.said) = (Some(child), Some(pid), said);
         let Some(url) = url else {
@@ -301,9 +316,10 @@ fn without_settings(command: &mut Command) {
     }
 }
 
-/// Whether somebody has chosen where a hub keeps its history.
+/// Whether somebody has chosen where a hub keeps its history: in a cluster it is with the engine.
 fn says_history(extra: &[String], hub_args: &[String]) -> bool {
-    extra.iter().chain(hub_args).any(|arg| arg == "--history" || arg.starts_with("--history="))
+    let chooses = |arg: &str| ["--history", "--cluster"].contains(&arg.split('=').next().unwrap_or(arg));
+    extra.iter().chain(hub_args).any(|arg| chooses(arg))
 }
 
 #[cfg(test)]
@@ -315,6 +331,13 @@ mod tests {
         let line = "\x1b[2m12:00\x1b[0m INFO listening on http://127.0.0.1:3000/.well-known/mercure\x1b[0m shards=2";
         assert_eq!(listening_url(line), Some("http://127.0.0.1:3000/.well-known/mercure"));
         assert_eq!(listening_url("see http://x, then listen"), None);
+    }
+
+    #[test]
+    fn where_history_is_kept_may_be_chosen() {
+        let says = |arguments: &str| says_history(&[], &arguments.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert!(says("--history file") && says("--io uring --history=file") && says("--cluster redis://h"));
+        assert!(!says("--history-max-bytes 1MiB --cluster-name a"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::agents::{ClockShift, Hired, Usage};
+use crate::arrival::Arrivals;
 use crate::dialect::Dialect;
 use crate::group::Group;
 use crate::joined::joined;
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) share: Share,
     /// What to add to this machine's clock to have the publishers': 0 on theirs.
     pub(crate) clock_shift: ClockShift,
+    /// Of each group whose last member counts, when an event has reached it. None where no group's does.
+    pub(crate) arrivals: Arc<[Option<Arrivals>]>,
 }
 
 /// Every `of`th member of each group, from the `index`th on, is held here, and the rest elsewhere.
@@ -517,6 +520,7 @@ mod tests {
             poll: Duration::ZERO,
             share,
             clock_shift: ClockShift::default(),
+            arrivals: Arc::default(),
         }
     }
 

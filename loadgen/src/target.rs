@@ -16,6 +16,8 @@ pub(crate) struct Target {
     pub(crate) authority: String,
     /// The path, with its leading slash.
     pub(crate) path: String,
+    /// Where the other hubs of its cluster are.
+    pub(crate) others: Vec<SocketAddr>,
 }
 
 impl Target {
@@ -36,7 +38,15 @@ impl Target {
             .with_context(|| format!("resolve {authority}"))?
             .next()
             .with_context(|| format!("{authority} has no address"))?;
-        Ok(Self { address, authority: authority.to_owned(), path: path.to_owned() })
+        Ok(Self { address, authority: authority.to_owned(), path: path.to_owned(), others: Vec::new() })
+    }
+
+    /// Where the `n`th connection goes: to the hubs of a cluster in turn.
+    pub(crate) fn address_of(&self, n: usize) -> SocketAddr {
+        match n % (self.others.len() + 1) {
+            0 => self.address,
+            other => self.others[other - 1],
+        }
     }
 
     /// The whole URL.
@@ -70,6 +80,14 @@ mod tests {
         let other = Target::parse("http://127.0.0.1:81/events").expect("parses");
         assert_eq!((other.path.as_str(), other.address.port()), ("/events", 81));
         assert!(Target::parse("https://127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn connections_go_to_the_hubs_of_a_cluster_in_turn() {
+        let mut target = Target::parse("http://127.0.0.1:1").expect("parses");
+        assert_eq!([0, 1, 2].map(|n| target.address_of(n).port()), [1, 1, 1]);
+        target.others = [2, 3].map(|port| ([127, 0, 0, 1], port).into()).to_vec();
+        assert_eq!([0, 1, 2, 3, 4].map(|n| target.address_of(n).port()), [1, 2, 3, 1, 2]);
     }
 
     #[test]

@@ -124,6 +124,8 @@ impl Part {
             poll: Duration::from_micros(self.poll_us),
             share: self.share,
             clock_shift: ClockShift::new(self.clock_shift_ns),
+            // Nobody here sees when the last one has an event.
+            arrivals: Arc::default(),
         })
     }
 
@@ -186,6 +188,7 @@ mod tests {
             when_closed: WhenClosed::Return,
             prompt: false,
             watch_kernel: false,
+            last: false,
         }
     }
 
@@ -219,6 +222,7 @@ mod tests {
             poll: Duration::from_millis(1),
             share: Share::default(),
             clock_shift: ClockShift::default(),
+            arrivals: Arc::default(),
         };
         Part::of(&plan, "a test", Share { index: 1, of: 3 }, -5)
     }

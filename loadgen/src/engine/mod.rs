@@ -1,6 +1,8 @@
 //! Runs a scenario: every target gets its subscribers and publishers, rounds go over the targets in turn, and while one is
 //! measured the others rest.
 
+use anyhow::bail;
+
 use crate::options::{Options, TargetKind};
 use crate::progress::Progress;
 use crate::report::Report;
@@ -39,6 +41,14 @@ fn play(scenario: &Scenario, options: &Options, report: &mut Report, progress: &
     let mut findings = Findings::default();
     if !sys::may_go_first() {
         report.note("no thread may go before others here (CAP_SYS_NICE): prompt groups and schedules may be late");
+    }
+    if scenario.hubs > 1 && (options.targets != [TargetKind::Hub] || options.hub.is_none() || options.agents.are_used())
+    {
+        bail!(
+            "the {} hubs of this scenario are started here, and nothing else can be measured with them: give --hub and arguments \
+             that make one of them (`-- --cluster redis://127.0.0.1`), no other --targets, and no --agents",
+            scenario.hubs
+        );
     }
     let mut stages: Vec<Stage> = Vec::new();
     for kind in &options.targets {

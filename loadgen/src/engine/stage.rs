@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::findings::Findings;
 use crate::agents::{ClockShift, hire};
+use crate::arrival::Arrivals;
 use crate::dialect::{Dialect, Plain, Preset};
 use crate::floor::{Floor, FloorKind, FloorPress};
 use crate::group::Group;
@@ -36,15 +37,16 @@ const FLOOR_CONNECTIONS_PER_THREAD_MAX: usize = 18_000;
 
 /// Who is measured.
 enum Host {
-    Server(Box<Server>),
+    /// One, or the hubs of a cluster.
+    Servers(Vec<Server>),
     Floor(Box<Floor>),
 }
 
 impl Host {
-    fn server(&self) -> &Server {
+    fn servers(&self) -> &[Server] {
         match self {
-            Host::Server(server) => server,
-            Host::Floor(floor) => &floor.server,
+            Host::Servers(servers) => servers,
+            Host::Floor(floor) => std::slice::from_ref(&floor.server),
         }
     }
 }
@@ -65,6 +67,7 @@ pub(super) struct Stage {
     pub(super) swarm: Swarm,
     pub(super) lanes: Arc<Lanes>,
     pub(super) groups: Arc<[Group]>,
+    pub(super) arrivals: Arc<[Option<Arrivals>]>,
     pub(super) publisher_names: Vec<String>,
     pub(super) paces: Vec<Pace>,
     pub(super) dialect: Arc<Dialect>,
@@ -90,8 +93,11 @@ impl Stage {
         arguments: &[String],
     ) -> anyhow::Result<Self> {
         let arguments = [scenario.hub_arguments.as_slice(), arguments].concat();
-        let server = Server::start(options, &arguments)?;
-        let mut stage = Self::server(name, scenario, options, server, options.preset)?;
+        let mut first = Server::start(options, &arguments)?;
+        let others = (1..scenario.hubs).map(|_| first.start_another(options, &arguments));
+        let others = others.collect::<anyhow::Result<Vec<_>>>()?;
+        let servers = std::iter::once(first).chain(others).collect();
+        let mut stage = Self::servers(name, scenario, options, servers, options.preset)?;
         stage.tells_turns = options.hub.is_some() && arguments.iter().any(|argument| argument.contains("turns=debug"));
         Ok(stage)
     }
@@ -103,14 +109,14 @@ impl Stage {
         if connections > most {
             bail!("nchan holds {most} connections here (its descriptor limit); make the scenario smaller with --set");
         }
-        Self::server("nchan", scenario, options, nchan::start(options.listen_address)?, Preset::Nchan)
+        Self::servers("nchan", scenario, options, vec![nchan::start(options.listen_address)?], Preset::Nchan)
     }
 
-    fn server(
+    fn servers(
         name: &str,
         scenario: &Scenario,
         options: &Options,
-        server: Server,
+        servers: Vec<Server>,
         preset: Preset,
     ) -> anyhow::Result<Self> {
         let mercure = matches!(preset, Preset::Cinnabar | Preset::Mercure1 | Preset::Mercure0);
@@ -123,6 +129,7 @@ impl Stage {
             body: options.publish_body.clone(),
             media_type: options.publish_type.clone(),
         };
+        let server = &servers[0];
         let dialect = Arc::new(Dialect {
             preset,
             target: server.target.clone(),
@@ -130,7 +137,7 @@ impl Stage {
             issuer: server.issuer.clone(),
             publish_token: server.token.clone(),
         });
-        Self::posting(name, scenario, options, dialect, Host::Server(Box::new(server)))
+        Self::posting(name, scenario, options, dialect, Host::Servers(servers))
     }
 
     /// A target that takes publishes.
@@ -224,6 +231,7 @@ impl Stage {
             // The kernel's memory is told apart by loopback addresses, which agents don't have.
             groups = groups.iter().map(|group| Group { watch_kernel: false, ..group.clone() }).collect();
         }
+        let arrivals = |group: &Group| group.last.then(|| Arrivals::new(group.count, &lanes));
         let plan = Plan {
             dialect: Arc::clone(&dialect),
             groups: Arc::clone(&groups),
@@ -234,16 +242,18 @@ impl Stage {
             poll: Duration::from_micros(options.poll_us),
             share: Share::default(),
             clock_shift: ClockShift::default(),
+            arrivals: groups.iter().map(arrivals).collect(),
         };
         Ok(Self {
             name: name.to_owned(),
             swarm: hire(&options.agents, &plan, &title)?,
+            arrivals: plan.arrivals,
             lanes,
             groups,
             paces: scenario.publishers.iter().map(|plan| plan.pace).collect(),
             publisher_names: scenario.publishers.iter().map(|plan| plan.name.clone()).collect(),
             dialect,
-            memory: MemoryWatch::start(host.server().pid())?,
+            memory: MemoryWatch::start(host.servers().iter().filter_map(Server::pid).collect())?,
             host,
             publishing,
             timings: Timings::new(scenario.groups.len()),
@@ -266,14 +276,19 @@ impl Stage {
         Ok(())
     }
 
-    /// The server, whoever it is.
-    pub(super) fn server_ref(&self) -> &Server {
-        self.host.server()
+    /// The server, whoever it is; all of them where hubs are a cluster.
+    pub(super) fn servers_ref(&self) -> &[Server] {
+        self.host.servers()
+    }
+
+    /// The long turns with a full socket that they have told of.
+    pub(super) fn long_turns_full(&self) -> u64 {
+        self.servers_ref().iter().map(Server::long_turns_full).sum()
     }
 
     /// The processes whose CPU and memory count.
     pub(super) fn pids(&self) -> Vec<u32> {
-        self.server_ref().pids()
+        self.servers_ref().iter().flat_map(Server::pids).collect()
     }
 
     /// Private memory of the server.
@@ -366,7 +381,7 @@ impl Stage {
                 let pace = self.paces[publisher];
                 (orders.turn(floor, pace, &self.lanes, &self.swarm, now_ns)?, &mut orders.trouble)
             }
-            (Publishing::Orders(_), Host::Server(_)) => unreachable!("only a floor takes orders"),
+            (Publishing::Orders(_), Host::Servers(_)) => unreachable!("only a floor takes orders"),
         };
         if turn == Turn::Done {
             self.trouble.extend(trouble.take());
@@ -399,8 +414,12 @@ impl Stage {
         agents.into_iter().for_each(|agent| report.agent(agent));
         // The publishing connections first: a server may wait for them to end.
         drop(publishing);
-        if let Host::Server(mut server) = host {
-            stop(&name, &mut server, report);
+        if let Host::Servers(mut servers) = host {
+            let one_of = |n| if servers.len() > 1 { format!("{name}, hub {n} of its cluster") } else { name.clone() };
+            let names: Vec<String> = (1..=servers.len()).map(one_of).collect();
+            for (server, name) in servers.iter_mut().zip(names) {
+                stop(&name, server, report);
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::process::{self, Kernel};
 use crate::progress::Progress;
 use crate::report::number;
 use crate::scenario::{Does, Step};
+use crate::server::Server;
 use crate::swarm::Order;
 use crate::sys::{self, Precedence};
 
@@ -322,7 +323,7 @@ fn settled(
     if let Some(bytes) = now.private_bytes {
         enter("private_bytes", "server's private memory", bytes as f64, "B");
     }
-    if let Some(pid) = stage.server_ref().pid() {
+    if let [Some(pid)] = *stage.servers_ref().iter().map(Server::pid).collect::<Vec<_>>() {
         let (open, limit) = process::descriptors(pid)?;
         enter("descriptors", "descriptors the server has open", open as f64, "");
         enter("descriptors_limit", "its descriptor limit", limit as f64, "");

@@ -44,11 +44,12 @@ impl Window {
     pub(super) fn open(name: &str, stage: &mut Stage) -> Self {
         stage.take_timings();
         stage.take_published();
+        stage.arrivals.iter().flatten().for_each(|arrivals| drop(arrivals.take()));
         Self {
             name: name.to_owned(),
             private_bytes: stage.memory.begin(),
             next_watch_ns: 0,
-            long_turns: stage.server_ref().long_turns_full(),
+            long_turns: stage.long_turns_full(),
             kernel: vec![KernelWatch::default(); stage.groups.len()],
             connecting: Connecting::default(),
             active: Vec::new(),
@@ -160,6 +161,12 @@ impl Window {
                 times(&format!("{}_latency", group.name), &format!("latency of {}", group.name), deliveries);
             }
         }
+        for (group, arrivals) in stage.groups.iter().zip(&*stage.arrivals) {
+            if let Some(arrivals) = arrivals {
+                let label = format!("until the last of {} has an event", group.name);
+                times(&format!("{}_last", group.name), &label, &arrivals.take());
+            }
+        }
         if self.active.len() > 1 && live().count() > 1 {
             for (group, deliveries) in live() {
                 let (key, label) = (&group.name, format!("{name}: deliveries to {} per second", group.name));
@@ -231,7 +238,7 @@ impl Window {
         }
         enter("peak_tcp_bytes", "TCP buffers of the whole machine, most", tcp_peak as f64, "B");
         if stage.tells_turns {
-            let full = stage.server_ref().long_turns_full() - self.long_turns;
+            let full = stage.long_turns_full() - self.long_turns;
             enter("long_turns_full", "turns over 2 ms of CPU that met a full socket", full as f64, "");
         }
         for (group, watch) in stage.groups.iter().zip(&self.kernel).filter(|(group, _)| group.watch_kernel) {

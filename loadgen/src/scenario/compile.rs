@@ -18,6 +18,8 @@ const AT_ONCE: usize = 512;
 const SETTLE_S: f64 = 10.0;
 /// The targets every run may have.
 const TARGETS: [&str; 4] = ["hub", "floor", "nchan", "url"];
+/// Hubs of a cluster.
+const HUBS_MAX: usize = 16;
 /// Subscribers of a scenario, all groups together.
 pub(crate) const SUBSCRIBERS_MAX: usize = 10_000_000;
 
@@ -30,7 +32,7 @@ struct Names {
 }
 
 impl Names {
-    fn error(&self, at: &Spanned<String>, key: impl Into<String>, problem: impl Into<String>) -> ScenarioError {
+    fn error<T>(&self, at: &Spanned<T>, key: impl Into<String>, problem: impl Into<String>) -> ScenarioError {
         let line = 1 + self.text[..at.span().start.min(self.text.len())].matches('\n').count();
         ScenarioError::Value { line, key: key.into(), problem: problem.into() }
     }
@@ -67,6 +69,12 @@ pub(super) fn scenario(name: &str, text: &str, file: File) -> Result<Scenario, S
             return Err(names.error(name, "name", problem));
         }
     }
+    let hubs = file.hub.count.as_ref().map_or(1, |count| *count.get_ref());
+    if let Some(count) = &file.hub.count
+        && !(1..=HUBS_MAX).contains(&hubs)
+    {
+        return Err(names.error(count, "count", format!("{hubs} hubs; from 1 to {HUBS_MAX} can be one cluster here")));
+    }
     let groups = file.group.iter().map(|part| group(part, &names)).collect::<Result<Vec<_>, _>>()?;
     if groups.iter().map(|group| group.count).sum::<usize>() > SUBSCRIBERS_MAX {
         let problem = format!("more than {SUBSCRIBERS_MAX} subscribers");
@@ -84,6 +92,7 @@ pub(super) fn scenario(name: &str, text: &str, file: File) -> Result<Scenario, S
         name: name.to_owned(),
         title: file.title,
         hub_arguments: file.hub.arguments,
+        hubs,
         targets: file.target.iter().map(|part| (own(&part.name), part.arguments.clone())).collect(),
         groups: groups.into(),
         publishers,
@@ -122,6 +131,11 @@ fn group(part: &GroupPart, names: &Names) -> Result<Group, ScenarioError> {
     {
         return Err(names.error(&part.name, "encoding", format!("`{encoding}` can't be read here; gzip and zstd can")));
     }
+    if part.last
+        && (reads != Reads::AtOnce || topics(&part.topics, &part.name, names)?.iter().any(|t| t.period() != Some(1)))
+    {
+        return Err(names.error(&part.name, "last", "all of the group have to read at once, and the same topics"));
+    }
     Ok(Group {
         name: part.name.get_ref().clone(),
         count: part.count,
@@ -135,6 +149,7 @@ fn group(part: &GroupPart, names: &Names) -> Result<Group, ScenarioError> {
         when_closed: part.when_closed,
         prompt: part.prompt,
         watch_kernel: part.watch_kernel,
+        last: part.last,
     })
 }
 
@@ -367,6 +382,15 @@ at-most = 10.0
             error("at-most = 10.0", "at-most = 10.0\nor-more-by = 1"),
             "line 14, `or-more-by`: it widens `at-most` of a ratio `than` another figure"
         );
+        assert_eq!(
+            error("[[group]]", "[hub]\ncount = 17\n[[group]]"),
+            "line 3, `count`: 17 hubs; from 1 to 16 can be one cluster here"
+        );
+        for differ in ["count = 2\nlast = true\nreads = 5", "count = 2\nlast = true\ntopics = [\"urn:{n}\"] #"] {
+            let differ = GOOD.replacen("count = 2", differ, 1).replace("#\ntopics = [\"urn:x\"]\n[[", "\n[[");
+            let refused = Scenario::parse("x", &differ, &[]).expect_err("refused").to_string();
+            assert!(refused.starts_with("line 3, `last`: all of the group have to read at once"), "{refused}");
+        }
         assert!(error("name = \"p\"", "name = \"g\"").starts_with("line 7, `name`: groups, publishers"));
         let inside = "{ together = { tracks = [[{ wait = { seconds = 1, measure = \"w\" } }]] } }";
         assert!(error("{ connect = { group = \"g\" } }", inside).contains("only all of it can be measured"));

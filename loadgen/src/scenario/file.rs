@@ -32,6 +32,7 @@ pub(super) struct File {
 pub(super) struct HubPart {
     #[serde(default)]
     pub(super) arguments: Vec<String>,
+    pub(super) count: Option<Spanned<usize>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,6 +67,8 @@ pub(super) struct GroupPart {
     pub(super) prompt: bool,
     #[serde(default)]
     pub(super) watch_kernel: bool,
+    #[serde(default)]
+    pub(super) last: bool,
 }
 
 #[derive(Debug, Deserialize)]

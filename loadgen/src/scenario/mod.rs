@@ -17,6 +17,7 @@ pub(crate) use compile::SUBSCRIBERS_MAX;
 pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
+    ("cluster", include_str!("../../scenarios/cluster.toml")),
     ("compressed", include_str!("../../scenarios/compressed.toml")),
     ("connect", include_str!("../../scenarios/connect.toml")),
     ("idle", include_str!("../../scenarios/idle.toml")),
@@ -96,6 +97,8 @@ pub(crate) struct Scenario {
     pub(crate) title: String,
     /// Arguments for a hub this program starts.
     pub(crate) hub_arguments: Vec<String>,
+    /// Hubs that are one target together, as a cluster is.
+    pub(crate) hubs: usize,
     /// Hubs of its own, with their arguments; none means one with the name `hub`.
     pub(crate) targets: Vec<(String, Vec<String>)>,
     pub(crate) groups: Arc<[Group]>,

@@ -36,7 +36,7 @@ impl Worker {
         let group_at = usize::from(self.members[at].group);
         let group = &self.plan.groups[group_at];
         let place = self.plan.place_of(self.members[at].n as usize);
-        let to = self.plan.dialect.target.address;
+        let to = self.plan.dialect.target.address_of(self.members[at].n as usize);
         let connecting_ns = sys::now_ns();
         let stream = self.plan.sources.connect(to, group_at, place, group.receive_buffer)?;
         self.epoll.add(&stream, at)?;

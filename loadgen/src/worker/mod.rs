@@ -341,6 +341,9 @@ impl Worker {
                     tally.last_ns = tally.last_ns.max(now_ns);
                     if receipt.enter(number, lane, &mut spans[at + lane - lanes.start]) {
                         latency.saturating_record(now_ns.saturating_sub(time_ns) / 1000);
+                        if let Some(Some(arrivals)) = plan.arrivals.get(group) {
+                            arrivals.enter(lane, number.sequence() as u32, time_ns, now_ns);
+                        }
                         tally.delivered += u64::from(plan.groups[group].must_have_all());
                     }
                     return;

@@ -82,6 +82,26 @@ fn store_has_what_publishers_that_wait_reach() {
 }
 
 #[test]
+fn cluster_has_when_the_last_subscriber_has_an_event() {
+    let Some(output) = run("cluster", "hubs=1 publishers=8 seconds=1", "") else { return };
+    held(&output);
+    let said = said(&output);
+    for figure in
+        ["steady: until the last of everyone has an event p99", "full: until the last of everyone has an event p50"]
+    {
+        assert!(said.contains(figure), "{figure}: {said}");
+    }
+}
+
+#[test]
+fn hubs_of_a_cluster_have_to_be_started_here() {
+    let stand_in = StandIn::start(Defect::None);
+    let output = Command::new(PROGRAM).args(["cluster", "--url", &stand_in.url()]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("the 3 hubs of this scenario are started here"), "{}", said(&output));
+}
+
+#[test]
 fn slow_has_windows_without_and_with_slow_readers() {
     let figures = ["without: latency p99", "with: latency of others p99", "with: turns over 2 ms of CPU"];
     measures("slow", "connections=100 never=4 hardly=4 seconds=1 pairs=1", "", &figures);

@@ -14,6 +14,9 @@ use crate::cluster::EngineError;
 /// How long the server keeps the place of somebody who asks no more. A wait keeps it longer.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// After how long the server says that there is nothing, if those messages have been deleted that it counted: without a limit it says nothing.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 /// What the server adds to a message when it counts bytes: subjects and headers.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -60,8 +63,8 @@ impl Consumer {
         }
     }
 
-    /// The next messages with their numbers, at most `count` and about `bytes`; waits for one if told to. Empty if none came, `None` if
-    /// the place is lost.
+    /// The next messages with their numbers, at most `count` and about `bytes`; waits for one if told to. Empty if none came: which isn't
+    /// to say that none are there. `None` if the place is lost.
     pub(super) async fn next(
         &mut self,
         connections: &Connections,
@@ -95,13 +98,14 @@ impl Consumer {
         if let Some(bytes_max) = bytes_max {
             request["max_bytes"] = bytes_max.into();
         }
-        match wait {
-            Some(wait) => request["expires"] = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).max(1_000_000).into(),
-            None => request["no_wait"] = true.into(),
+        let expires = wait.unwrap_or(AT_ONCE);
+        request["expires"] = u64::try_from(expires.as_nanos()).unwrap_or(u64::MAX).max(1_000_000).into();
+        if wait.is_none() {
+            request["no_wait"] = true.into();
         }
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.name);
         let mut inbound = connections.pull(subject, jetstream::text(&request)).await?;
-        let limit = wait.unwrap_or_default() + CALL_TIMEOUT;
+        let limit = expires + CALL_TIMEOUT;
         let mut messages = Vec::new();
         let mut taken_bytes = 0;
         // A request whose bytes are used up to the last one is over, and the server says nothing of it.
@@ -114,7 +118,7 @@ impl Consumer {
                     return Ok(None);
                 }
                 if status == StatusCode::NOT_FOUND || status == StatusCode::TIMEOUT {
-                    // Of what was heard before nothing is left, or it would have come.
+                    // Of what was heard before nothing is left, or the server was too slow for it.
                     self.pending = 0;
                 }
                 break;

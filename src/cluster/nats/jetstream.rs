@@ -63,7 +63,12 @@ impl Nats {
 
     /// One message of a stream, asked of the server that stores first. `None` if there is none, or no such stream.
     pub(super) async fn message(&self, stream: &str, which: &Value) -> Result<Option<Stored>, EngineError> {
-        match self.api(&format!("STREAM.MSG.GET.{stream}"), which).await? {
+        self.found(self.api(&format!("STREAM.MSG.GET.{stream}"), which).await?)
+    }
+
+    /// What is said of a message that was asked for.
+    pub(super) fn found(&self, answer: Result<Value, Fault>) -> Result<Option<Stored>, EngineError> {
+        match answer {
             Ok(found) => {
                 let message = &found["message"];
                 let value = STANDARD.decode(message["data"].as_str().unwrap_or_default());
@@ -75,6 +80,19 @@ impl Nats {
             Err(Fault { code: MESSAGE_NOT_FOUND | STREAM_NOT_FOUND, .. }) => Ok(None),
             Err(fault) => Err(self.explained(&fault)),
         }
+    }
+
+    /// The answers to many questions to JetStream's API, in their order.
+    pub(super) async fn api_all(
+        &self,
+        what: &str,
+        requests: impl Iterator<Item = Value>,
+    ) -> Result<Vec<Result<Value, Fault>>, EngineError> {
+        let subject = format!("$JS.API.{what}");
+        let asks = requests.map(|request| Ask { subject: subject.clone(), expected: None, payload: text(&request) });
+        let answers = self.connections.ask_all(CALL_TIMEOUT * 2, asks.collect()).await;
+        let answers = answers.into_iter();
+        answers.map(|answer| read(&answer?)?.ok_or_else(|| refusal::no_leader(&self.connections))).collect()
     }
 
     /// How many copies a new stream gets: three if there are servers for them.

@@ -18,6 +18,12 @@ use crate::cluster::{EngineError, Member, NodeId, Subscriber, fresh};
 /// Subscribers noted or forgotten at once.
 const PIECE: usize = 1_000;
 
+/// Keys removed at once: all that they hold comes along.
+const REMOVED_PIECE: usize = 100;
+
+/// Places that are made for one page.
+const PLACES_MAX: usize = 5;
+
 /// Of what kind the keys of hubs are.
 const KNOWN: &str = "hub";
 const DEAD: &str = "dead";
@@ -124,18 +130,24 @@ impl Nats {
         self.message(&format!("KV_{bucket}"), &json!({ "last_by_subj": format!("$KV.{bucket}.{key}") })).await
     }
 
-    /// Removes keys, without a trace of them.
-    async fn purge(&self, bucket: &str, keys: &[String]) -> Result<(), EngineError> {
-        for piece in keys.chunks(PIECE) {
-            let asks = piece.iter().map(|key| Ask {
-                subject: format!("$JS.API.STREAM.PURGE.KV_{bucket}"),
-                expected: None,
-                payload: jetstream::text(&json!({ "filter": format!("$KV.{bucket}.{key}") })),
-            });
-            for answer in self.connections.ask_all(CALL_TIMEOUT * 2, asks.collect()).await {
-                match jetstream::read(&answer?)? {
-                    None | Some(Ok(_)) | Some(Err(Fault { code: jetstream::STREAM_NOT_FOUND, .. })) => {}
-                    Some(Err(fault)) => return Err(self.explained(&fault)),
+    /// Removes keys, without a trace of them: message by message. A purge by subject makes the server (2.9) move consumers of more than that
+    /// subject to the stream's end, and who is read just then would be passed over.
+    async fn remove(&self, bucket: &str, keys: &[String]) -> Result<(), EngineError> {
+        let stream = format!("KV_{bucket}");
+        for piece in keys.chunks(REMOVED_PIECE) {
+            let newest = piece.iter().map(|key| json!({ "last_by_subj": format!("$KV.{bucket}.{key}") }));
+            let mut kept = Vec::new();
+            for answer in self.api_all(&format!("STREAM.MSG.GET.{stream}"), newest).await? {
+                kept.extend(self.found(answer)?.map(|stored| stored.sequence));
+            }
+            let removed = kept.iter().map(|sequence| json!({ "seq": sequence, "no_erase": true }));
+            let answers = self.api_all(&format!("STREAM.MSG.DELETE.{stream}"), removed).await?;
+            for (answer, sequence) in answers.into_iter().zip(kept) {
+                // Whoever else has removed it, it is gone.
+                if let Err(fault) = answer
+                    && self.message(&stream, &json!({ "seq": sequence })).await?.is_some()
+                {
+                    return Err(self.explained(&fault));
                 }
             }
         }
@@ -227,7 +239,7 @@ impl Nats {
             // Of a hub that was taken for dead nothing is noted: it learns so when it renews, and enters all of them again.
             if !self.lives(hub).await? {
                 let keys: Vec<_> = piece.iter().map(|subscriber| place(hub, &subscriber.id)).collect();
-                return self.purge(&bucket, &keys).await;
+                return self.remove(&bucket, &keys).await;
             }
         }
         Ok(())
@@ -235,7 +247,7 @@ impl Nats {
 
     pub(super) async fn presence_leave(&self, hub: NodeId, subscribers: &[String]) -> Result<(), EngineError> {
         let keys: Vec<_> = subscribers.iter().map(|id| place(hub, id)).collect();
-        self.purge(&self.members_bucket(), &keys).await
+        self.remove(&self.members_bucket(), &keys).await
     }
 
     /// Subscribers after a number, and that of the last one.
@@ -248,20 +260,36 @@ impl Nats {
     ) -> Result<(Vec<Member>, u64, bool), EngineError> {
         let bucket = self.members_bucket();
         let filter = format!("$KV.{bucket}.{key}");
-        let from = after.checked_add(1).ok_or_else(|| self.odd("a cursor"))?;
-        let Some(mut consumer) = Consumer::create(self, &format!("KV_{bucket}"), &filter, from).await? else {
-            return Ok((Vec::new(), after, true));
-        };
+        let stream = format!("KV_{bucket}");
         let (mut members, mut last, mut size) = (Vec::new(), after, 0);
-        while consumer.pending > 0 && members.len() < count && (members.is_empty() || size < bytes) {
-            let some = consumer.next(&self.connections, count - members.len(), bytes - size, None).await?;
-            let Some(some) = some.filter(|some| !some.is_empty()) else { break };
-            for (sequence, value) in some {
-                last = sequence;
-                size = (size + value.len()).min(bytes);
-                members.extend(member(&value));
+        let mut places = 0;
+        let consumer = loop {
+            places += 1;
+            let from = last.checked_add(1).ok_or_else(|| self.odd("a cursor"))?;
+            let Some(mut consumer) = Consumer::create(self, &stream, &filter, from).await? else {
+                return Ok((members, last, true));
+            };
+            let wanted = |members: &[Member], size| members.len() < count && (members.is_empty() || size < bytes);
+            let mut silent = false;
+            while !silent && consumer.pending > 0 && wanted(&members, size) {
+                let some = consumer.next(&self.connections, count - members.len(), bytes - size, None).await?;
+                let some = some.unwrap_or_default();
+                silent = some.is_empty();
+                for (sequence, value) in some {
+                    last = sequence;
+                    size = (size + value.len()).min(bytes);
+                    members.extend(member(&value));
+                }
             }
-        }
+            if !silent {
+                break consumer;
+            }
+            // Those it counted have left meanwhile, or it was too slow: a new place is counted anew.
+            consumer.delete(&self.connections).await;
+            if places == PLACES_MAX {
+                return Err(refusal::withheld(&self.connections));
+            }
+        };
         let end = consumer.pending == 0;
         consumer.delete(&self.connections).await;
         Ok((members, last, end))
@@ -329,7 +357,7 @@ impl Nats {
                 Put::Stored if dead.contains(&silent_hub) || self.mark_dead(silent_hub).await? => {
                     return Ok(Some(silent_hub));
                 }
-                Put::Stored => self.purge(&claims, &[key]).await?,
+                Put::Stored => self.remove(&claims, &[key]).await?,
                 Put::Lost => {}
                 Put::NoBucket => {
                     *locked(&self.ages) = [None; 2];
@@ -347,7 +375,7 @@ impl Nats {
             return Ok(false);
         }
         if self.has_lease(hub).await? {
-            self.purge(&members, &[mark]).await?;
+            self.remove(&members, &[mark]).await?;
             return Ok(false);
         }
         Ok(true)
@@ -373,9 +401,9 @@ impl Nats {
             return Ok(());
         }
         // In this order: what isn't known any more isn't known to be dead, and nobody comes back to life meanwhile.
-        self.purge(&bucket, &[key(KNOWN, dead)]).await?;
-        self.purge(&bucket, &[key(DEAD, dead)]).await?;
-        self.purge(&self.aging_bucket(Aging::Claims), &[key(KNOWN, dead)]).await
+        self.remove(&bucket, &[key(KNOWN, dead)]).await?;
+        self.remove(&bucket, &[key(DEAD, dead)]).await?;
+        self.remove(&self.aging_bucket(Aging::Claims), &[key(KNOWN, dead)]).await
     }
 }
 

@@ -61,6 +61,11 @@ pub(super) fn no_leader(connections: &Connections) -> EngineError {
     ))
 }
 
+/// What is counted doesn't come.
+pub(super) fn withheld(connections: &Connections) -> EngineError {
+    EngineError::Unavailable(format!("{connections:?} is too slow to send what it has"))
+}
+
 /// What the server says of a forbidden subject is the subject, and nothing of the message.
 pub(super) fn forbidden(address: &Address, text: &str) -> EngineError {
     let (text, name): (String, _) = (text.chars().take(200).collect(), &address.name);

@@ -11,6 +11,9 @@ use crate::harness::*;
 use crate::servers::PLENTY;
 use crate::subscriptions::{EVERYBODY, count, documents, observer};
 
+/// Short enough to be waited for, long enough for a hub that has little of a processor not to be taken for dead.
+const LEASE: Duration = Duration::from_secs(5);
+
 pub(super) fn what_is_published_on_one_hub_is_received_on_every_one(server: impl Backend) {
     let hubs = [0; 3].map(|_| member(&server).start());
     let mut streams: Vec<Stream> = hubs.iter().map(|hub| hub.subscribe(&[("match", "urn:a")])).collect();
@@ -240,7 +243,7 @@ const LISTS: &str = "/.well-known/mercure/subscriptions";
 
 /// A hub that tells who is subscribed, and is taken for dead soon.
 fn telling(server: &impl Backend) -> Launch {
-    member(server).args(&["--subscriptions", "--cluster-lease", "2s"])
+    member(server).args(&["--subscriptions", "--cluster-lease", &format!("{}s", LEASE.as_secs())])
 }
 
 /// The subscriber and whether it is there, of the next announcement of a subscription to a topic: those who look are announced as well.
@@ -269,7 +272,7 @@ pub(super) fn subscribers_of_a_hub_that_died_are_ended_once_by_another(server: i
     names.dedup();
     assert_eq!(names.len(), 10, "each of two subscriptions");
     // Nobody announces them a second time: what comes next is what happens next.
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(LEASE + LEASE / 2);
     let last = others[1].subscribe(&[("match", "urn:c")]);
     assert!(announced(&mut observers[1]).1);
     drop((last, staying));
@@ -297,7 +300,7 @@ pub(super) fn ends_that_were_announced_before_a_claimer_died_are_not_announced_a
     eventually("it is buried", || other.log().contains("ended what a hub that died left open"));
     let entered = async {
         let engine = engine();
-        engine.arrive(node, Duration::from_secs(1)).await?;
+        engine.arrive(node, LEASE).await?;
         engine.enter(node, left).await
     };
     runtime.block_on(entered).expect("the engine is there");
@@ -328,11 +331,11 @@ pub(super) fn an_engine_that_was_away_for_longer_than_a_lease_changes_nothing(mu
     let names: BTreeSet<String> = (0..20).map(|_| announced(&mut watching).0).collect();
     server.daemon().kill();
     hubs.iter().for_each(|hub| eventually("the hub is unready", || health(hub) == [503, 200]));
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(LEASE + LEASE / 2);
     server.daemon().run();
     hubs.iter().for_each(|hub| eventually("the hub is ready again", || health(hub) == [200, 200]));
     // Time for somebody to be taken for dead.
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(LEASE * 2);
     for hub in &hubs {
         assert_eq!(documents(hub, &format!("{LISTS}/exact/urn%3Aa")).len(), 20);
         assert_eq!(count(hub, LISTS), 21);
@@ -365,7 +368,7 @@ pub(super) fn thousands_of_subscribers_of_a_hub_that_died_are_ended_once_each(se
         .collect();
     assert!(ended == begun, "each of them");
     // And nobody a second time: what comes next is what happens next.
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(LEASE + LEASE / 2);
     let last = others[1].subscribe(&[("match", "urn:a")]);
     assert!(announced(&mut watching).1);
     drop((last, streams));

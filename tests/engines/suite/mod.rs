@@ -59,6 +59,7 @@ macro_rules! conformance {
             a_server_that_lost_its_newest_events_is_shorter,
             who_enters_is_listed_until_it_leaves,
             thousands_are_listed_page_by_page,
+            lists_are_answered_while_others_come_and_go,
             who_enters_again_replaces_itself,
             a_hub_that_stops_renewing_is_dead,
             of_many_hubs_one_claims_a_dead_one,

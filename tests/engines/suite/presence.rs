@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cinnabar::cluster::{Engine, Member, NodeId, Subscriber};
 
@@ -92,6 +92,34 @@ pub(crate) async fn thousands_are_listed_page_by_page<S: Server>(server: S) {
     }
 }
 
+/// Seen: a list that was asked for just when somebody left wasn't answered.
+pub(crate) async fn lists_are_answered_while_others_come_and_go<S: Server>(server: S) {
+    let (engine, other) = (server.engine(PLENTY), server.engine(PLENTY));
+    engine.open().await.expect("opened");
+    engine.arrive(A, LONG).await.expect("known");
+    engine.enter(A, vec![subscriber("stays")]).await.expect("entered");
+    let churn = async {
+        for number in 0..300 {
+            let one = subscriber(&number.to_string());
+            engine.enter(A, vec![one.clone()]).await.expect("entered");
+            engine.leave(A, vec![one.id]).await.expect("left");
+        }
+    };
+    tokio::pin!(churn);
+    let mut lists = 0;
+    loop {
+        tokio::select! {
+            () = &mut churn => break,
+            members = all(&other, 10) => {
+                assert!(ids(&members).contains(&"stays"));
+                lists += 1;
+            }
+        }
+    }
+    assert!(lists > 0);
+    assert_eq!(ids(&all(&other, 10).await), ["stays"]);
+}
+
 pub(crate) async fn who_enters_again_replaces_itself<S: Server>(server: S) {
     let engine = server.engine(PLENTY);
     engine.open().await.expect("opened");
@@ -177,13 +205,20 @@ async fn claimed(engine: &impl Engine, by: NodeId, lease: Duration) -> NodeId {
 pub(crate) async fn a_claim_that_isnt_used_can_be_made_again<S: Server>(server: S) {
     let engine = server.engine(PLENTY);
     engine.open().await.expect("opened");
-    engine.arrive(A, SHORT).await.expect("known");
-    for claimant in [B, C] {
-        engine.arrive(claimant, SHORT).await.expect("known");
-        assert_eq!(claimed(&engine, claimant, SHORT).await, A);
+    for node in [A, B] {
+        engine.arrive(node, SHORT).await.expect("known");
     }
-    // Its time is over for B.
-    assert_eq!(claim(&engine, B, SHORT).await, None);
+    assert_eq!(claimed(&engine, B, SHORT).await, A);
+    engine.arrive(C, SHORT).await.expect("known");
+    // Its time is over for B as soon as C has it, and as long as C has it.
+    let in_time = eventually("C has claimed it, and B asks before that is over", || async {
+        assert_eq!(engine.renew(B, SHORT).await, Ok(true), "it isn't silent meanwhile");
+        let begun = Instant::now();
+        assert_eq!(claim(&engine, C, SHORT).await?, A);
+        let by_other = claim(&engine, B, SHORT).await;
+        (begun.elapsed() < SHORT).then_some(by_other)
+    });
+    assert_eq!(in_time.await, None);
 }
 
 pub(crate) async fn who_has_claimed_a_hub_can_extend_that<S: Server>(server: S) {

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -72,24 +73,43 @@ pub(super) struct Certificate {
     pub(super) key: CertifiedKey,
     /// The DNS names it is for.
     pub(super) names: Vec<String>,
-    pub(super) not_after_s: u64,
+    pub(super) lifetime: Lifetime,
+}
+
+/// From when to when a certificate is good, seconds of Unix time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    pub(crate) not_before_s: u64,
+    pub(crate) not_after_s: u64,
 }
 
 impl Certificate {
     pub(super) fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Certificate, CertificateError> {
+        let mut read = Certificate::of(&contents(&files.certificate)?, &contents(&files.key)?, files, provider)?;
+        read.key.ocsp = ocsp(&files.certificate)?;
+        Ok(read)
+    }
+
+    /// What is, or will be, in these files.
+    fn of(
+        certificate: &[u8],
+        key: &[u8],
+        files: &CertificateFiles,
+        provider: &CryptoProvider,
+    ) -> Result<Certificate, CertificateError> {
         let file = files.certificate.clone();
-        let chain = CertificateDer::pem_slice_iter(&contents(&file)?).collect::<Result<Vec<_>, _>>();
+        let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|_| CertificateError::NoCertificate { file: file.clone() })?;
-        let Some(Facts { names, not_after_s }) = chain.first().and_then(|first| facts(first)) else {
+        let Some(Facts { names, not_before_s, not_after_s }) = chain.first().and_then(|first| facts(first)) else {
             let why = "it isn't a certificate".to_owned();
             return Err(match chain.is_empty() {
                 true => CertificateError::NoCertificate { file },
                 false => CertificateError::Unusable { file, why },
             });
         };
-        let key = PrivateKeyDer::from_pem_slice(&contents(&files.key)?)
-            .map_err(|_| CertificateError::NoKey { file: files.key.clone() })?;
-        let mut key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        let key =
+            PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::NoKey { file: files.key.clone() })?;
+        let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 CertificateError::Mismatch { certificate: file.clone(), key: files.key.clone() }
             }
@@ -98,9 +118,29 @@ impl Certificate {
             }
             other => CertificateError::Unusable { file: files.key.clone(), why: other.to_string() },
         })?;
-        key.ocsp = ocsp(&files.certificate)?;
-        Ok(Certificate { key, names, not_after_s })
+        Ok(Certificate { key, names, lifetime: Lifetime { not_before_s, not_after_s } })
     }
+
+    /// Whether it is for this name, said so in the certificate.
+    pub(super) fn is_for(&self, name: &str) -> bool {
+        self.names.iter().any(|it| it == name)
+    }
+}
+
+/// How long the certificate with its key in this file is good for, if they can be used for this name.
+pub(crate) fn lifetime(file: &Path, name: &str) -> Option<Lifetime> {
+    let read = Certificate::read(&CertificateFiles::of_one(file.to_owned()), &default_provider()).ok()?;
+    read.is_for(name).then_some(read.lifetime)
+}
+
+/// The same for what isn't in a file yet.
+///
+/// # Errors
+/// Why it can't be used.
+pub(crate) fn lifetime_of(pem: &[u8], name: &str) -> Result<Lifetime, String> {
+    let nowhere = CertificateFiles::of_one(PathBuf::from("the certificate"));
+    let read = Certificate::of(pem, pem, &nowhere, &default_provider()).map_err(|error| error.to_string())?;
+    if read.is_for(name) { Ok(read.lifetime) } else { Err(format!("the certificate is for {:?}", read.names)) }
 }
 
 /// Where an OCSP response for a certificate lies, if there is one.

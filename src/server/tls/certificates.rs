@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 
 use super::ALPN;
-use super::certificate::{Certificate, CertificateError, ocsp_file};
+use super::certificate::{Certificate, CertificateError, Lifetime, ocsp_file};
 use super::names::Names;
 use crate::config::CertificateFiles;
+use crate::server::acme::{ACME_TLS, Challenges};
 use crate::server::clock;
 use crate::server::inbox::{Inbox, Message};
 
@@ -23,6 +24,10 @@ use crate::server::inbox::{Inbox, Message};
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// A certificate that ends sooner is worth a warning.
 const ENDS_SOON_S: u64 = 14 * 86_400;
+/// A certificate that the hub renews itself should have been, by then: this part of its lifetime is left.
+const OVERDUE_PART: u64 = 6;
+/// How often it is said again.
+const REMINDER_S: u64 = 86_400;
 /// Session tickets given with a handshake: a client uses one to come back.
 const TICKETS: usize = 1;
 
@@ -31,7 +36,17 @@ pub(crate) struct Certificates {
     provider: Arc<CryptoProvider>,
     /// One for all shards and all reloads, so that a ticket holds everywhere; its keys change by themselves.
     ticketer: Arc<dyn ProducesTickets>,
+    /// Those that the hub gets itself.
+    managed: Vec<Managed>,
+    challenges: Arc<Challenges>,
     held: Mutex<Held>,
+}
+
+/// A certificate the hub gets itself, in one file with its key, which may not be there yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Managed {
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
 }
 
 /// What holds.
@@ -42,8 +57,17 @@ struct Held {
     read: Vec<Stamp>,
     seen: Vec<Stamp>,
     config: Option<Arc<ServerConfig>>,
-    /// By their first names, when each ends.
-    ends_s: BTreeMap<String, u64>,
+    /// By their first names.
+    ends: BTreeMap<String, End>,
+    /// When people were last told which end soon.
+    reminded_s: u64,
+}
+
+/// When a certificate ends, seconds of Unix time, and how many seconds before that is soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    at_s: u64,
+    soon_s: u64,
 }
 
 /// Certificates that were read and found right, and don't hold yet.
@@ -51,7 +75,7 @@ pub(crate) struct Read {
     files: Vec<CertificateFiles>,
     stamps: Vec<Stamp>,
     config: Option<Arc<ServerConfig>>,
-    ends_s: BTreeMap<String, u64>,
+    ends: BTreeMap<String, End>,
 }
 
 /// What tells a file from the one that was there before: its times, its length, which it is; `None`: there is none.
@@ -62,10 +86,16 @@ impl Certificates {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub(crate) fn open(files: &[CertificateFiles]) -> Result<Certificates, Vec<CertificateError>> {
+    pub(crate) fn open(
+        files: &[CertificateFiles],
+        managed: Vec<Managed>,
+        challenges: Arc<Challenges>,
+    ) -> Result<Certificates, Vec<CertificateError>> {
         let all = Certificates {
             provider: Arc::new(ring::default_provider()),
             ticketer: ring::Ticketer::new().expect("the system has random numbers"),
+            managed,
+            challenges,
             held: Mutex::default(),
         };
         let read = all.read(files)?;
@@ -81,7 +111,7 @@ impl Certificates {
     /// Seconds until each certificate ends, by its first name: negative where it has ended.
     pub(crate) fn remaining_s(&self) -> Vec<(String, f64)> {
         let now_s = clock::wall_ms() / 1000;
-        self.held().ends_s.iter().map(|(name, &ends_s)| (name.clone(), ends_s as f64 - now_s as f64)).collect()
+        self.held().ends.iter().map(|(name, end)| (name.clone(), end.at_s as f64 - now_s as f64)).collect()
     }
 
     /// Reads certificates, without showing them to anybody yet.
@@ -90,25 +120,61 @@ impl Certificates {
     /// Everything that is wrong with them.
     pub(crate) fn read(&self, files: &[CertificateFiles]) -> Result<Read, Vec<CertificateError>> {
         // Before: what changes while it is read is read again.
-        let stamps = stamps(files);
-        let mut ends_s: BTreeMap<String, u64> = BTreeMap::new();
-        let (mut certificates, mut errors) = (Vec::new(), Vec::new());
+        let stamps = self.stamps(files);
+        let mut ends: BTreeMap<String, End> = BTreeMap::new();
+        let (mut certificates, mut errors, mut awaited) = (Vec::new(), Vec::new(), Vec::new());
+        let mut take = |read: Certificate, file: &Path, soon_s| {
+            let name = read.names.first().cloned().unwrap_or_else(|| file.display().to_string());
+            let end = End { at_s: read.lifetime.not_after_s, soon_s };
+            let first = ends.entry(name).or_insert(end);
+            if end.at_s < first.at_s {
+                *first = end;
+            }
+            certificates.push((Arc::new(read.key), read.names));
+        };
         for pair in files {
             match Certificate::read(pair, &self.provider) {
-                Ok(Certificate { key, names, not_after_s }) => {
-                    let file = || pair.certificate.display().to_string();
-                    let ends = ends_s.entry(names.first().cloned().unwrap_or_else(file)).or_insert(u64::MAX);
-                    *ends = not_after_s.min(*ends);
-                    certificates.push((Arc::new(key), names));
-                }
+                Ok(read) => take(read, &pair.certificate, ENDS_SOON_S),
                 Err(error) => errors.push(error),
+            }
+        }
+        for Managed { name, file } in &self.managed {
+            match Certificate::read(&CertificateFiles::of_one(file.clone()), &self.provider) {
+                Ok(read) if read.is_for(name) => {
+                    let Lifetime { not_before_s, not_after_s } = read.lifetime;
+                    let overdue_s = not_after_s.saturating_sub(not_before_s) / OVERDUE_PART;
+                    take(read, file, ENDS_SOON_S.min(overdue_s));
+                }
+                found => {
+                    let missing = matches!(file.try_exists(), Ok(false));
+                    if let (Err(error), false) = (found, missing) {
+                        tracing::warn!(name, "a stored certificate is left out, and got anew: {error}");
+                    }
+                    awaited.push(name.clone());
+                }
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        let config = (!files.is_empty()).then(|| Arc::new(self.server_config(Names::new(certificates))));
-        Ok(Read { files: files.to_vec(), stamps, config, ends_s })
+        let any = !files.is_empty() || !self.managed.is_empty();
+        let names = Names::new(certificates, awaited, self.challenges.clone());
+        let config = any.then(|| Arc::new(self.server_config(names)));
+        Ok(Read { files: files.to_vec(), stamps, config, ends })
+    }
+
+    /// Shows what has been got meanwhile.
+    pub(crate) fn take_up(&self, inboxes: &[Inbox]) {
+        let files = self.held().files.clone();
+        match self.read(&files) {
+            Ok(read) => self.renew(read, inboxes),
+            Err(errors) => {
+                for error in errors {
+                    tracing::error!("{error}");
+                }
+                tracing::error!("the certificates from before are shown until all of them can be read");
+            }
+        }
     }
 
     /// From now on new connections are shown these; those that are open go on with what they have.
@@ -128,7 +194,7 @@ impl Certificates {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         loop {
             looks.tick().await;
-            if self.held().files.is_empty() {
+            if self.held().files.is_empty() && self.managed.is_empty() {
                 continue;
             }
             let (all, inboxes) = (self.clone(), inboxes.clone());
@@ -139,9 +205,10 @@ impl Certificates {
 
     /// Reads the files again if they have changed and are done changing. True if they were.
     pub(super) fn look(&self, inboxes: &[Inbox]) -> bool {
+        self.remind(clock::wall_ms() / 1000);
         let files = {
             let mut held = self.held();
-            let stamps = stamps(&held.files);
+            let stamps = self.stamps(&held.files);
             let settled = stamps == held.seen;
             held.seen.clone_from(&stamps);
             if stamps == held.read || !settled {
@@ -168,17 +235,35 @@ impl Certificates {
     }
 
     fn hold(&self, read: Read) {
-        let now_s = clock::wall_ms() / 1000;
-        for (name, &ends_s) in &read.ends_s {
-            let days = ends_s.saturating_sub(now_s) / 86_400;
-            if ends_s <= now_s {
-                tracing::error!(name, "the certificate has expired: clients will refuse it; renew it");
-            } else if ends_s - now_s < ENDS_SOON_S {
-                tracing::warn!(name, days, "the certificate ends soon: renew it");
+        let Read { files, stamps, config, ends } = read;
+        *self.held() = Held { files, read: stamps.clone(), seen: stamps, config, ends, reminded_s: 0 };
+        self.remind(clock::wall_ms() / 1000);
+    }
+
+    /// Says which have ended or end soon, once a day. How many that are, if it was said.
+    pub(super) fn remind(&self, now_s: u64) -> Option<usize> {
+        let ends = {
+            let mut held = self.held();
+            // Also when the clock was set back.
+            if now_s.abs_diff(held.reminded_s) < REMINDER_S {
+                return None;
             }
+            held.reminded_s = now_s;
+            held.ends.clone()
+        };
+        let mut said = 0;
+        for (name, End { at_s, soon_s }) in &ends {
+            let left_s = at_s.saturating_sub(now_s);
+            if left_s == 0 {
+                tracing::error!(name, "the certificate has expired: clients will refuse it; renew it");
+            } else if left_s < *soon_s {
+                tracing::warn!(name, days = left_s / 86_400, "the certificate ends soon: renew it");
+            } else {
+                continue;
+            }
+            said += 1;
         }
-        let Read { files, stamps, config, ends_s } = read;
-        *self.held() = Held { files, read: stamps.clone(), seen: stamps, config, ends_s };
+        Some(said)
     }
 
     fn server_config(&self, names: Names) -> ServerConfig {
@@ -187,6 +272,10 @@ impl Certificates {
             .expect("ring can do both versions of TLS");
         let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(names));
         config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+        if !self.managed.is_empty() {
+            // Last: who speaks anything else gets that. Without an open challenge there is no certificate for it.
+            config.alpn_protocols.push(ACME_TLS.to_vec());
+        }
         // Tickets hold all there is to know, so nothing is stored. Early data could be replayed.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = self.ticketer.clone();
@@ -197,18 +286,17 @@ impl Certificates {
         config
     }
 
+    fn stamps(&self, files: &[CertificateFiles]) -> Vec<Stamp> {
+        let stamp = |path: &Path| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.mtime(), found.mtime_nsec(), found.len(), found.ino()))
+        };
+        let of_pair =
+            |pair: &CertificateFiles| [&pair.certificate, &pair.key, &ocsp_file(&pair.certificate)].map(|it| stamp(it));
+        files.iter().flat_map(of_pair).chain(self.managed.iter().map(|it| stamp(&it.file))).collect()
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().expect("nobody panics while holding certificates")
     }
-}
-
-fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
-    let stamp = |path: &Path| {
-        let found = std::fs::metadata(path).ok()?;
-        Some((found.mtime(), found.mtime_nsec(), found.len(), found.ino()))
-    };
-    files
-        .iter()
-        .flat_map(|pair| [stamp(&pair.certificate), stamp(&pair.key), stamp(&ocsp_file(&pair.certificate))])
-        .collect()
 }

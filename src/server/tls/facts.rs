@@ -20,7 +20,8 @@ const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 pub(super) struct Facts {
     /// Lower-case; `*.` first where it stands for one label.
     pub(super) names: Vec<String>,
-    /// Seconds of Unix time.
+    /// Seconds of Unix time, both.
+    pub(super) not_before_s: u64,
     pub(super) not_after_s: u64,
 }
 
@@ -34,9 +35,8 @@ pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
     signed.read(SEQUENCE)?; // algorithm
     signed.read(SEQUENCE)?; // issuer
     let mut validity = signed.sequence()?;
-    validity.any()?;
-    let (tag, text) = validity.any()?;
-    let not_after_s = seconds(tag, text)?;
+    let mut time = || validity.any().and_then(|(tag, text)| seconds(tag, text));
+    let (not_before_s, not_after_s) = (time()?, time()?);
     signed.read(SEQUENCE)?; // subject
     signed.read(SEQUENCE)?; // public key
     let mut names = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
             names = alternative_names(Der::new(contents).sequence()?)?;
         }
     }
-    Some(Facts { names, not_after_s })
+    Some(Facts { names, not_before_s, not_after_s })
 }
 
 fn alternative_names(mut extensions: Der<'_>) -> Option<Vec<String>> {
@@ -121,7 +121,11 @@ mod tests {
         let facts = facts(&identity.certificate()).unwrap();
         assert_eq!(
             facts,
-            Facts { names: vec!["hub.example".into(), "*.hub.example".into()], not_after_s: 20_000 * 86_400 }
+            Facts {
+                names: vec!["hub.example".into(), "*.hub.example".into()],
+                not_before_s: 1_577_836_800,
+                not_after_s: 20_000 * 86_400
+            }
         );
     }
 

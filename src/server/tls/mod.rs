@@ -6,6 +6,7 @@
 
 mod certificate;
 mod certificates;
+pub(crate) mod development;
 mod facts;
 mod names;
 mod record;
@@ -15,12 +16,16 @@ mod stream;
 pub(crate) mod tests;
 
 pub use certificate::CertificateError;
-pub(crate) use certificates::{Certificates, Read};
+pub(crate) use certificate::{Lifetime, lifetime, lifetime_of};
+pub(crate) use certificates::{Certificates, Managed, Read};
+pub use development::DevelopmentCertificateError;
 pub(crate) use session::{Session, flight_is_whole};
 pub(crate) use stream::{InputEnd, SealError, TlsStream};
 
 /// What is spoken over TLS, the hub's favourite first (RFC 7301 §6).
-pub(crate) const ALPN: &[&[u8]] = &[b"http/1.1"];
+pub(crate) const ALPN: &[&[u8]] = &[HTTP2, b"http/1.1"];
+/// HTTP/2 over TLS (RFC 9113 §3.2).
+pub(crate) const HTTP2: &[u8] = b"h2";
 
 /// A fatal alert in the clear, `internal_error`: for who is turned away before a handshake (RFC 8446 §6).
 pub(crate) const TURNED_AWAY: &[u8] = &[21, 3, 3, 0, 2, 2, 80];

@@ -6,18 +6,27 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::server::acme::{ACME_TLS, Challenges};
+
 /// All of them, by name.
 #[derive(Debug)]
 pub(super) struct Names {
     certificates: Vec<Arc<CertifiedKey>>,
     /// Places in the list; `*.` first where a name stands for one label.
     by_name: HashMap<String, Vec<usize>>,
+    /// Names whose certificates are being got: who asks for one is shown none, rather than another one's.
+    awaited: Vec<String>,
+    challenges: Arc<Challenges>,
 }
 
 impl Names {
     /// Certificates and what they are for, the one for everybody else first.
-    pub(super) fn new(certificates: impl IntoIterator<Item = (Arc<CertifiedKey>, Vec<String>)>) -> Names {
-        let mut all = Names { certificates: Vec::new(), by_name: HashMap::new() };
+    pub(super) fn new(
+        certificates: impl IntoIterator<Item = (Arc<CertifiedKey>, Vec<String>)>,
+        awaited: Vec<String>,
+        challenges: Arc<Challenges>,
+    ) -> Names {
+        let mut all = Names { certificates: Vec::new(), by_name: HashMap::new(), awaited, challenges };
         for (at, (certificate, names)) in certificates.into_iter().enumerate() {
             all.certificates.push(certificate);
             for name in names {
@@ -32,6 +41,9 @@ impl Names {
         let parent = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         let exact = self.by_name.get(&name);
         let places = exact.or_else(|| self.by_name.get(&parent?)).map(Vec::as_slice).unwrap_or_default();
+        if places.is_empty() && self.awaited.contains(&name) {
+            return None;
+        }
         let named = || places.iter().map(|&at| &self.certificates[at]);
         // A certificate of a kind the client can't judge is better than one for another name.
         let chosen = named().find(|certificate| fits(certificate)).or_else(|| named().next());
@@ -42,6 +54,13 @@ impl Names {
 
 impl ResolvesServerCert for Names {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let only_looks = hello.alpn().is_some_and(|mut offered| {
+            // RFC 8737 §3: nothing else is offered then, and nothing else is shown.
+            offered.next() == Some(ACME_TLS) && offered.next().is_none()
+        });
+        if only_looks {
+            return self.challenges.certificate(hello.server_name()?);
+        }
         let schemes = hello.signature_schemes();
         self.find(hello.server_name(), |certificate| certificate.key.choose_scheme(schemes).is_some()).cloned()
     }
@@ -59,7 +78,7 @@ mod tests {
             names.iter().map(|names| Arc::new(Identity::new(names, 30_000).certified())).collect();
         let all =
             certificates.iter().cloned().zip(names.map(|names| names.iter().map(|&name| name.to_owned()).collect()));
-        let all = Names::new(all);
+        let all = Names::new(all, vec!["awaited.example".to_owned()], Arc::default());
         let which = |name: Option<&str>, unfit: &[usize]| {
             let fits = |it: &CertifiedKey| !unfit.iter().any(|&at| std::ptr::eq(it, &*certificates[at]));
             let found = all.find(name, fits).unwrap();
@@ -80,5 +99,6 @@ mod tests {
         ] {
             assert_eq!(which(name, unfit), want, "{name:?} {unfit:?}");
         }
+        assert!(all.find(Some("Awaited.example"), |_| true).is_none(), "not another one's");
     }
 }

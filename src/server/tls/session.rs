@@ -102,6 +102,11 @@ impl Session {
         self.connection.is_handshaking()
     }
 
+    /// What is spoken over it, if the client has named something.
+    pub(crate) fn protocol(&self) -> Option<&[u8]> {
+        self.connection.alpn_protocol()
+    }
+
     /// Whether it goes on with what an earlier one began. `None`: not known yet.
     pub(crate) fn was_resumed(&self) -> Option<bool> {
         self.connection.handshake_kind().map(|kind| kind == HandshakeKind::Resumed)

@@ -2,7 +2,7 @@
 
 use super::machine::IoUring;
 use crate::config::memory::{CLUSTER_CACHE_BYTES_MAX, FILE_HISTORY_MEMORY_BYTES};
-use crate::config::{Config, HistoryEngine, IoChoice};
+use crate::config::{Config, HistoryEngine, IoChoice, Listen, ListenPlace};
 use serde::Serialize;
 
 /// What of a configuration matters to a machine.
@@ -48,6 +48,9 @@ impl Hub {
         };
         // Announcements have a fifth besides.
         let announced = if config.subscriptions { max_bytes / 5 } else { 0 };
+        let serving = || config.listen.iter().filter(|listen| !listen.redirects);
+        // A proxy in front of a Unix socket is trusted, and takes up no ports.
+        let by_socket = |listen: &Listen| matches!(listen.place, ListenPlace::Unix { .. });
         let milliseconds = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Hub {
             shards: config.shards as u64,
@@ -59,10 +62,10 @@ impl Hub {
             tail_bytes: config.tail_bytes as u64,
             heartbeat_ms: config.heartbeat.map_or(0, milliseconds),
             own_descriptors: own_descriptors as u64,
-            port: config.listen[0].address.port(),
-            behind_local_proxy: config.listen.iter().all(|listen| listen.address.ip().is_loopback()),
+            port: config.listen.iter().find_map(|listen| listen.address()).map_or(0, |address| address.port()),
+            behind_local_proxy: serving().all(Listen::is_local) && serving().any(|listen| listen.address().is_some()),
             connections_per_address: config.client_limits.connections_per_address.map(u64::from),
-            trusts_proxies: !config.client_limits.trusted_proxies.is_empty(),
+            trusts_proxies: !config.client_limits.trusted_proxies.is_empty() || serving().all(by_socket),
             proxy_protocol: config.client_limits.proxy_protocol,
         }
     }

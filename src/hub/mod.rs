@@ -39,7 +39,7 @@ pub use histogram::{COUNT_BOUNDS, Histogram, Sizes, TIME_BOUNDS_US, Times};
 pub use history::{Filter, Found, Gone, HistoryChunk, HistoryError, Range, Reader, may_read_announcements, read};
 pub use log::{Located, Locator, Log};
 pub use shard::{
-    Announcement, Counters, Findings, Input, Listed, Now, Output, Population, Registration, Revocation,
+    Announcement, Counters, Drain, Findings, Input, Listed, Now, Output, Population, Registration, Revocation,
     SHOWN_MATCHERS_MAX, SURVEY_ROWS_MAX, Shard, ShardLimits, Start, StreamView, Subscriptions, Survey, TICK_MS,
 };
 pub use subscriber::{CloseReason, Sink, SlotId, SocketId, Subscriber};

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod census;
 mod cursor;
+mod drain;
 mod fan_out;
 mod interface;
 mod lifecycle;
@@ -36,6 +37,8 @@ use super::tail::Tail;
 use crate::protocol::coding::Coding;
 use crate::protocol::matcher::Matcher;
 use crate::protocol::topic::HubUrl;
+pub use drain::Drain;
+use drain::Drainage;
 use fan_out::SLICE_NS;
 #[cfg(test)]
 pub(super) use fan_out::{JUDGE_NS, PENDING_MAX, SEND_NS};
@@ -89,6 +92,8 @@ pub struct Shard {
     slice_ns: u64,
     turn: u32,
     stopping: bool,
+    /// How far the streams have been ended one by one.
+    drainage: Option<Drainage>,
     /// Where the sweep is that ends everybody, while it is under way.
     stop_at: Option<usize>,
     /// Where the sweep is that ends the streams of a log that was lost. Until it is through nothing is fanned out.
@@ -135,6 +140,7 @@ impl Shard {
             slice_ns: SLICE_NS,
             turn: 0,
             stopping: false,
+            drainage: None,
             stop_at: None,
             lost_at: None,
             counters: Counters::default(),
@@ -184,6 +190,7 @@ impl Shard {
             Input::Deny(denials) => self.denials = denials,
             Input::LogLost(head, newest) => self.lose_log(head, newest),
             Input::Survey(survey) => self.begin_survey(survey),
+            Input::Drain(drain) => self.begin_drain(drain, now),
             Input::Stop => self.begin_stop(),
         }
         self.give_turns();
@@ -214,12 +221,14 @@ impl Shard {
             || self.schedule.oldest().is_some()
             || !self.sweeps.is_empty()
             || !self.rounds.is_empty()
+            || self.drainage.as_ref().is_some_and(Drainage::is_late)
             || self.stop_at.is_some()
             || self.lost_at.is_some()
     }
 
-    /// A bounded piece of what takes longer than a turn and isn't fan-out: the stop, a lost log, revocations, surveys. To be called once a turn.
+    /// A bounded piece of what takes longer than a turn and isn't fan-out: the drain, the stop, a lost log, revocations, surveys. To be called once a turn.
     pub fn errand(&mut self, now: Now) {
+        self.sweep_drained(now);
         self.sweep_stopped(now);
         self.sweep_lost(now);
         self.sweep_revoked(now);

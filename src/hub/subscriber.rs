@@ -32,7 +32,8 @@ impl SlotId {
     }
 }
 
-/// A parked socket. What the number means – a descriptor, a slot of a ring's file table – only the server knows.
+/// A parked socket, or a stream of a session. What the number means – a descriptor, a slot of a ring's file table, a place in a
+/// slab – only the server knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u32);
 
@@ -43,13 +44,16 @@ pub enum Sink {
     Socket(SocketId),
     /// An HTTP/1 connection with TLS: the same bytes leave sealed, and count as sent when they are.
     Sealed(SocketId),
+    /// A stream of an HTTP/2 connection, which has others: the bytes leave in its frames, as far as its window has room, and count as
+    /// sent when they are in them. The number is the stream's, not a socket's.
+    Session(SocketId),
 }
 
 impl Sink {
-    /// Its socket, whatever kind it is of.
+    /// Its number, whatever kind it is of.
     pub fn socket(self) -> SocketId {
         match self {
-            Sink::Socket(socket) | Sink::Sealed(socket) => socket,
+            Sink::Socket(socket) | Sink::Sealed(socket) | Sink::Session(socket) => socket,
         }
     }
 }
@@ -178,7 +182,7 @@ impl Places {
 /// What remains of something whose first bytes the socket has taken, or that must go before everything else.
 #[derive(Debug)]
 pub(crate) enum Rest {
-    /// The response head.
+    /// Bytes of its own: the response head, what it is told before it ends, or both.
     Head(Box<[u8]>, u32),
     /// An event, from a byte of its frame (in the connection's own form: chunked or plain).
     Event(Arc<Event>, u32),

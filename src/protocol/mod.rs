@@ -12,6 +12,7 @@ pub mod frame;
 pub mod grants;
 pub mod keys;
 pub mod known_topics;
+pub mod last_words;
 pub mod matcher;
 pub mod pattern;
 pub mod prelude;

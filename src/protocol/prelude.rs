@@ -1,8 +1,8 @@
 //! What every stream begins with: the header of its content coding, padding for proxies that hold back the first bytes, and
 //! the default `retry:`.
 
-use super::coding::Form;
 use super::coding::stored::blocks;
+use super::coding::{Coding, Form};
 use super::event_stream;
 
 /// The shortest comment: a colon and a line end.
@@ -38,7 +38,7 @@ impl Prelude {
         if let Some(retry_ms) = retry_ms {
             event_stream::field(&mut plain, b"retry", retry_ms.to_string().as_bytes());
         }
-        Prelude(Form::ALL.map(|form| formed(&plain, form)))
+        Prelude(Form::ALL.map(|form| formed(&plain, form, form.coding.map_or(b"", Coding::header))))
     }
 
     /// As the connection wants it.
@@ -47,14 +47,12 @@ impl Prelude {
     }
 }
 
-fn formed(plain: &[u8], form: Form) -> Box<[u8]> {
-    let mut bytes = Vec::new();
+/// Text of the hub's own in a stream's form, after `header`, which begins the coding where it hasn't begun yet.
+pub(super) fn formed(plain: &[u8], form: Form, header: &[u8]) -> Box<[u8]> {
+    let mut bytes = header.to_vec();
     match form.coding {
         None => bytes.extend_from_slice(plain),
-        Some(coding) => {
-            bytes.extend_from_slice(coding.header());
-            blocks(coding, plain, &mut bytes);
-        }
+        Some(coding) => blocks(coding, plain, &mut bytes),
     }
     // A chunk of no bytes would end the body.
     if form.chunked && !bytes.is_empty() {
@@ -66,7 +64,7 @@ fn formed(plain: &[u8], form: Form) -> Box<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::coding::{Coding, decoder};
+    use crate::protocol::coding::decoder;
     use crate::protocol::event_stream::Decoder;
 
     const PLAIN: Form = Form { chunked: false, coding: None };

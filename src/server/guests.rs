@@ -9,6 +9,8 @@ use std::os::fd::RawFd;
 
 use crate::server::sys;
 
+/// How long a head may take that is sent to a hub that stops: whoever was let in at the last moment is answered.
+const LAST_HEAD_MS: u64 = 1_000;
 /// How long a client may take to read our last answer.
 const LINGER_MS: u64 = 1_000;
 
@@ -160,11 +162,13 @@ impl Guests {
         }
     }
 
-    /// Ends everybody who isn't waiting for an answer: the hub is stopping. A list is cut where it is, or whoever reads it
-    /// slowly would hold the stop up.
-    pub(crate) fn dismiss_idle(&mut self) {
+    /// Ends everybody who isn't waiting for an answer, nor was let in just now: the hub is stopping. A list is cut where it is, or whoever
+    /// reads it slowly would hold the stop up. To be called again until nobody is left.
+    pub(crate) fn dismiss_idle(&mut self, now_ms: u64) {
+        let began_ms = |guest: &Guest| guest.deadline_ms.saturating_sub(self.phases.head_ms);
         for guest in self.entries.values() {
             match guest.phase {
+                Phase::Head if began_ms(guest) + LAST_HEAD_MS > now_ms => {}
                 Phase::Idle | Phase::Head | Phase::Linger => sys::shutdown(guest.fd, Shutdown::Read),
                 Phase::Listing => sys::shutdown(guest.fd, Shutdown::Both),
                 Phase::Answer | Phase::Body => {}
@@ -291,6 +295,22 @@ mod tests {
             guests.enter(id, Phase::Answer, 7);
         }
         assert_eq!(connections[7].admit(&mut guests, 8), None, "everybody is busy");
+        assert_eq!(which_ended(&connections), [0, 1, 2]);
+    }
+
+    #[test]
+    fn who_was_let_in_just_before_a_stop_has_a_moment_for_its_request() {
+        let mut guests = guests(8, 8);
+        let connections: Vec<_> = (0..3).map(|_| Connection::new()).collect();
+        for (at, connection) in connections.iter().enumerate() {
+            let guest = connection.admit(&mut guests, 5_000 + at as u64 * 500).unwrap();
+            if at == 1 {
+                guests.enter(guest, Phase::Idle, 5_500);
+            }
+        }
+        guests.dismiss_idle(6_000);
+        assert_eq!(which_ended(&connections), [0, 1], "one has had its second, one waits for nothing");
+        guests.dismiss_idle(7_000);
         assert_eq!(which_ended(&connections), [0, 1, 2]);
     }
 

@@ -106,8 +106,7 @@ fn migration(case: &Case<'_>) -> Option<Finding> {
     if found != 0 || case.hub.shards < 2 {
         return Some(Finding::ok(NAME, found.to_string()));
     }
-    let why =
-        "connections that wait for a listener that closes are reset; with 1 they move to another that shares the port";
+    let why = "handshakes that haven't come through when a listener closes are reset; with 1 they move to another that shares the port";
     Some(Finding::new(NAME, Level::Note, "0", why).set_sysctl("1"))
 }
 

@@ -294,7 +294,7 @@ impl Shard {
     }
 
     /// A current subscriber has everything before the first event pending on its selectors.
-    fn has_everything_to(&self, slot: u32) -> u64 {
+    pub(super) fn has_everything_to(&self, slot: u32) -> u64 {
         let subscriber = self.slab.at(slot);
         let pending = subscriber.places.as_slice().iter().filter_map(|place| {
             let walk = self.selectors.get(place.selector).walk;

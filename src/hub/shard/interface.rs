@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::drain::Drain;
 use super::revoke::Revocation;
 use super::survey::{Findings, Survey};
 use crate::hub::batch::Batch;
@@ -130,7 +131,10 @@ pub enum Input {
     LogLost(u64, Option<Arc<Event>>),
     /// Somebody wants to see what there is.
     Survey(Arc<Survey>),
-    /// The hub is stopping: end every stream, a bounded number per turn.
+    /// The hub is about to stop: end the streams that have nothing to wait for one by one, in random order. Whoever registers from now on
+    /// is ended as it comes.
+    Drain(Drain),
+    /// The hub is stopping: end every stream that is left, a bounded number per turn.
     Stop,
 }
 

@@ -131,6 +131,9 @@ impl Shard {
     }
 
     pub(super) fn tick(&mut self, now: Now) {
+        if let Some(drainage) = &mut self.drainage {
+            drainage.go_on(now);
+        }
         let capacity = self.slab.capacity();
         if capacity == 0 {
             (self.slow, self.slow_met) = (0, 0);
@@ -193,7 +196,7 @@ impl Shard {
         }
     }
 
-    /// Ends a stream in order: no more events, the last chunk unless a frame is cut, shutdown, linger.
+    /// Ends a stream in order: no more events, when to come back if the hub drains, the last chunk, neither if a frame is cut, shutdown, linger.
     pub(super) fn close(&mut self, slot: u32, reason: CloseReason, now: Now) {
         if !matches!(self.slab.at(slot).state, State::Current | State::Behind) {
             return;
@@ -201,19 +204,23 @@ impl Shard {
         self.leave(slot);
         self.counters.closed[reason as usize] += 1;
         self.enter(slot, State::Closing);
+        let last_words = if reason == CloseReason::Stopping { self.last_words(slot) } else { None };
         let subscriber = self.slab.at_mut(slot);
         let rest = subscriber.backlog.take().and_then(|backlog| backlog.rest);
         subscriber.access = None;
         subscriber.progress_ds = now.ds();
-        // A response head nobody has seen yet still goes out: a request is not left without an answer.
-        let unanswered = matches!(rest, Some(Rest::Head(_, 0)));
-        let cut = rest.is_some() && !unanswered;
-        if unanswered {
+        let (own, cut) = match rest {
+            // A response head nobody has seen yet still goes out: a request is not left without an answer.
+            Some(Rest::Head(head, 0)) => (Some([head, last_words.unwrap_or_default()].concat().into()), false),
+            rest => (last_words.filter(|_| rest.is_none()), rest.is_some()),
+        };
+        let own_words = own.is_some();
+        if let Some(own) = own {
             let mut backlog = Backlog::new(Wait::Slice, subscriber.offset);
-            backlog.rest = rest;
+            backlog.rest = Some(Rest::Head(own, 0));
             subscriber.backlog = Some(Box::new(backlog));
         }
-        if unanswered || subscriber.chunked && !cut {
+        if own_words || subscriber.chunked && !cut {
             let id = SlotId { slot, generation: subscriber.generation };
             self.endings.push_back(id);
         } else {

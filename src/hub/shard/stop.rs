@@ -7,12 +7,13 @@ use crate::hub::subscriber::{CloseReason, State};
 
 /// Ends that may wait to be written. A stream has a second for its end from when it is closed, so that no more are closed than
 /// can be told by then.
-const ENDINGS_MAX: usize = 4_096;
+pub(super) const ENDINGS_MAX: usize = 4_096;
 
 impl Shard {
     /// From now on whoever registers is ended at once, and those who are there by and by.
     pub(super) fn begin_stop(&mut self) {
         self.stopping = true;
+        self.end_drain();
         self.stop_at = Some(0);
     }
 

@@ -9,7 +9,7 @@ use super::trace::note;
 use super::turn::FRAME_BYTES_MAX;
 use super::universe::{ANNOUNCED, Universe};
 use super::world::World;
-use crate::hub::Input;
+use crate::hub::{Drain, Input};
 
 /// Rounds in which a hub has to come to rest: each is a turn of every shard with everything answered at once.
 const REST_ROUNDS_MAX: usize = 20_000;
@@ -327,10 +327,13 @@ impl World {
 
     /// Everybody leaves, or the hub stops: nothing may be left of them.
     pub(super) fn part(&mut self) {
+        self.stopping = self.random.chance(500);
+        if self.stopping && self.random.chance(500) {
+            self.drain();
+        }
         let open: Vec<usize> = self.held.iter().copied().filter(|&at| self.connections[at].open()).collect();
-        if self.random.chance(500) {
+        if self.stopping {
             note(|| format!("{:>6} the hub stops", self.now.mono_ms));
-            self.stopping = true;
             for shard in 0..self.nodes.len() {
                 self.input(shard, Input::Stop);
                 self.carry_out(shard);
@@ -379,6 +382,23 @@ impl World {
             );
         }
         self.check_deliveries();
+    }
+
+    /// The streams are ended one by one, while publishers go on.
+    fn drain(&mut self) {
+        let (window_ms, random) = (self.random.between(1, 3_000), self.random.next());
+        note(|| format!("{:>6} the hub drains for {window_ms} ms", self.now.mono_ms));
+        for shard in 0..self.nodes.len() {
+            self.input(shard, Input::Drain(Drain { window_ms, retry_least_ms: 1_000, random }));
+            self.carry_out(shard);
+        }
+        for _ in 0..self.random.between(1, 8) {
+            self.publish_burst();
+            self.commit(usize::MAX);
+            self.pass(window_ms / 4);
+        }
+        // The server waits for what is owed, too.
+        self.rest();
     }
 
     /// The hub's count of deliveries is what arrived. The last bytes of a chunk hold no event, so that one cut there for

@@ -406,7 +406,7 @@ impl World {
         head.extend_from_slice(Prelude::default().bytes(Form { chunked: who.chunked, coding: who.coding }));
         let socket = SocketId(at as u32);
         let registration = Registration {
-            sink: if at.is_multiple_of(2) { Sink::Socket(socket) } else { Sink::Sealed(socket) },
+            sink: [Sink::Socket, Sink::Sealed, Sink::Session][at % 3](socket),
             head: head.into(),
             chunked: who.chunked,
             coding: who.coding,

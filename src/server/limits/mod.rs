@@ -86,7 +86,7 @@ impl LimitSettings {
         const SECOND: Duration = Duration::from_secs(1);
         let accepts = |count: u32| Rate::new(count, SECOND, count / ACCEPT_BURST_SHARE);
         LimitSettings {
-            trusted: limits.trusted_proxies.clone(),
+            trusted: limits.trusted_proxies.with(Client::UNIX.address),
             forwarded: limits.forwarded,
             proxy_protocol: limits.proxy_protocol,
             per_address: limits.connections_per_address,

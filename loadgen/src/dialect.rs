@@ -1,10 +1,14 @@
 //! How a kind of server is spoken to: what a subscription and a publish look like on the wire.
 
+use std::io;
+use std::net::TcpStream;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::target::{Target, percent_encoded};
+use crate::tls::{Trust, Wire};
 use crate::token::{Claims, Issuer};
 
 /// The kinds of servers this program knows.
@@ -92,6 +96,8 @@ pub(crate) struct Dialect {
     pub(crate) preset: Preset,
     pub(crate) target: Target,
     pub(crate) plain: Plain,
+    /// How TLS is spoken, where it is.
+    pub(crate) trust: Option<Trust>,
     /// Who makes tokens for subscribers.
     pub(crate) issuer: Option<Issuer>,
     /// What publishers present: a bearer token, or an API key at Centrifugo.
@@ -99,6 +105,14 @@ pub(crate) struct Dialect {
 }
 
 impl Dialect {
+    /// What is spoken over this socket, whose connection may be under way still. A subscriber's sends one request.
+    pub(crate) fn wire(&self, socket: TcpStream, subscribes: bool) -> io::Result<Wire> {
+        match &self.trust {
+            None => Ok(Wire::Plain(socket)),
+            Some(trust) => Ok(Wire::tls(socket, trust.session()?, subscribes)),
+        }
+    }
+
     /// The claims of this kind of server's tokens.
     pub(crate) fn claims(preset: Preset) -> Claims {
         match preset {
@@ -225,7 +239,7 @@ mod tests {
             media_type: "text/xml".to_owned(),
         };
         let target = Target::parse("http://127.0.0.1:3000/hub").expect("parses");
-        Dialect { preset, target, plain, issuer: None, publish_token: Some("secret".to_owned()) }
+        Dialect { preset, target, plain, trust: None, issuer: None, publish_token: Some("secret".to_owned()) }
     }
 
     fn subscription(preset: Preset, token: Option<&str>, last_id: Option<&[u8]>, encoding: Option<&str>) -> String {

@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -18,6 +17,7 @@ use crate::press::{Limit, Published, Turn};
 use crate::publisher::{connect, template};
 use crate::swarm::new_histogram;
 use crate::sys::{self, Epoll, Ready};
+use crate::tls::Wire;
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 const READY_MAX: usize = 64;
@@ -31,7 +31,7 @@ const PAUSE_NS: u64 = 1_000_000_000;
 const PATIENCE_NS: u64 = 10_000_000_000;
 
 struct Nail {
-    stream: TcpStream,
+    stream: Wire,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     /// When the requests that aren't answered were made.
@@ -109,7 +109,7 @@ impl Hammer {
     /// Begins to publish. A connection the server has closed while nothing was asked is made anew.
     pub(crate) fn begin(&mut self, limit: Limit) -> anyhow::Result<()> {
         for (index, nail) in self.nails.iter_mut().enumerate() {
-            if !matches!(nail.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            if nail.stream.is_stale() {
                 *nail = Nail::connect(&self.dialect, &self.epoll, index)?;
             }
         }
@@ -203,7 +203,7 @@ impl Run {
 impl Nail {
     fn connect(dialect: &Dialect, epoll: &Epoll, index: usize) -> anyhow::Result<Self> {
         let stream = connect(dialect, index)?;
-        epoll.add(&stream, index)?;
+        epoll.add(stream.socket(), index)?;
         Ok(Self { stream, inbox: Vec::new(), outbox: Vec::new(), asked_ns: VecDeque::new() })
     }
 

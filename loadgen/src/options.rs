@@ -56,6 +56,9 @@ pub(crate) struct Options {
     /// The address that hub, floor and nchan listen on when this program starts them: one of this machine's that agents reach
     #[arg(long, value_name = "ADDR", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST), conflicts_with = "spawn", help_heading = "Hub")]
     pub(crate) listen_address: IpAddr,
+    /// The certificate of the server at an https:// URL, in PEM: exactly this one is trusted, whatever name it has
+    #[arg(long, value_name = "FILE", help_heading = "Hub")]
+    pub(crate) tls_certificate: Option<PathBuf>,
     /// The process whose memory and CPU time are read
     #[arg(long, value_name = "PID", help_heading = "Hub")]
     pub(crate) server_pid: Option<u32>,

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
@@ -18,6 +19,7 @@ use crate::lanes::Lanes;
 use crate::payload::{Number, Template};
 use crate::swarm::new_histogram;
 use crate::sys;
+use crate::tls::Wire;
 
 /// Publishes that may wait for their answer on one connection. A server that falls back further than that on an
 /// open-loop schedule has failed.
@@ -35,6 +37,10 @@ pub(crate) struct Post {
 /// A connection without an answer for so long may have been closed.
 const IDLE_NS: u64 = 1_000_000_000;
 
+/// How long a handshake may take, and how often it is looked at.
+const HANDSHAKE_PATIENCE_NS: u64 = 30_000_000_000;
+const HANDSHAKE_NAP: Duration = Duration::from_micros(200);
+
 struct InFlight {
     number: Number,
     intended_ns: u64,
@@ -48,7 +54,7 @@ pub(crate) struct Publisher {
     lanes: Arc<Lanes>,
     post: Post,
     index: usize,
-    stream: TcpStream,
+    stream: Wire,
     /// For each topic and size, made when first used.
     templates: Vec<Option<Template>>,
     turn: usize,
@@ -181,7 +187,7 @@ impl Publisher {
         let unsent = self.in_flight.front().is_some_and(|first| first.sent_ns >= self.answered_ns + IDLE_NS);
         if unsent && now_ns >= self.answered_ns + IDLE_NS {
             self.answered_ns = now_ns;
-            if !matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            if self.stream.is_stale() {
                 self.stream = connect(&self.dialect, self.index)?;
             }
         }
@@ -221,7 +227,21 @@ impl Publisher {
 }
 
 /// The `n`th connection to publish on.
-pub(crate) fn connect(dialect: &Dialect, n: usize) -> anyhow::Result<TcpStream> {
+pub(crate) fn connect(dialect: &Dialect, n: usize) -> anyhow::Result<Wire> {
+    let socket = connect_socket(dialect, n)?;
+    let mut wire = dialect.wire(socket, false)?;
+    let end_ns = sys::now_ns() + HANDSHAKE_PATIENCE_NS;
+    // The first write makes the handshake.
+    while let Err(error) = wire.write(&[]) {
+        if error.kind() != io::ErrorKind::WouldBlock || sys::now_ns() > end_ns {
+            return Err(error).with_context(|| format!("make a TLS handshake with {}", dialect.target.authority));
+        }
+        std::thread::sleep(HANDSHAKE_NAP);
+    }
+    Ok(wire)
+}
+
+fn connect_socket(dialect: &Dialect, n: usize) -> anyhow::Result<TcpStream> {
     let target = &dialect.target;
     let stream =
         TcpStream::connect(target.address_of(n)).with_context(|| format!("connect to {}", target.authority))?;
@@ -286,8 +306,14 @@ mod tests {
             (bodies, None)
         });
         let target = Target::parse(&url).expect("parses");
-        let dialect =
-            Dialect { preset: Preset::Cinnabar, target, plain: Plain::default(), issuer: None, publish_token: None };
+        let dialect = Dialect {
+            preset: Preset::Cinnabar,
+            target,
+            plain: Plain::default(),
+            trust: None,
+            issuer: None,
+            publish_token: None,
+        };
         let lanes = Arc::new(Lanes::new([("urn:x".to_owned(), 0b1000)]));
         let post = Post { topics: vec![("urn:x".to_owned(), 0)], sizes: vec![64] };
         (Publisher::connect(Arc::new(dialect), Arc::clone(&lanes), post, 3).expect("connects"), lanes, hub)

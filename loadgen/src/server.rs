@@ -10,12 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::agents;
 use crate::dialect::{Dialect, Preset};
 use crate::options::Options;
 use crate::sys;
 use crate::target::{HUB_PATH, Target};
+use crate::tls::{Shown, Tls, Trust};
 use crate::token::Issuer;
 
 /// How long a server may take from its start to its `listening on` line.
@@ -52,20 +55,24 @@ pub(crate) struct Server {
     pid: Option<u32>,
     /// Where it is.
     pub(crate) target: Target,
+    /// How TLS is spoken with it, if it is.
+    pub(crate) trust: Option<Trust>,
     /// Who makes tokens for subscribers, if this program started the hub.
     pub(crate) issuer: Option<Issuer>,
     /// A token that may publish.
     pub(crate) token: Option<String>,
     said: Arc<Mutex<Said>>,
     data: Option<PathBuf>,
+    /// The files of its certificate, which it looks at as long as it runs.
+    shown: Option<Shown>,
 }
 
 impl Server {
     /// Starts or finds the server the options name. `extra` are arguments for a hub started by `--hub`, which those
-    /// after `--` follow.
-    pub(crate) fn start(options: &Options, extra: &[String]) -> anyhow::Result<Self> {
+    /// after `--` follow. `tls` says how that hub is spoken to; others say by their URL whether it is TLS.
+    pub(crate) fn start(options: &Options, extra: &[String], tls: Option<Tls>) -> anyhow::Result<Self> {
         if let Some(binary) = &options.hub {
-            return Self::start_hub(options, binary, extra, None);
+            return Self::start_hub(options, binary, extra, None, tls);
         }
         let mut server = if let Some(command) = &options.spawn {
             let mut shell = Command::new("sh");
@@ -79,6 +86,15 @@ impl Server {
         };
         if let Some(url) = &options.url {
             server.target = Target::parse(url)?;
+        }
+        if tls.is_some() && !server.target.secure {
+            bail!("{}: this scenario speaks TLS, so the URL has to begin with https://", server.target.url());
+        }
+        if server.target.secure {
+            let file = options.tls_certificate.as_deref().context(
+                "say with --tls-certificate which certificate (in PEM) the server at an https:// URL has: no other is trusted",
+            )?;
+            server.trust = Some(Trust::new(read_certificate(file)?, server.target.host(), tls.unwrap_or_default())?);
         }
         server.pid = options.server_pid.or(server.pid);
         let audience = options.resource.clone().unwrap_or_else(|| server.target.url());
@@ -98,25 +114,57 @@ impl Server {
     /// Starts one more hub of the cluster that this one is the first of: publishers and subscribers go to both in turn.
     pub(crate) fn start_another(&mut self, options: &Options, extra: &[String]) -> anyhow::Result<Self> {
         let binary = options.hub.as_ref().context("the hubs of a cluster are started by --hub")?;
-        let other = Self::start_hub(options, binary, extra, Some(self.target.url()))?;
+        let other = Self::start_hub(options, binary, extra, Some(self.target.url()), None)?;
         self.target.others.push(other.target.address);
         Ok(other)
     }
 
     /// A server somebody else runs.
     fn found(target: Target) -> Self {
-        Self { child: None, pid: None, target, issuer: None, token: None, said: Arc::default(), data: None }
+        Self {
+            child: None,
+            pid: None,
+            target,
+            trust: None,
+            issuer: None,
+            token: None,
+            said: Arc::default(),
+            data: None,
+            shown: None,
+        }
     }
 
     /// `resource` is what the hub is called, if it isn't its own address.
-    fn start_hub(options: &Options, binary: &Path, extra: &[String], resource: Option<String>) -> anyhow::Result<Self> {
+    fn start_hub(
+        options: &Options,
+        binary: &Path,
+        extra: &[String],
+        resource: Option<String>,
+        tls: Option<Tls>,
+    ) -> anyhow::Result<Self> {
         let listen = SocketAddr::new(options.listen_address, free_port(options.listen_address)?);
         let port = listen.port();
-        let resource = resource.unwrap_or_else(|| format!("http://{listen}{HUB_PATH}"));
+        let resource = resource.unwrap_or_else(|| {
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{listen}{HUB_PATH}")
+        });
         let data = std::env::temp_dir().join(format!("cinnabar-loadgen-{}-{port}", std::process::id()));
         let mut command = Command::new(binary);
         without_settings(&mut command);
-        command.args(["serve", "--listen", &listen.to_string(), "--resource", &resource]);
+        // A hub that has been measured has nobody left to be gentle with.
+        command.env("CINNABAR_DRAIN_WINDOW", "0");
+        command.arg("serve");
+        let mut shown = None;
+        let place = match tls {
+            None => listen.to_string(),
+            Some(tls) => {
+                let shows = Shown::make(options.listen_address, tls)?;
+                command.arg("--tls-certificate").arg(&shows.paths.0).arg("--tls-key").arg(&shows.paths.1);
+                shown = Some(shows);
+                format!("tls:{listen}")
+            }
+        };
+        command.args(["--listen", &place, "--resource", &resource]);
         command.args(["--issuer", ISSUER, "--publisher-jwt-key", SECRET, "--subscriber-jwt-key", SECRET]);
         // Whoever measures history elsewhere says so.
         let memory: &[&str] = if says_history(extra, &options.hub_args) { &[] } else { &["--history", "memory"] };
@@ -130,6 +178,8 @@ impl Server {
             .stdin(Stdio::null());
         let mut server = Self::launch(command, options.verbose)?;
         server.data = Some(data);
+        server.trust = shown.as_ref().map(|shown| shown.trust.clone());
+        server.shown = shown;
         let issuer = own_issuer(options.preset, resource);
         server.token = Some(publish_token(&issuer));
         server.issuer = Some(issuer);
@@ -157,7 +207,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a command and waits for its `listening on http://…` line on standard error.
+    /// Starts a command and waits for its `listening on http://…` (or `https://`) line on standard error.
     pub(crate) fn launch(mut command: Command, verbose: bool) -> anyhow::Result<Self> {
         sys::prepare_child(&mut command, *crate::SOFT_DESCRIPTOR_LIMIT.get().unwrap_or(&u64::MAX));
         let mut child = command.stderr(Stdio::piped()).spawn().with_context(|| format!("start {command:?}"))?;
@@ -169,6 +219,7 @@ impl Server {
             address: ([127, 0, 0, 1], 0).into(),
             authority: String::new(),
             path: String::new(),
+            secure: false,
             others: Vec::new(),
         };
         let mut server = Self::found(nowhere);
@@ -301,8 +352,15 @@ fn watch(stderr: impl Read + Send + 'static, said: Arc<Mutex<Said>>, verbose: bo
 
 fn listening_url(line: &str) -> Option<&str> {
     let rest = &line[line.find("listening on ")?..];
-    let url = &rest[rest.find("http://")?..];
+    let url = &rest[rest.find("http://").or_else(|| rest.find("https://"))?..];
     Some(url.split(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == ',').next().unwrap_or(url))
+}
+
+/// The first certificate of a file.
+fn read_certificate(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let about = || format!("--tls-certificate {}", file.display());
+    let certificate = CertificateDer::from_pem_file(file).map_err(anyhow::Error::msg).with_context(about)?;
+    Ok(certificate.to_vec())
 }
 
 /// A hub this program starts is set up by its arguments alone, whatever the environment has for another.
@@ -330,6 +388,7 @@ mod tests {
     fn the_url_is_found_in_a_log_line() {
         let line = "\x1b[2m12:00\x1b[0m INFO listening on http://127.0.0.1:3000/.well-known/mercure\x1b[0m shards=2";
         assert_eq!(listening_url(line), Some("http://127.0.0.1:3000/.well-known/mercure"));
+        assert_eq!(listening_url("listening on https://127.0.0.1:3443"), Some("https://127.0.0.1:3443"));
         assert_eq!(listening_url("see http://x, then listen"), None);
     }
 

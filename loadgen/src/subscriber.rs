@@ -1,7 +1,6 @@
 //! One subscriber: its connections, one after another, from the request over the response head to the events.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 
 use crate::answer::RETRY_AFTER_S_MAX;
 use crate::chunked::{Chunked, Part};
@@ -10,6 +9,7 @@ use crate::last_id::LastId;
 use crate::ledger::Receipt;
 use crate::payload::{Found, Scanner};
 use crate::sys;
+use crate::tls::Wire;
 
 /// The longest response head read, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -62,7 +62,7 @@ pub(crate) enum Visit {
 
 /// A subscriber and what it got.
 pub(crate) struct Subscriber {
-    stream: Option<TcpStream>,
+    stream: Option<Wire>,
     phase: Phase,
     /// Where the body is in its chunks, if it is chunked.
     chunked: Option<Chunked>,
@@ -95,7 +95,7 @@ impl Subscriber {
     }
 
     /// Begins anew on a non-blocking socket whose connection may be under way still.
-    pub(crate) fn open(&mut self, stream: TcpStream, asked_ns: u64) {
+    pub(crate) fn open(&mut self, stream: Wire, asked_ns: u64) {
         self.stream = Some(stream);
         self.phase = Phase::Opening;
         self.asked_ns = asked_ns;
@@ -155,7 +155,7 @@ impl Subscriber {
 
     fn read(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Wire,
         hung_up: bool,
         once: bool,
         request: impl FnOnce(Option<&[u8]>) -> Vec<u8>,
@@ -312,7 +312,7 @@ fn take_head(head: &[u8]) -> Result<Option<(Head, Vec<u8>)>, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
     use super::*;
@@ -324,7 +324,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
         client.set_nonblocking(true).expect("non-blocking");
         let mut subscriber = Subscriber::new(true);
-        subscriber.open(client, 0);
+        subscriber.open(Wire::Plain(client), 0);
         let server = listener.accept().expect("accepts").0;
         server.set_nodelay(true).expect("no delay");
         (subscriber, server)

@@ -507,6 +507,7 @@ mod tests {
             preset: crate::dialect::Preset::Cinnabar,
             target: Target::parse("http://127.0.0.1:1/").expect("parses"),
             plain: crate::dialect::Plain::default(),
+            trust: None,
             issuer: None,
             publish_token: None,
         };

@@ -16,29 +16,33 @@ pub(crate) struct Target {
     pub(crate) authority: String,
     /// The path, with its leading slash.
     pub(crate) path: String,
+    /// TLS is spoken there.
+    pub(crate) secure: bool,
     /// Where the other hubs of its cluster are.
     pub(crate) others: Vec<SocketAddr>,
 }
 
 impl Target {
-    /// Takes `http://host:port/path`; without a path it is a Mercure hub's usual one.
+    /// Takes `http://host:port/path`, or the same with `https`; without a path it is a Mercure hub's usual one.
     pub(crate) fn parse(url: &str) -> anyhow::Result<Self> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            bail!("{url} doesn't start with http:// (TLS isn't spoken here)");
+        let (secure, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => bail!("{url} doesn't start with http:// or https://"),
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let path = if path.len() <= 1 { HUB_PATH } else { path };
         let with_port = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
             authority.to_owned()
         } else {
-            format!("{authority}:80")
+            format!("{authority}:{}", if secure { 443 } else { 80 })
         };
         let address = with_port
             .to_socket_addrs()
             .with_context(|| format!("resolve {authority}"))?
             .next()
             .with_context(|| format!("{authority} has no address"))?;
-        Ok(Self { address, authority: authority.to_owned(), path: path.to_owned(), others: Vec::new() })
+        Ok(Self { address, authority: authority.to_owned(), path: path.to_owned(), secure, others: Vec::new() })
     }
 
     /// Where the `n`th connection goes: to the hubs of a cluster in turn.
@@ -51,7 +55,15 @@ impl Target {
 
     /// The whole URL.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}{}", self.authority, self.path)
+        format!("{}://{}{}", if self.secure { "https" } else { "http" }, self.authority, self.path)
+    }
+
+    /// The host without its port.
+    pub(crate) fn host(&self) -> &str {
+        match self.authority.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => host,
+            _ => &self.authority,
+        }
     }
 }
 
@@ -79,7 +91,16 @@ mod tests {
         }
         let other = Target::parse("http://127.0.0.1:81/events").expect("parses");
         assert_eq!((other.path.as_str(), other.address.port()), ("/events", 81));
-        assert!(Target::parse("https://127.0.0.1").is_err());
+        let secure = Target::parse("https://127.0.0.1/events").expect("parses");
+        assert_eq!((secure.address.port(), secure.url().as_str()), (443, "https://127.0.0.1/events"));
+        assert!(Target::parse("ftp://127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn the_host_is_what_stands_before_the_port() {
+        for (url, host) in [("https://[::1]:3000/", "[::1]"), ("https://127.0.0.1", "127.0.0.1")] {
+            assert_eq!(Target::parse(url).expect("parses").host(), host);
+        }
     }
 
     #[test]

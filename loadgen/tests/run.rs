@@ -110,6 +110,37 @@ fn a_real_hub_delivers_everything() {
 }
 
 #[test]
+fn a_real_hub_delivers_everything_over_tls() {
+    let Some(hub) = hub() else { return };
+    let hub = hub.to_str().expect("a path");
+    for (name, tls) in [("tls13", "tls = true"), ("tls12", "tls = \"1.2\""), ("resumed", "tls = true\nresume = true")] {
+        let file = scenario(
+            name,
+            &SMALL.replace("[[group]]\nname = \"everyone\"", &format!("[hub]\n{tls}\n[[group]]\nname = \"everyone\"")),
+        );
+        held(&loadgen(&["run", &file, "--hub", hub]));
+    }
+}
+
+#[test]
+fn a_hub_over_tls_is_held_against_a_floor_that_seals_and_sends() {
+    let Some(hub) = hub() else { return };
+    let hub = hub.to_str().expect("a path");
+    let set = ["--set", "connections=60", "--set", "events=5", "--set", "rounds=1"];
+    let output = loadgen(&[&["tls-broadcast", "--targets", "hub,floor", "--quiet", "--hub", hub], &set[..]].concat());
+    held(&output);
+    assert_eq!(said(&output).matches("  goal ").count(), 2, "{}", said(&output));
+}
+
+#[test]
+fn a_server_at_an_https_url_needs_a_certificate_to_be_known_by() {
+    let file = scenario("unknown", SMALL);
+    let output = loadgen(&["run", &file, "--url", "https://127.0.0.1:9/"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--tls-certificate"), "{}", said(&output));
+}
+
+#[test]
 fn a_hub_and_another_server_are_measured_in_turn() {
     let Some(hub) = hub() else { return };
     let file = scenario("beside", &SMALL.replace("rounds = 2", "rounds = 1"));

@@ -106,10 +106,14 @@ impl Part {
             now_s,
         });
         let target = Target::parse(&self.url).map_err(|error| PartError::Target(format!("{error:#}")))?;
+        if target.secure {
+            return Err(PartError::Target(format!("{}: agents speak plain HTTP only", self.url)));
+        }
         let dialect = Dialect {
             preset: self.preset,
             target,
             plain: Plain { subscribe: self.subscribe, ..Plain::default() },
+            trust: None,
             issuer,
             // Nothing is published here.
             publish_token: None,
@@ -209,6 +213,7 @@ mod tests {
             preset: Preset::Mercure0,
             target,
             plain: Plain::default(),
+            trust: None,
             issuer: Some(issuer),
             publish_token: Some("for the coordinator only".to_owned()),
         };

@@ -6,7 +6,7 @@ use anyhow::bail;
 use crate::options::{Options, TargetKind};
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, TargetPlan};
 use crate::sys;
 
 mod bars;
@@ -54,13 +54,13 @@ fn play(scenario: &Scenario, options: &Options, report: &mut Report, progress: &
     for kind in &options.targets {
         let options = &options.meant_for(*kind);
         match kind {
-            TargetKind::Url => stages.push(Stage::hub("url", scenario, options, &[])?),
+            TargetKind::Url => stages.push(Stage::hub("url", scenario, options, &[], scenario.tls)?),
             TargetKind::Hub if scenario.targets.is_empty() => {
-                stages.push(Stage::hub("hub", scenario, options, &[])?);
+                stages.push(Stage::hub("hub", scenario, options, &[], scenario.tls)?);
             }
             TargetKind::Hub => {
-                for (name, arguments) in &scenario.targets {
-                    stages.push(Stage::hub(name, scenario, options, arguments)?);
+                for TargetPlan { name, arguments, tls } in &scenario.targets {
+                    stages.push(Stage::hub(name, scenario, options, arguments, *tls)?);
                 }
             }
             TargetKind::Floor => stages.push(Stage::floor(scenario, options)?),

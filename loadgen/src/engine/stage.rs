@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use super::findings::Findings;
 use crate::agents::{ClockShift, hire};
 use crate::arrival::Arrivals;
+use crate::attack::AttackPlan;
 use crate::dialect::{Dialect, Plain, Preset};
 use crate::floor::{Floor, FloorKind, FloorPress};
 use crate::group::Group;
@@ -29,6 +30,7 @@ use crate::server::{Server, own_issuer, publish_token};
 use crate::sources::Sources;
 use crate::swarm::{Plan, Share, Swarm, Timings, new_histogram};
 use crate::timeline::Spread;
+use crate::tls::Tls;
 use crate::{sys, usage};
 
 /// Each of the floor's threads has a descriptor table of its own with 20,000 places here, and the kernel doesn't spread
@@ -70,6 +72,7 @@ pub(super) struct Stage {
     pub(super) arrivals: Arc<[Option<Arrivals>]>,
     pub(super) publisher_names: Vec<String>,
     pub(super) paces: Vec<Pace>,
+    pub(super) attacks: Vec<AttackPlan>,
     pub(super) dialect: Arc<Dialect>,
     host: Host,
     pub(super) memory: MemoryWatch,
@@ -91,9 +94,16 @@ impl Stage {
         scenario: &Scenario,
         options: &Options,
         arguments: &[String],
+        tls: Option<Tls>,
     ) -> anyhow::Result<Self> {
         let arguments = [scenario.hub_arguments.as_slice(), arguments].concat();
-        let mut first = Server::start(options, &arguments)?;
+        if scenario.hubs > 1 && tls.is_some() {
+            bail!("hubs that are a cluster are spoken to without TLS here: take `tls` or `count` out of [hub]");
+        }
+        let mut first = Server::start(options, &arguments, tls)?;
+        if first.trust.is_some() && options.agents.are_used() {
+            bail!("agents speak plain HTTP only: measure TLS without --agents");
+        }
         let others = (1..scenario.hubs).map(|_| first.start_another(options, &arguments));
         let others = others.collect::<anyhow::Result<Vec<_>>>()?;
         let servers = std::iter::once(first).chain(others).collect();
@@ -134,6 +144,7 @@ impl Stage {
             preset,
             target: server.target.clone(),
             plain,
+            trust: server.trust.clone(),
             issuer: server.issuer.clone(),
             publish_token: server.token.clone(),
         });
@@ -198,13 +209,14 @@ impl Stage {
         let kind = FloorKind::of(scenario);
         let is_ordered = kind == FloorKind::Send || FloorKind::replays(scenario);
         let size = scenario.publishers.first().and_then(|plan| plan.sizes.first()).copied().unwrap_or(SIZE_BYTES_MIN);
-        let floor = Floor::start(kind, threads, size, options.listen_address, options.verbose)?;
+        let floor = Floor::start(kind, threads, size, options.listen_address, options.verbose, scenario.tls)?;
         let target = floor.server.target.clone();
         let issuer = own_issuer(Preset::Cinnabar, target.url());
         let dialect = Arc::new(Dialect {
             preset: Preset::Cinnabar,
             target,
             plain: Plain::default(),
+            trust: floor.server.trust.clone(),
             publish_token: Some(publish_token(&issuer)),
             issuer: Some(issuer),
         });
@@ -250,6 +262,7 @@ impl Stage {
             arrivals: plan.arrivals,
             lanes,
             groups,
+            attacks: scenario.attacks.clone(),
             paces: scenario.publishers.iter().map(|plan| plan.pace).collect(),
             publisher_names: scenario.publishers.iter().map(|plan| plan.name.clone()).collect(),
             dialect,

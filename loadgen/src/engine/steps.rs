@@ -8,6 +8,7 @@ use anyhow::bail;
 use super::findings::Findings;
 use super::stage::Stage;
 use super::window::{Mark, Window};
+use crate::attack::Attack;
 use crate::press::{Limit, Pace, Turn};
 use crate::process::{self, Kernel};
 use crate::progress::Progress;
@@ -33,6 +34,7 @@ enum Activity {
     Swarming { group: usize, connects: bool, before: u64, most: u64, since_ns: u64 },
     Churning { group: usize, until_ns: u64 },
     Publishing { by: usize, unlimited: bool },
+    Attacking { by: usize, attack: Attack, unlimited: bool },
     Draining { counting: bool, next_ns: u64, before: u64, since_ns: u64 },
     Waiting { since_ns: u64, until_ns: u64 },
     Settling { mark: String, since: Option<String>, until_ns: u64, next_ns: u64, before: Option<u64> },
@@ -47,7 +49,10 @@ struct Track {
 impl Track {
     /// Does it only go on as long as others do?
     fn is_company(&self) -> bool {
-        self.steps.is_empty() && matches!(self.now, Some(Activity::Publishing { unlimited: true, .. }))
+        let goes_on = |now| {
+            matches!(now, &Activity::Publishing { unlimited: true, .. } | &Activity::Attacking { unlimited: true, .. })
+        };
+        self.steps.is_empty() && self.now.as_ref().is_some_and(goes_on)
     }
 
     fn is_over(&self) -> bool {
@@ -101,8 +106,10 @@ pub(super) fn run(
         let running = tracks.iter().filter(|track| !track.is_over()).count();
         if running > 0 && tracks.iter().all(|track| track.is_over() || track.is_company()) {
             for track in &tracks {
-                if let Some(Activity::Publishing { by, .. }) = track.now {
-                    stage.end(by);
+                match &track.now {
+                    Some(Activity::Publishing { by, .. }) => stage.end(*by),
+                    Some(Activity::Attacking { attack, .. }) => attack.end(),
+                    _ => {}
                 }
             }
         }
@@ -225,6 +232,13 @@ fn advance(
             }
             turn => (false, turn == Turn::Moved),
         },
+        Activity::Attacking { by, attack, .. } => {
+            let over = attack.is_over()?;
+            if let (true, Some(window)) = (over, &mut window) {
+                window.damages.push((stage.attacks[*by].name.clone(), attack.damage()));
+            }
+            (over, false)
+        }
         Activity::Draining { counting, next_ns, before, since_ns } => {
             let delivered = stage.swarm.delivered();
             if delivered != *before {
@@ -286,6 +300,12 @@ fn begin(does: Does, stage: &mut Stage, now_ns: u64) -> anyhow::Result<Option<Ac
             stage.begin(by, limit)?;
             let unlimited = seconds.is_none() && count.is_none();
             return Ok(Some(Activity::Publishing { by, unlimited }));
+        }
+        Does::Attack { by, seconds, count } => {
+            let limit = Limit { time_ns: seconds.map(|seconds| (seconds * 1e9) as u64), count };
+            let attack = Attack::begin(&stage.attacks[by], &stage.dialect, limit)?;
+            let unlimited = seconds.is_none() && count.is_none();
+            return Ok(Some(Activity::Attacking { by, attack, unlimited }));
         }
         Does::Drain => {
             let before = stage.swarm.delivered();

@@ -4,6 +4,7 @@ use super::connecting::Connecting;
 use super::findings::Findings;
 use super::stage::Stage;
 use crate::agents::Usage;
+use crate::attack::Damage;
 use crate::kernel::KernelWatch;
 use crate::press::Published;
 use crate::process::{Cpu, Kernel};
@@ -35,6 +36,8 @@ pub(super) struct Window {
     pub(super) connecting: Connecting,
     /// The publishers that published in it.
     pub(super) active: Vec<usize>,
+    /// What attacks have done in it.
+    pub(super) damages: Vec<(String, Damage)>,
     /// When the last of them had all its answers.
     pub(super) published_ns: Option<u64>,
 }
@@ -53,6 +56,7 @@ impl Window {
             kernel: vec![KernelWatch::default(); stage.groups.len()],
             connecting: Connecting::default(),
             active: Vec::new(),
+            damages: Vec::new(),
             published_ns: None,
             counts: stage.swarm.counts(),
             cpu: Cpu::now(&stage.pids()),
@@ -191,6 +195,16 @@ impl Window {
             }
         }
 
+        for (attack, damage) in &self.damages {
+            for (key, label, count) in [
+                ("units", "connections, bytes or requests of", damage.units),
+                ("connections", "connections begun by", damage.connections),
+                ("answered", "handshakes the server answered to", damage.answered),
+                ("ended", "connections the server ended of", damage.ended),
+            ] {
+                enter(&format!("{attack}_{key}"), &format!("{label} {attack}"), count as f64, "");
+            }
+        }
         if cpu.server_s > 0.0 {
             if delivered > 0 {
                 let each = cpu.server_s * 1e6 / delivered as f64;

@@ -10,6 +10,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +26,10 @@ use crate::payload::SIZE_BYTES_MIN;
 use crate::scenario::{Does, Scenario};
 use crate::server::{Server, free_port};
 use crate::sys;
+use crate::tls::{Shown, Tls};
 
 mod press;
+mod seal;
 mod send;
 mod serve;
 
@@ -59,6 +62,9 @@ impl FloorKind {
     /// Why a scenario asks for what no floor does; nothing if it doesn't.
     pub(crate) fn refusal(scenario: &Scenario) -> Option<&'static str> {
         let kind = Self::of(scenario);
+        if scenario.tls.is_some() && kind == Self::Serve {
+            return Some("with TLS it only sends: it doesn't accept, answer or replay");
+        }
         let ordered = kind == Self::Send || Self::replays(scenario);
         let all = [&scenario.setup, &scenario.round, &scenario.finish].into_iter().flatten();
         let does = all.flat_map(|step| match &step.does {
@@ -73,6 +79,9 @@ impl FloorKind {
         let turnover = |does: &&Does| matches!(does, Does::Churn { .. } | Does::Connect { goes_on: true, .. });
         if ordered && does.iter().any(turnover) {
             return Some("it keeps no account of who comes and goes meanwhile");
+        }
+        if does.iter().any(|does| matches!(does, Does::Attack { .. })) {
+            return Some("it stands no attack, and none of it would be a hub's");
         }
         let pauses = does.iter().any(|does| matches!(does, Does::Read { reads: false, .. }));
         let slow = scenario.groups.iter().any(|group| group.reads != Reads::AtOnce);
@@ -103,13 +112,20 @@ impl Floor {
         size: usize,
         address: IpAddr,
         verbose: bool,
+        tls: Option<Tls>,
     ) -> anyhow::Result<Self> {
         free_port(address)?;
         let mut command = Command::new(std::env::current_exe()?);
         let name = kind.to_possible_value().context("no kind is hidden")?.get_name().to_owned();
         command.args([FLOOR_COMMAND, &name, "--threads", &threads.to_string(), "--size", &size.to_string()]);
         command.args(["--address", &address.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let shown = tls.map(|tls| Shown::make(address, tls)).transpose()?;
+        if let Some(shown) = &shown {
+            command.arg("--tls-certificate").arg(&shown.paths.0).arg("--tls-key").arg(&shown.paths.1);
+        }
         let mut server = Server::launch(command, verbose)?;
+        // It has read the files.
+        server.trust = shown.map(|shown| shown.trust.clone());
         let child = server.child_mut().context("the floor runs")?;
         let orders = child.stdin.take().context("a pipe to the floor")?;
         let answers = BufReader::new(child.stdout.take().context("a pipe from the floor")?);
@@ -169,6 +185,10 @@ pub(crate) struct FloorServer {
     size: usize,
     #[arg(long)]
     address: IpAddr,
+    #[arg(long, requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    #[arg(long)]
+    tls_key: Option<PathBuf>,
 }
 
 impl FloorServer {
@@ -176,8 +196,12 @@ impl FloorServer {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         anyhow::ensure!(self.threads > 0, "at least one thread");
         anyhow::ensure!(self.size >= SIZE_BYTES_MIN, "events are at least {SIZE_BYTES_MIN} bytes");
+        let tls = match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(seal::configuration(certificate, key)?),
+            _ => None,
+        };
         match self.kind {
-            FloorKind::Send => send::run(self.threads, self.size, self.address),
+            FloorKind::Send => send::run(self.threads, self.size, self.address, tls),
             FloorKind::Serve => serve::run(self.threads, self.size, self.address),
         }
     }
@@ -227,12 +251,12 @@ impl Port {
     }
 
     /// Says where they listen once all do.
-    fn announce(&self) {
+    fn announce(&self, scheme: &str) {
         // Once for the first listener, which finds the port, once for the others.
         self.meeting.wait();
         self.meeting.wait();
         let port = self.number.load(Ordering::Acquire) as u16;
-        eprintln!("listening on http://{}/", SocketAddr::new(self.address, port));
+        eprintln!("listening on {scheme}://{}/", SocketAddr::new(self.address, port));
     }
 }
 

@@ -1,18 +1,20 @@
 //! The floor that sends: a broadcast is one non-blocking send after another of one frame. There is no registration, no
-//! queue, no parsing beyond the blank line of a request.
+//! queue, no parsing beyond the blank line of a request. With TLS every frame is sealed for each by a bare key before.
 //!
 //! Orders: `one NS` sends one event meant for that time to everyone, `flood MS` sends event after event for so long and
 //! answers `done COUNT` (events sent so far) on standard output.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{IpAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Barrier, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use rustls::ServerConfig;
 
-use super::{Port, RESPONSE_HEAD, not_mine, obey};
+use super::seal::{Call, Caller, Stream};
+use super::{Port, not_mine, obey};
 use crate::payload::{Number, stream_chunk};
 use crate::sys;
 
@@ -39,7 +41,8 @@ struct Shared {
 }
 
 /// Runs until standard input ends.
-pub(super) fn run(threads: usize, size: usize, address: IpAddr) -> anyhow::Result<()> {
+pub(super) fn run(threads: usize, size: usize, address: IpAddr, tls: Option<Arc<ServerConfig>>) -> anyhow::Result<()> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let shared: &'static Shared = Box::leak(Box::new(Shared {
         port: Port::new(address, threads),
         order: Mutex::new((0, Order::One { time_ns: 0 })),
@@ -49,9 +52,10 @@ pub(super) fn run(threads: usize, size: usize, address: IpAddr) -> anyhow::Resul
         count: AtomicU64::new(0),
     }));
     for index in 0..threads {
-        Port::spawn(index, move || Sender::start(shared, index, size)?.run())?;
+        let tls = tls.clone();
+        Port::spawn(index, move || Sender::start(shared, index, size, tls)?.run())?;
     }
-    shared.port.announce();
+    shared.port.announce(scheme);
     obey(|what, value| {
         let order = match what {
             "one" => Order::One { time_ns: value },
@@ -76,18 +80,36 @@ struct Sender {
     shared: &'static Shared,
     listener: TcpListener,
     /// Connections whose request isn't complete.
-    heads: Vec<(TcpStream, Vec<u8>)>,
-    streams: Vec<TcpStream>,
+    callers: Vec<Caller>,
+    streams: Vec<Stream>,
+    tls: Option<Arc<ServerConfig>>,
+    /// A record, where it is TLS.
+    sealed: Vec<u8>,
     chunk: crate::payload::Template,
     sent: u64,
     orders_done: u64,
 }
 
 impl Sender {
-    fn start(shared: &'static Shared, index: usize, size: usize) -> anyhow::Result<Self> {
+    fn start(
+        shared: &'static Shared,
+        index: usize,
+        size: usize,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> anyhow::Result<Self> {
         let listener = shared.port.settle(index)?;
         let chunk = stream_chunk(size);
-        Ok(Self { shared, listener, heads: Vec::new(), streams: Vec::new(), chunk, sent: 0, orders_done: 0 })
+        Ok(Self {
+            shared,
+            listener,
+            callers: Vec::new(),
+            streams: Vec::new(),
+            tls,
+            sealed: Vec::new(),
+            chunk,
+            sent: 0,
+            orders_done: 0,
+        })
     }
 
     fn run(mut self) -> anyhow::Result<()> {
@@ -113,28 +135,21 @@ impl Sender {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(true)?;
                     stream.set_nodelay(true)?;
-                    self.heads.push((stream, Vec::new()));
+                    self.callers.push(Caller::new(stream, self.tls.as_ref())?);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("accept"),
             }
         }
         let mut waiting = Vec::new();
-        for (mut stream, mut head) in self.heads.drain(..) {
-            let mut buffer = [0; 4096];
-            match stream.read(&mut buffer) {
-                Ok(0) => continue,
-                Ok(read) => head.extend_from_slice(&buffer[..read]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => continue,
-            }
-            if !head.ends_with(b"\r\n\r\n") {
-                waiting.push((stream, head));
-            } else if stream.write(RESPONSE_HEAD).is_ok_and(|written| written == RESPONSE_HEAD.len()) {
-                self.streams.push(stream);
+        for caller in self.callers.drain(..) {
+            match caller.look() {
+                Call::Waits(caller) => waiting.push(caller),
+                Call::Streams(stream) => self.streams.push(stream),
+                Call::Gone => {}
             }
         }
-        self.heads = waiting;
+        self.callers = waiting;
         Ok(())
     }
 
@@ -152,7 +167,7 @@ impl Sender {
     fn broadcast(&mut self, time_ns: u64) {
         self.sent += 1;
         let chunk = self.chunk.fill(Number::new(0, self.sent), time_ns);
-        self.streams.retain_mut(|stream| send_all(stream, chunk));
+        self.streams.retain_mut(|stream| stream.send(chunk, &mut self.sealed));
     }
 
     /// Sends until the time is up, then as many events more as the thread that sent most, so that all subscribers
@@ -165,19 +180,6 @@ impl Sender {
         self.shared.senders.wait();
         while self.sent < self.shared.count.load(Ordering::Acquire) {
             self.broadcast(sys::now_ns());
-        }
-    }
-}
-
-/// Sends a frame whole; a full socket is waited for. Answers false when the peer is gone.
-fn send_all(stream: &mut TcpStream, mut frame: &[u8]) -> bool {
-    loop {
-        match stream.write(frame) {
-            Ok(written) if written == frame.len() => return true,
-            Ok(written) => frame = &frame[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_micros(50)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
         }
     }
 }

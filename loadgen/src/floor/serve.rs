@@ -37,7 +37,7 @@ pub(super) fn run(threads: usize, size: usize, address: IpAddr) -> anyhow::Resul
     for index in 0..threads {
         Port::spawn(index, move || Server::start(shared, index)?.run())?;
     }
-    shared.port.announce();
+    shared.port.announce("http");
     obey(|what, count| {
         if what != "store" {
             return not_mine(what);

@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use toml::Spanned;
 
-use super::file::{BarPart, ConnectPart, File, GroupPart, PublisherPart, ReadsPart, StepPart};
-use super::{Bar, Does, PublisherPlan, Scenario, ScenarioError, Step};
+use super::file::{AttackPart, BarPart, ConnectPart, File, GroupPart, PublisherPart, ReadsPart, StepPart, TlsPart};
+use super::{Bar, Does, PublisherPlan, Scenario, ScenarioError, Step, TargetPlan};
+use crate::attack::{AttackPlan, CONNECTIONS_MAX};
 use crate::coding::CODINGS;
 use crate::group::{Group, Reads};
 use crate::payload::{PUBLISHERS_MAX, SIZE_BYTES_MIN, TOPICS_MAX};
 use crate::press::Pace;
+use crate::tls::Tls;
 use crate::topic::TopicTemplate;
 
 /// Connections that may be between connecting and their response head unless a step says otherwise.
@@ -29,6 +31,7 @@ struct Names {
     targets: Vec<String>,
     groups: Vec<String>,
     publishers: Vec<String>,
+    attacks: Vec<String>,
 }
 
 impl Names {
@@ -60,12 +63,14 @@ pub(super) fn scenario(name: &str, text: &str, file: File) -> Result<Scenario, S
             .collect(),
         groups: file.group.iter().map(|group| own(&group.name)).collect(),
         publishers: file.publisher.iter().map(|publisher| own(&publisher.name)).collect(),
+        attacks: file.attack.iter().map(|attack| own(&attack.name)).collect(),
     };
     let all = file.group.iter().map(|part| &part.name).chain(file.publisher.iter().map(|part| &part.name));
     let mut seen = HashSet::new();
+    let all = all.chain(file.attack.iter().map(|part| &part.name));
     for name in all.chain(file.target.iter().map(|part| &part.name)) {
         if !seen.insert(name.get_ref().as_str()) || name.get_ref().contains(['.', ':']) {
-            let problem = "groups, publishers and targets need names of their own, without dots and colons";
+            let problem = "groups, publishers, attacks and targets need names of their own, without dots and colons";
             return Err(names.error(name, "name", problem));
         }
     }
@@ -88,20 +93,47 @@ pub(super) fn scenario(name: &str, text: &str, file: File) -> Result<Scenario, S
     }
     let steps =
         |parts: Vec<StepPart>| parts.into_iter().map(|part| step(part, &names, true)).collect::<Result<Vec<_>, _>>();
+    let resume = file.hub.resume.as_ref().is_some_and(|resume| *resume.get_ref());
+    let of_hub = file.hub.tls.as_ref().map_or(Ok(None), |part| tls(part, resume, &names))?;
+    if let Some(resume) = file.hub.resume.as_ref().filter(|_| file.hub.tls.is_none()) {
+        let problem = "there are no sessions to go on with unless `tls` is spoken";
+        return Err(names.error(resume, "resume", problem));
+    }
+    let targets = file.target.iter().map(|part| {
+        // What isn't said is as with the hub.
+        let tls = part.tls.as_ref().map_or(Ok(of_hub), |part| tls(part, resume, &names))?;
+        Ok(TargetPlan { name: own(&part.name), arguments: part.arguments.clone(), tls })
+    });
+    let targets: Vec<TargetPlan> = targets.collect::<Result<_, _>>()?;
+    let all_tls = if targets.is_empty() { of_hub.is_some() } else { targets.iter().all(|target| target.tls.is_some()) };
+    let attacks = file.attack.iter().map(|part| attack(part, all_tls, &names)).collect::<Result<_, _>>()?;
     Ok(Scenario {
         name: name.to_owned(),
         title: file.title,
         hub_arguments: file.hub.arguments,
         hubs,
-        targets: file.target.iter().map(|part| (own(&part.name), part.arguments.clone())).collect(),
+        tls: of_hub,
+        targets,
         groups: groups.into(),
         publishers,
+        attacks,
         rounds: file.steps.rounds.unwrap_or(1).max(1),
         setup: steps(file.steps.setup)?,
         round: steps(file.steps.round)?,
         finish: steps(file.steps.finish)?,
         bars: bars(file.goal, false, &names).chain(bars(file.check, true, &names)).collect::<Result<_, _>>()?,
     })
+}
+
+fn tls(part: &Spanned<TlsPart>, resume: bool, names: &Names) -> Result<Option<Tls>, ScenarioError> {
+    let only_tls12 = match part.get_ref() {
+        TlsPart::Spoken(false) => return Ok(None),
+        TlsPart::Spoken(true) => false,
+        TlsPart::Version(version) if version == "1.3" => false,
+        TlsPart::Version(version) if version == "1.2" => true,
+        TlsPart::Version(_) => return Err(names.error(part, "tls", "write true, false, \"1.3\" or \"1.2\"")),
+    };
+    Ok(Some(Tls { only_tls12, resume }))
 }
 
 fn topics(texts: &[String], at: &Spanned<String>, names: &Names) -> Result<Vec<TopicTemplate>, ScenarioError> {
@@ -185,6 +217,21 @@ fn publisher(part: &PublisherPart, names: &Names) -> Result<PublisherPlan, Scena
     }
 }
 
+fn attack(part: &AttackPart, all_tls: bool, names: &Names) -> Result<AttackPlan, ScenarioError> {
+    let error = |key: &str, problem: String| Err(names.error(&part.name, key, problem));
+    if part.kind.needs_tls() && !all_tls {
+        return error("kind", "it is made on TLS: say `tls` for the hub".to_owned());
+    }
+    if !(1..=CONNECTIONS_MAX).contains(&part.connections) {
+        return error("connections", format!("{}; from 1 to {CONNECTIONS_MAX} can be held", part.connections));
+    }
+    if !(part.rate > 0.0 && part.rate.is_finite()) {
+        return error("rate", format!("{} a second", part.rate));
+    }
+    let name = part.name.get_ref().clone();
+    Ok(AttackPlan { name, kind: part.kind, connections: part.connections, rate: part.rate })
+}
+
 fn step(part: StepPart, names: &Names, at_top: bool) -> Result<Step, ScenarioError> {
     let mut measure = None;
     let does = match part {
@@ -213,6 +260,14 @@ fn step(part: StepPart, names: &Names, at_top: bool) -> Result<Step, ScenarioErr
             }
             let by = names.find("publisher", &names.publishers, &part.by)?;
             Does::Publish { by, seconds: part.seconds, count: part.count }
+        }
+        StepPart::Attack(part) => {
+            measure = part.measure;
+            if at_top && part.seconds.is_none() && part.count.is_none() {
+                return Err(names.error(&part.by, "attack", "say for how many `seconds` or a `count`"));
+            }
+            let by = names.find("attack", &names.attacks, &part.by)?;
+            Does::Attack { by, seconds: part.seconds, count: part.count }
         }
         StepPart::Drain(_) => Does::Drain,
         StepPart::Wait(part) => {
@@ -352,6 +407,25 @@ at-most = 10.0
         assert_eq!(scenario.round[0].does, Does::Publish { by: 0, seconds: None, count: Some(3) });
         assert_eq!(scenario.publishers[0].pace, Pace::Flood { ahead: 0 });
         assert_eq!(scenario.rounds, 1);
+    }
+
+    #[test]
+    fn hubs_of_a_scenario_speak_tls_as_it_says_or_as_all_do() {
+        let text = GOOD.replace(
+            "[[group]]",
+            "[hub]\ntls = true\nresume = true\n[[target]]\nname = \"plain\"\ntls = false\n[[target]]\nname = \"old\"\ntls = \"1.2\"\n\
+             [[target]]\nname = \"new\"\n[[group]]",
+        );
+        let scenario = Scenario::parse("x", &text, &[]).expect("makes sense");
+        let tls = |only_tls12| Some(Tls { only_tls12, resume: true });
+        assert_eq!(scenario.tls, tls(false));
+        let found: Vec<_> = scenario.targets.iter().map(|target| target.tls).collect();
+        assert_eq!(found, [None, tls(true), tls(false)]);
+        let wrong = Scenario::parse("x", &text.replace("\"1.2\"", "\"1.1\""), &[]).expect_err("refused").to_string();
+        assert_eq!(wrong, "line 10, `tls`: write true, false, \"1.3\" or \"1.2\"");
+        let alone = GOOD.replace("[[group]]", "[hub]\nresume = true\n[[group]]");
+        let wrong = Scenario::parse("x", &alone, &[]).expect_err("refused").to_string();
+        assert_eq!(wrong, "line 3, `resume`: there are no sessions to go on with unless `tls` is spoken");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use toml::{Spanned, Table};
 
+use crate::attack::Kind;
 use crate::dialect::TokenUse;
 use crate::group::WhenClosed;
 
@@ -20,6 +21,8 @@ pub(super) struct File {
     pub(super) group: Vec<GroupPart>,
     #[serde(default)]
     pub(super) publisher: Vec<PublisherPart>,
+    #[serde(default)]
+    pub(super) attack: Vec<AttackPart>,
     pub(super) steps: StepsPart,
     #[serde(default)]
     pub(super) goal: Vec<BarPart>,
@@ -32,6 +35,8 @@ pub(super) struct File {
 pub(super) struct HubPart {
     #[serde(default)]
     pub(super) arguments: Vec<String>,
+    pub(super) tls: Option<Spanned<TlsPart>>,
+    pub(super) resume: Option<Spanned<bool>>,
     pub(super) count: Option<Spanned<usize>>,
 }
 
@@ -41,6 +46,15 @@ pub(super) struct TargetPart {
     pub(super) name: Spanned<String>,
     #[serde(default)]
     pub(super) arguments: Vec<String>,
+    pub(super) tls: Option<Spanned<TlsPart>>,
+}
+
+/// Whether TLS is spoken, or the version of it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum TlsPart {
+    Spoken(bool),
+    Version(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,6 +110,15 @@ pub(super) struct PublisherPart {
     pub(super) ahead: u64,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AttackPart {
+    pub(super) name: Spanned<String>,
+    pub(super) kind: Kind,
+    pub(super) connections: usize,
+    pub(super) rate: f64,
+}
+
 fn one() -> usize {
     1
 }
@@ -124,6 +147,7 @@ pub(super) enum StepPart {
     StopReading(GroupRef),
     ReadOn(GroupRef),
     Publish(PublishPart),
+    Attack(AttackStep),
     Drain(Nothing),
     Wait(WaitPart),
     Settle(SettlePart),
@@ -168,6 +192,15 @@ pub(super) struct ChurnPart {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PublishPart {
+    pub(super) by: Spanned<String>,
+    pub(super) seconds: Option<f64>,
+    pub(super) count: Option<u64>,
+    pub(super) measure: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AttackStep {
     pub(super) by: Spanned<String>,
     pub(super) seconds: Option<f64>,
     pub(super) count: Option<u64>,

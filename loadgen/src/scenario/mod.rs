@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use crate::attack::AttackPlan;
 use crate::group::Group;
 use crate::press::Pace;
+use crate::tls::Tls;
 use crate::topic::TopicTemplate;
 
 mod compile;
@@ -20,6 +22,7 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("cluster", include_str!("../../scenarios/cluster.toml")),
     ("compressed", include_str!("../../scenarios/compressed.toml")),
     ("connect", include_str!("../../scenarios/connect.toml")),
+    ("h2-resets", include_str!("../../scenarios/h2-resets.toml")),
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("idle-own", include_str!("../../scenarios/idle-own.toml")),
     ("mixed", include_str!("../../scenarios/mixed.toml")),
@@ -34,6 +37,9 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("steady", include_str!("../../scenarios/steady.toml")),
     ("store", include_str!("../../scenarios/store.toml")),
     ("storm", include_str!("../../scenarios/storm.toml")),
+    ("tls-attacks", include_str!("../../scenarios/tls-attacks.toml")),
+    ("tls-broadcast", include_str!("../../scenarios/tls-broadcast.toml")),
+    ("tls-idle", include_str!("../../scenarios/tls-idle.toml")),
     ("topics", include_str!("../../scenarios/topics.toml")),
 ];
 
@@ -99,15 +105,26 @@ pub(crate) struct Scenario {
     pub(crate) hub_arguments: Vec<String>,
     /// Hubs that are one target together, as a cluster is.
     pub(crate) hubs: usize,
-    /// Hubs of its own, with their arguments; none means one with the name `hub`.
-    pub(crate) targets: Vec<(String, Vec<String>)>,
+    /// How TLS is spoken with the hub and the floor, if it is.
+    pub(crate) tls: Option<Tls>,
+    /// Hubs of its own; none means one with the name `hub`.
+    pub(crate) targets: Vec<TargetPlan>,
     pub(crate) groups: Arc<[Group]>,
     pub(crate) publishers: Vec<PublisherPlan>,
+    pub(crate) attacks: Vec<AttackPlan>,
     pub(crate) rounds: usize,
     pub(crate) setup: Vec<Step>,
     pub(crate) round: Vec<Step>,
     pub(crate) finish: Vec<Step>,
     pub(crate) bars: Vec<Bar>,
+}
+
+/// A hub of a scenario's own.
+#[derive(Debug)]
+pub(crate) struct TargetPlan {
+    pub(crate) name: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Publishing connections of one kind.
@@ -160,6 +177,7 @@ pub(crate) enum Does {
     Churn { group: usize, rate: f64, seconds: f64 },
     Read { group: usize, reads: bool },
     Publish { by: usize, seconds: Option<f64>, count: Option<u64> },
+    Attack { by: usize, seconds: Option<f64>, count: Option<u64> },
     Drain,
     Wait { seconds: f64 },
     Settle { mark: String, since: Option<String>, seconds: f64 },

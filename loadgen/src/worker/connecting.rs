@@ -40,9 +40,10 @@ impl Worker {
         let connecting_ns = sys::now_ns();
         let stream = self.plan.sources.connect(to, group_at, place, group.receive_buffer)?;
         self.epoll.add(&stream, at)?;
+        let wire = self.plan.dialect.wire(stream, true)?;
         let member = &mut self.members[at];
         member.asked = true;
-        member.subscriber.open(stream, due.due_ns.unwrap_or(connecting_ns));
+        member.subscriber.open(wire, due.due_ns.unwrap_or(connecting_ns));
         Ok(())
     }
 

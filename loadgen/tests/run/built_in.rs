@@ -124,6 +124,46 @@ fn presence_has_both_hubs() {
     measures("presence", "crowd=200 connections=20 pairs=1", "", &figures);
 }
 
+#[test]
+fn tls_attacks_are_made_and_others_get_everything() {
+    if hub().is_none() {
+        return;
+    }
+    let set = "connections=20 seconds=2.0 handshakes=60 handshakes_rate=100.0 trickling=12 bytes_rate=300.0 pairs=1";
+    let figures = [
+        "abandoned: handshakes the server answered to abandoned",
+        "trickled: connections, bytes or requests of trickled",
+        "hub: abandoned.latency_p99_ms / calm.latency_p99_ms",
+        "hub: end.private_bytes / start.private_bytes",
+    ];
+    measures("tls-attacks", set, "", &figures);
+}
+
+#[test]
+fn h2_resets_are_made_over_tls_and_in_the_clear() {
+    if hub().is_none() {
+        return;
+    }
+    let set = "connections=20 seconds=2.0 resets=600 resets_rate=400.0 resetting=2 pairs=1";
+    let figures = [
+        "secure: with: connections, bytes or requests of resets",
+        "clear: with: connections, bytes or requests of resets",
+        "secure: with.latency_p99_ms / without.latency_p99_ms",
+        "clear: end.private_bytes / start.private_bytes",
+    ];
+    measures("h2-resets", set, "", &figures);
+}
+
+#[test]
+fn tls_idle_has_memory_with_either_version_and_without() {
+    if hub().is_none() {
+        return;
+    }
+    let of = |target| format!("{target}: idle: user memory per connection");
+    let figures = ["plain", "sealed", "unsealed"].map(of);
+    measures("tls-idle", "connections=300 broadcasts=2", "", &figures.each_ref().map(String::as_str));
+}
+
 /// These mostly wait, so they do it side by side.
 #[test]
 fn storm_pause_churn_and_soak_have_those_who_come_and_go() {

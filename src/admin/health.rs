@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Reply, Snapshot};
+use super::{Reply, Snapshot, Stage};
 
 /// A thread that hasn't said anything for so long makes the hub unready.
 pub const READY_MS: u64 = 3_000;
@@ -26,11 +26,16 @@ impl Health {
             Health::Ready => READY_MS,
             Health::Live => LIVE_MS,
         };
-        if self == Health::Ready && snapshot.stopping {
-            return Some("the hub is stopping".to_owned());
+        if self == Health::Ready {
+            match snapshot.stage {
+                Stage::Serving => {}
+                Stage::Leaving => return Some("the hub is about to stop".to_owned()),
+                Stage::Draining => return Some("the hub is draining".to_owned()),
+                Stage::Stopping => return Some("the hub is stopping".to_owned()),
+            }
         }
         // A stopping shard ends its loop: nothing is to be heard of it any more.
-        let mut shards = snapshot.shards.iter().enumerate().filter(|_| !snapshot.stopping);
+        let mut shards = snapshot.shards.iter().enumerate().filter(|_| snapshot.stage < Stage::Stopping);
         if let Some((index, shard)) = shards.find(|(_, shard)| silent(shard.at_ms) > limit_ms) {
             return Some(format!("the loop of shard {index} has been stuck for {} ms", silent(shard.at_ms)));
         }
@@ -126,11 +131,15 @@ mod tests {
 
     #[test]
     fn a_stopping_hub_is_alive_and_not_ready() {
-        let stopping = Snapshot { stopping: true, ..snapshot(10_000, 10_000) };
+        let stopping = Snapshot { stage: Stage::Stopping, ..snapshot(10_000, 10_000) };
         assert_eq!(states(&stopping), [false, true]);
         let reply = Health::Ready.reply(&stopping);
         let body = String::from_utf8(reply.body).unwrap();
         assert_eq!((reply.status, body.as_str()), (503, "{\"error\":\"the hub is stopping\",\"status\":\"error\"}\n"));
         assert_eq!(Health::Live.reply(&stopping).body, b"{\"status\":\"ok\"}\n");
+        for stage in [Stage::Leaving, Stage::Draining] {
+            assert_eq!(states(&Snapshot { stage, ..snapshot(99_000, 99_000) }), [false, true], "{stage:?}");
+            assert_eq!(states(&Snapshot { stage, ..snapshot(10_000, 99_000) }), [false, false], "a drain is no excuse");
+        }
     }
 }

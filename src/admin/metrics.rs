@@ -9,7 +9,9 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Clustering, HandshakeFailure, Limit, MemoryUse, SealedEnd, ShardSnapshot, Snapshot};
+use super::{
+    AcmeStanding, Clustering, HandshakeFailure, Http2End, Limit, MemoryUse, SealedEnd, ShardSnapshot, Snapshot, Stage,
+};
 use crate::hub::{CloseReason, Histogram, Sizes, Times};
 use crate::protocol::coding::Coding;
 
@@ -101,6 +103,13 @@ pub const METRICS: &[Metric] = &[
         None,
         "Ranges of history read for subscribers that came back or fell far behind.",
         |_, sum| Count(sum.counters.history_reads),
+    ),
+    row(
+        "cinnabar_draining",
+        Plain,
+        None,
+        "1 from the signal to stop on, when the readiness probe says 503, else 0. How many streams are left says cinnabar_subscribers.",
+        |snapshot, _| Level(f64::from(u8::from(snapshot.stage > Stage::Serving))),
     ),
     row("cinnabar_connections", Plain, None, "Connections open now, streams and requests together.", |snapshot, _| {
         Level(snapshot.connections as f64)
@@ -352,7 +361,8 @@ pub const METRICS: &[Metric] = &[
         Plain,
         Some("reason"),
         "TLS handshakes that came to nothing: plain HTTP on a TLS port (plain), nothing in common (incompatible), the client ended \
-         it, mostly for the certificate (alert), it wasn't TLS (protocol), it took too long (slow), the client went (gone).",
+         it, mostly for the certificate (alert), it wasn't TLS (protocol), there is no certificate yet for the name \
+         (no-certificate), it took too long (slow), the client went (gone).",
         |_, sum| {
             let failures = sum.tally.tls.failures;
             CountBy(HandshakeFailure::ALL.map(|reason| (reason.name(), failures[reason as usize])).to_vec())
@@ -373,6 +383,67 @@ pub const METRICS: &[Metric] = &[
         "How long each certificate is good for yet, by the first name in it; less than 0 once it has ended.",
         |snapshot, _| LevelOf(snapshot.certificates.clone()),
     ),
+    row(
+        "cinnabar_http2_connections",
+        Plain,
+        None,
+        "HTTP/2 connections open. They are among `cinnabar_connections`, each once.",
+        |_, sum| Level(sum.http2[0] as f64),
+    ),
+    row(
+        "cinnabar_http2_streams",
+        Plain,
+        None,
+        "Event streams open on HTTP/2 connections. They are among `cinnabar_subscribers`.",
+        |_, sum| Level(sum.http2[1] as f64),
+    ),
+    row("cinnabar_http2_requests", Plain, None, "Requests that came over HTTP/2, event streams included.", |_, sum| {
+        Count(sum.tally.http2.requests)
+    }),
+    row(
+        "cinnabar_http2_ends",
+        Plain,
+        Some("reason"),
+        "HTTP/2 connections closed: by the client (gone), for want of requests (idle), at the hub's stop (stopping), for a breach of \
+         the protocol (protocol), for slowness at their beginning or in a head (slow) or at taking answers (stalled); and those of \
+         clients that did too much of something: streams reset by either side (resets), pings, settings, window-updates, frames \
+         that are empty or of no use (frames), heads in too many pieces (heads), something else (excess).",
+        |_, sum| {
+            let ends = sum.tally.http2.ends;
+            CountBy(Http2End::ALL.map(|reason| (reason.name(), ends[reason as usize])).to_vec())
+        },
+    ),
+    row(
+        "cinnabar_acme_tries",
+        Plain,
+        Some("outcome"),
+        "Certificates that were asked for by ACME: got; failed, which the log explains and which are asked for again.",
+        |snapshot, _| {
+            let sum = |which: usize| snapshot.acme.iter().map(|name| name.outcomes[which]).sum();
+            CountBy(vec![("got", sum(0)), ("failed", sum(1))])
+        },
+    ),
+    row(
+        "cinnabar_acme_got_time",
+        Seconds,
+        Some("name"),
+        "When this run of the hub last got a certificate for each name, seconds of Unix time.",
+        |snapshot, _| acme(snapshot, |name| name.got_s),
+    ),
+    row(
+        "cinnabar_acme_failed_time",
+        Seconds,
+        Some("name"),
+        "When each name was last asked for in vain, seconds of Unix time; gone once a certificate was got.",
+        |snapshot, _| acme(snapshot, |name| name.failed_s),
+    ),
+    row(
+        "cinnabar_acme_next_time",
+        Seconds,
+        Some("name"),
+        "When each name is asked for next: to renew its certificate, or after a failure; seconds of Unix time.",
+        |snapshot, _| acme(snapshot, |name| Some(name.next_s)),
+    ),
     row("cinnabar_shards", Plain, None, "Event loops.", |snapshot, _| Level(snapshot.shards.len() as f64)),
     row(
         "cinnabar_io_driver",
@@ -386,6 +457,10 @@ pub const METRICS: &[Metric] = &[
         Level(snapshot.started_ms as f64 / 1000.0)
     }),
 ];
+
+fn acme(snapshot: &Snapshot, time_s: fn(&AcmeStanding) -> Option<u64>) -> Reading {
+    LevelOf(snapshot.acme.iter().filter_map(|name| Some((name.name.clone(), time_s(name)? as f64))).collect())
+}
 
 fn clustering(snapshot: &Snapshot) -> Clustering {
     snapshot.cluster.clone().unwrap_or_default()

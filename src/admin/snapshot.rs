@@ -1,8 +1,27 @@
 //! What the threads have counted, as copied out of them now and then.
 
-use super::{Limit, Memory, TlsTally};
+use super::{Http2Tally, Limit, Memory, TlsTally};
 use crate::hub::{CloseReason, Counters, Latencies, Population, Sizes, Times};
 use crate::protocol::coding::Coding;
+
+/// How far a hub has come on its way from serving to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It serves.
+    #[default]
+    Serving,
+    /// It serves everything, and says that it is about to stop.
+    Leaving,
+    /// It accepts nobody and ends its streams one by one.
+    Draining,
+    /// All that is left ends now.
+    Stopping,
+}
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Stage; 4] = [Stage::Serving, Stage::Leaving, Stage::Draining, Stage::Stopping];
+}
 
 /// What a shard counts of its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +48,8 @@ pub struct Tally {
     pub accept_pauses: u64,
     /// See [`TlsTally`].
     pub tls: TlsTally,
+    /// See [`Http2Tally`].
+    pub http2: Http2Tally,
 }
 
 impl Tally {
@@ -69,8 +90,10 @@ pub struct ShardSnapshot {
     pub loop_lag: Times,
     /// Bytes of the log that fan-out still owes somebody.
     pub lag_bytes: u64,
-    /// Connections that carry requests.
+    /// Connections that carry requests; of HTTP/2, the requests.
     pub requests: u64,
+    /// HTTP/2 connections, and event streams on them.
+    pub http2: [u64; 2],
     /// Publishes wait for this shard.
     pub overloaded: bool,
 }
@@ -131,8 +154,8 @@ pub struct Snapshot {
     pub version: &'static str,
     /// How it talks to the kernel: `io_uring` or `epoll`.
     pub driver: &'static str,
-    /// It is stopping.
-    pub stopping: bool,
+    /// Whether it is on its way out.
+    pub stage: Stage,
     /// Connections of all kinds.
     pub connections: u64,
     /// Events that history keeps, and their bytes.
@@ -151,8 +174,25 @@ pub struct Snapshot {
     pub cluster: Option<Clustering>,
     /// Seconds until each certificate ends, by its name.
     pub certificates: Vec<(String, f64)>,
+    /// The names whose certificates the hub gets itself.
+    pub acme: Vec<AcmeStanding>,
     /// One for each shard.
     pub shards: Vec<ShardSnapshot>,
+}
+
+/// Where a name stands whose certificates the hub gets itself, by ACME. Times are seconds of Unix time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AcmeStanding {
+    /// Which.
+    pub name: String,
+    /// How many tries came to a certificate, and how many to nothing.
+    pub outcomes: [u64; 2],
+    /// When this run last got one.
+    pub got_s: Option<u64>,
+    /// When the last try failed, if none has come to something since.
+    pub failed_s: Option<u64>,
+    /// When it is asked for next.
+    pub next_s: u64,
 }
 
 impl Snapshot {
@@ -197,9 +237,13 @@ impl Snapshot {
             }
             all.accept_pauses += one.accept_pauses;
             all.tls.add(&one.tls);
+            all.http2.add(&one.http2);
             sum.loop_lag.add(&shard.loop_lag);
             sum.lag_bytes += shard.lag_bytes;
             sum.requests += shard.requests;
+            for what in 0..2 {
+                sum.http2[what] += shard.http2[what];
+            }
             sum.overloaded |= shard.overloaded;
             sum.at_ms = sum.at_ms.max(shard.at_ms);
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Limit, Memory, ShardSnapshot, Snapshot};
+use super::{Limit, Memory, ShardSnapshot, Snapshot, Stage};
 use crate::hub::{CloseReason, Histogram};
 
 /// Everything counted: totals, histograms, and each shard for itself. Counters are raw; who wants rates asks twice.
@@ -28,7 +28,7 @@ pub fn stats(snapshot: &Snapshot) -> Value {
         "driver": snapshot.driver,
         "started_ms": snapshot.started_ms,
         "uptime_ms": snapshot.now_ms,
-        "stopping": snapshot.stopping,
+        "stopping": snapshot.stage > Stage::Serving,
         "memory": memory(&snapshot.memory),
         "totals": totals,
         "histograms": {

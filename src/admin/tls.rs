@@ -11,6 +11,8 @@ pub enum HandshakeFailure {
     Alert,
     /// What came isn't TLS.
     Protocol,
+    /// There is no certificate yet for the name it asked for.
+    NoCertificate,
     /// It took too long.
     Slow,
     /// The client went.
@@ -19,11 +21,12 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// Every reason, in the order of the counters.
-    pub const ALL: [HandshakeFailure; 6] = [
+    pub const ALL: [HandshakeFailure; 7] = [
         HandshakeFailure::Plain,
         HandshakeFailure::Incompatible,
         HandshakeFailure::Alert,
         HandshakeFailure::Protocol,
+        HandshakeFailure::NoCertificate,
         HandshakeFailure::Slow,
         HandshakeFailure::Gone,
     ];
@@ -35,6 +38,7 @@ impl HandshakeFailure {
             HandshakeFailure::Incompatible => "incompatible",
             HandshakeFailure::Alert => "alert",
             HandshakeFailure::Protocol => "protocol",
+            HandshakeFailure::NoCertificate => "no-certificate",
             HandshakeFailure::Slow => "slow",
             HandshakeFailure::Gone => "gone",
         }

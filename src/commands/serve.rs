@@ -5,6 +5,7 @@ use super::log::Log;
 use super::outside::now;
 use anyhow::{Context, Result};
 use cinnabar::config::Config;
+use cinnabar::server::Ended;
 use clap::Args;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -52,7 +53,7 @@ impl Serve {
 
 /// Runs the hub until it is told to stop.
 fn hub(config: Config, log: &Log) -> Result<ExitCode> {
-    cinnabar::server::run(config, |config| {
+    let ended = cinnabar::server::run(config, |config| {
         match config.dev_banner(now()) {
             Ok(Some(banner)) => print!("{banner}"),
             Ok(None) => {}
@@ -63,7 +64,11 @@ fn hub(config: Config, log: &Log) -> Result<ExitCode> {
             log.say(&format!("listening on {listen}"));
         }
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(match ended {
+        Ended::InOrder => ExitCode::SUCCESS,
+        // As a shell says that a signal ended a program.
+        Ended::AtOnce(signal) => ExitCode::from(128 + signal),
+    })
 }
 
 /// Lines on standard error, in colour on a terminal only.

@@ -11,7 +11,7 @@ pub const ADMIN_SOCKET: &str = "admin.sock";
 /// Bytes of a token at least: it is all that stands between the network and the hub's insides.
 const TOKEN_BYTES_MIN: usize = 32;
 /// Bytes of a socket's path at most: what the system's address of it holds.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
+pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// What the admin listener listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]

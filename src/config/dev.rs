@@ -3,9 +3,11 @@
 use super::data_folder::{DataFolder, DataFolderError, to_hex};
 use super::issuer::Secret;
 use super::load::{Config, IdKey};
+use super::value::local_url;
 use crate::protocol::keys::{SigningKey, VerificationKey};
 use crate::protocol::matcher::MatchType;
 use crate::protocol::token::{Issuer, Mint, MintError, mint};
+use crate::protocol::topic::HubUrl;
 use jsonwebtoken::Algorithm;
 use std::path::Path;
 use std::time::Duration;
@@ -112,7 +114,13 @@ impl Config {
         };
         let publisher = mint(&Mint { publish: everything(), ..token.clone() }, key)?;
         let subscriber = mint(&Mint { subscribe: everything(), ..token }, key)?;
-        Ok(Some(banner(self, self.local_url().as_str(), &publisher, &subscriber)))
+        Ok(Some(banner(self, self.shown_url().as_str(), &publisher, &subscriber)))
+    }
+
+    /// The URL people are shown: the one with TLS if they asked for that.
+    fn shown_url(&self) -> HubUrl {
+        let sealed = self.listen.iter().find(|listen| listen.tls && self.development_certificate.is_some());
+        local_url(sealed.map_or(&self.listen, std::slice::from_ref), &self.hub_url)
     }
 
     /// Adds the secret to the issuer of the ready-made tokens, beside keys it may have already.
@@ -161,21 +169,33 @@ pub fn banner(config: &Config, hub_url: &str, publisher_token: &str, subscriber_
         true => format!("console           {}/console/\n", dev_issuer(hub_url)),
         false => String::new(),
     };
+    let (plain, trust, ca) = match &config.development_certificate {
+        None => (String::new(), String::new(), String::new()),
+        Some(made) => {
+            let authority = std::path::absolute(made.authority()).unwrap_or_else(|_| made.authority());
+            let plain = format!("without TLS       {}\n", config.local_url().as_str());
+            let trust = format!(
+                "Browsers warn of its certificate until they trust {} (docs/tls.md says how).\n",
+                authority.display()
+            );
+            (plain, trust, format!("--cacert '{}' ", authority.display()))
+        }
+    };
     format!(
         "\
 Cinnabar in DEVELOPMENT MODE: not for production. It listens on this machine only,
 {anonymous}, and pages served from this machine may use it.
 Tokens are signed with the secret in {data}/{SECRET_FILE}; they last a week.
-
+{trust}
 hub               {hub_url}
-{console}publisher token   {publisher_token}
+{plain}{console}publisher token   {publisher_token}
 subscriber token  {subscriber_token}
 
 subscribe to everything:
-  curl -N '{hub_url}?match=*'
+  curl {ca}-N '{hub_url}?match=*'
 
 publish:
-  curl -H 'Authorization: Bearer {publisher_token}' -d topic=https://example.com/books/1 -d data=hello '{hub_url}'
+  curl {ca}-H 'Authorization: Bearer {publisher_token}' -d topic=https://example.com/books/1 -d data=hello '{hub_url}'
 
 in a page:
   new EventSource('{hub_url}?match=*').onmessage = event => console.log(event.data)
@@ -187,6 +207,7 @@ in a page:
 mod tests {
     use super::super::data_folder::scratch;
     use super::super::flags;
+    use super::super::listen::Listen;
     use super::*;
     use crate::protocol::token::{Role, TokenVerifier};
     use crate::protocol::topic::ParsedTopic;
@@ -256,7 +277,7 @@ mod tests {
         let path = scratch("bound");
         let mut config = dev(&[("data", path.to_str().unwrap()), ("listen", "127.0.0.1:0")]);
         config.open_data_folder().unwrap();
-        config.set_bound(&["127.0.0.1:4321".parse().unwrap()]);
+        config.set_bound(vec![Listen::plain("127.0.0.1:4321".parse().unwrap())]);
         assert_eq!(config.resource, "http://localhost:4321/.well-known/mercure");
         assert_eq!(config.hub_url.as_str(), config.resource);
         assert_eq!(config.issuers[0].id, "http://localhost:4321");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::amount;
 use super::layer::Resolved;
+use super::listen::Listen;
 use super::refusal::Refusal;
 use crate::http::forwarded::ForwardedField;
 use crate::http::network::{NETWORKS_MAX, Network, NetworkList};
@@ -12,8 +13,8 @@ use crate::http::network::{NETWORKS_MAX, Network, NetworkList};
 /// What a limit on a number may be at most: more is a slip.
 const COUNT_MAX: u32 = 10_000_000;
 
-/// Limits of clients. All of them are off unless somebody sets them: behind a proxy every client has one address.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Limits of clients. But for the one of HTTP/2 all are off unless somebody sets them: behind a proxy every client has one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
     /// The proxies whose word counts.
     pub trusted_proxies: NetworkList,
@@ -25,10 +26,32 @@ pub struct ClientLimits {
     pub connections_per_address: Option<u32>,
     /// Streams of an issuer's subject.
     pub streams_per_subject: Option<u32>,
+    /// Requests and streams that an HTTP/2 connection may have at once.
+    pub http2_streams: u32,
     /// Connections accepted per second, over all shards.
     pub accepts_per_second: Option<u32>,
     /// Publishes of an issuer's subject.
     pub publish_rate: Option<PublishRate>,
+}
+
+/// The default of `--max-http2-streams`: more than the pages of one browser have.
+const HTTP2_STREAMS: u32 = 256;
+/// And the most it may be: each costs some hundred bytes, and one connection is one shard's.
+const HTTP2_STREAMS_MAX: u32 = 65_536;
+
+impl Default for ClientLimits {
+    fn default() -> ClientLimits {
+        ClientLimits {
+            trusted_proxies: NetworkList::default(),
+            forwarded: ForwardedField::default(),
+            proxy_protocol: false,
+            connections_per_address: None,
+            streams_per_subject: None,
+            http2_streams: HTTP2_STREAMS,
+            accepts_per_second: None,
+            publish_rate: None,
+        }
+    }
 }
 
 /// How fast somebody may publish.
@@ -75,14 +98,15 @@ impl PublishRate {
 }
 
 impl ClientLimits {
-    /// Reads the settings; what is wrong goes to the refusals. `behind_proxy`: the hub listens where only this machine
-    /// reaches it.
+    /// Reads the settings; what is wrong goes to the refusals.
     pub(super) fn read(
         resolved: &Resolved,
-        behind_proxy: bool,
+        listen: &[Listen],
         refusals: &mut Vec<Refusal>,
         warnings: &mut Vec<String>,
     ) -> ClientLimits {
+        let behind_proxy = listen.iter().filter(|listen| !listen.redirects).all(Listen::is_local);
+        let by_sockets = listen.iter().any(Listen::may_be_unix);
         let mut reader = Reader { resolved, refusals };
         let trusted_proxies = reader.trusted_proxies();
         let forwarded = match resolved.word("forwarded") {
@@ -102,7 +126,8 @@ impl ClientLimits {
                 false
             }
         };
-        if proxy_protocol && resolved.said("trusted-proxy").words.is_empty() {
+        // Who comes by a Unix socket is a proxy that is trusted.
+        if proxy_protocol && !by_sockets && resolved.said("trusted-proxy").words.is_empty() {
             reader.refuse(
                 "proxy-protocol",
                 "believes nobody, as there is no trusted proxy: name those that send the header with `--trusted-proxy`",
@@ -111,19 +136,25 @@ impl ClientLimits {
         let limits = ClientLimits {
             connections_per_address: reader.count("max-connections-per-address"),
             streams_per_subject: reader.count("max-streams-per-subject"),
+            http2_streams: reader.http2_streams(),
             accepts_per_second: reader.count("max-accept-rate"),
             publish_rate: reader.publish_rate(),
             trusted_proxies,
             forwarded,
             proxy_protocol,
         };
-        if resolved.is_set("forwarded") && forwarded != ForwardedField::Off && limits.trusted_proxies.is_empty() {
+        if resolved.is_set("forwarded")
+            && forwarded != ForwardedField::Off
+            && limits.trusted_proxies.is_empty()
+            && !by_sockets
+        {
             let place = resolved.place("forwarded");
             warnings.push(format!(
                 "{place} believes nobody, as there is no trusted proxy: name yours with --trusted-proxy"
             ));
         }
-        if limits.connections_per_address.is_some() && limits.trusted_proxies.is_empty() && behind_proxy {
+        let unnamed = limits.trusted_proxies.is_empty() && behind_proxy && !listen.iter().all(Listen::may_be_unix);
+        if limits.connections_per_address.is_some() && unnamed {
             warnings.push(
                 "--max-connections-per-address counts all clients of a proxy on this machine as one: name the proxy with \
                  --trusted-proxy"
@@ -186,6 +217,20 @@ impl Reader<'_> {
         within
     }
 
+    fn http2_streams(&mut self) -> u32 {
+        let Some(word) = self.resolved.word("max-http2-streams") else {
+            return HTTP2_STREAMS;
+        };
+        let count = amount::parse_count(word).ok().and_then(|count| u32::try_from(count).ok());
+        match count.filter(|count| (1..=HTTP2_STREAMS_MAX).contains(count)) {
+            Some(count) => count,
+            None => {
+                self.refuse("max-http2-streams", &format!("isn't a whole number from 1 to {HTTP2_STREAMS_MAX}"));
+                HTTP2_STREAMS
+            }
+        }
+    }
+
     fn publish_rate(&mut self) -> Option<PublishRate> {
         let burst = self.count("publish-burst");
         let Some(word) = self.resolved.word("publish-rate") else {
@@ -236,6 +281,7 @@ mod tests {
             ("proxy-protocol", &["true"]),
             ("max-connections-per-address", &["20"]),
             ("max-streams-per-subject", &["5"]),
+            ("max-http2-streams", &["100"]),
             ("max-accept-rate", &["2_000"]),
             ("publish-rate", &["600/m"]),
         ]);
@@ -244,6 +290,7 @@ mod tests {
         assert_eq!(limits.forwarded, ForwardedField::Forwarded);
         let counts = [limits.connections_per_address, limits.streams_per_subject, limits.accepts_per_second];
         assert_eq!(counts, [Some(20), Some(5), Some(2000)]);
+        assert_eq!(limits.http2_streams, 100);
         let rate = PublishRate { count: 600, period: Duration::from_secs(60), burst: 10 };
         assert_eq!(limits.publish_rate, Some(rate));
         let limits = load(&[("publish-rate", &["5/h"]), ("publish-burst", &["50"])]).unwrap().client_limits;
@@ -253,13 +300,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_what_to_write() {
-        let cases: [(Given, &str); 12] = [
+        let cases: [(Given, &str); 14] = [
             (("trusted-proxy", &["0.0.0.0/0"]), "is everybody"),
             (("trusted-proxy", &["10.0.0.1/8"]), "write 10.0.0.0/8"),
             (("forwarded", &["yes"]), "x-forwarded-for, forwarded and off"),
             (("proxy-protocol", &["true"]), "`--trusted-proxy`"),
             (("max-connections-per-address", &["0"]), "leave it out for no limit"),
             (("max-streams-per-subject", &["many"]), "a whole number"),
+            (("max-http2-streams", &["0"]), "from 1 to 65536"),
+            (("max-http2-streams", &["1e6"]), "from 1 to 65536"),
             (("max-accept-rate", &["99999999999"]), "is more than"),
             (("publish-rate", &["50"]), "write 50/s"),
             (("publish-rate", &["50/d"]), "write 50/s"),

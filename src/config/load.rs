@@ -1,5 +1,6 @@
 //! From words to types: `Config`, and the refusal of what is unknown, unreadable or unsafe.
 
+use super::acme::Acme;
 use super::admin::{Admin, AdminListen, parse_admin, parse_token};
 use super::amount::{self, AmountError};
 use super::cluster::{self, Cluster};
@@ -13,7 +14,7 @@ use super::limits::ClientLimits;
 use super::listen::Listen;
 use super::refusal::{Refusal, Refusals};
 use super::setting::Kind;
-use super::tls::CertificateFiles;
+use super::tls::{CertificateFiles, DevelopmentCertificate};
 use super::value::{
     local_url, parse_compat, parse_compression, parse_cookie_name, parse_io, parse_listen, parse_log, parse_resource,
     url_of, without_credentials,
@@ -46,8 +47,14 @@ const SHARDS_MAX: usize = 1024;
 pub struct Config {
     /// Where connections are accepted; not empty.
     pub listen: Vec<Listen>,
+    /// Where those without TLS are sent, unless it is the first place with it.
+    pub redirect_to_port: Option<u16>,
     /// What is shown to those who come with TLS; the first one to whoever names nobody the hub knows.
     pub certificates: Vec<CertificateFiles>,
+    /// The one development mode makes for itself, which is then the one above.
+    pub development_certificate: Option<DevelopmentCertificate>,
+    /// Those that are got by ACME and kept renewed, beside the ones above.
+    pub acme: Option<Acme>,
     /// Development mode: check `Host` against loopback names, allow loopback origins, say more in error bodies.
     pub dev: bool,
     /// Where keys survive a restart; always there in development mode.
@@ -121,7 +128,11 @@ pub struct Config {
     pub memory_max: Option<usize>,
     /// How the kernel is talked to.
     pub io: IoChoice,
-    /// How long a stop may take.
+    /// How long everything is still served when the hub has said that it is about to stop.
+    pub drain_delay: Duration,
+    /// Over how long streams are ended one by one.
+    pub drain_window: Duration,
+    /// How long a stop may take after that.
     pub shutdown_timeout: Duration,
     /// The filter of the log.
     pub log: String,
@@ -211,15 +222,13 @@ impl Config {
         reader.config(&file.issuers, password).map(|config| Config { flags, ..config })
     }
 
-    /// Puts the ports that were really bound, one for each place of `--listen`, where it had port 0, which means any: into the
-    /// URLs and the issuer that development mode takes from the first.
-    pub fn set_bound(&mut self, bound: &[SocketAddr]) {
+    /// Puts the places that were really opened where `--listen` left that to the system, with port 0 or to systemd: into the URLs and
+    /// the issuer that development mode takes from the first.
+    pub fn set_bound(&mut self, bound: Vec<Listen>) {
         let issuer = self.dev_issuer();
-        for (listen, bound) in self.listen.iter_mut().zip(bound) {
-            listen.address.set_port(bound.port());
-        }
+        self.listen = bound;
         if !self.resolved.is_set("resource") {
-            self.hub_url = url_of(self.listen[0]);
+            self.hub_url = url_of(&self.listen);
             self.resource = self.hub_url.as_str().to_owned();
         }
         let renamed = self.dev_issuer();
@@ -232,7 +241,7 @@ impl Config {
 
     /// The URL clients on this machine reach the hub under, whatever it is called in public.
     pub fn local_url(&self) -> HubUrl {
-        local_url(self.listen[0], &self.hub_url)
+        local_url(&self.listen, &self.hub_url)
     }
 
     /// Whose tokens are accepted, and for what.
@@ -266,9 +275,12 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     fn config(mut self, tables: &[IssuerTable], engine_password: Option<Secret>) -> Result<Config, Refusals> {
         let dev = self.switch("dev");
-        let listen = self.listen(dev);
-        let certificates = self.certificates(&listen);
-        let (resource, hub_url) = self.resource(listen[0], dev);
+        let (mut listen, data) = (self.listen(dev), self.data());
+        let development_certificate = self.development_certificate(dev, data.as_deref(), &mut listen);
+        let acme = self.acme(&listen, dev, data.is_some());
+        let certificates = self.certificates(&listen, development_certificate.as_ref(), acme.is_some());
+        let redirect_to_port = self.redirect_to_port(&listen);
+        let (resource, hub_url) = self.resource(&listen, dev);
         let allow_http = self.switch("jwks-allow-http");
         let compat = self.one("compat", parse_compat);
         if let Some(compat) = compat {
@@ -316,15 +328,17 @@ impl Reader<'_> {
         self.at_least("max-head-bytes", amount::parse_size, "1KiB", "a request with a token wouldn't fit");
         self.at_least("write-timeout", amount::parse_duration, "1s", "every delay of the network would end streams");
         let console = self.console(dev, &hub_url);
-        let loopback = listen.iter().all(|listen| listen.address.ip().is_loopback());
-        let client_limits = ClientLimits::read(self.resolved, loopback, &mut self.refusals, &mut self.warnings);
+        let client_limits = ClientLimits::read(self.resolved, &listen, &mut self.refusals, &mut self.warnings);
         let admin = self.admin(&listen);
         self.at_least("memory-max", amount::parse_size, "16MiB", "the hub itself takes as much");
         let config = Config {
             listen,
+            redirect_to_port,
             certificates,
+            development_certificate,
+            acme,
             dev,
-            data: self.data(),
+            data,
             resource,
             hub_url,
             public_hosts,
@@ -371,6 +385,8 @@ impl Reader<'_> {
             max_connections: self.max_connections(),
             memory_max: self.one("memory-max", amount::parse_size),
             io: self.one("io", parse_io).unwrap_or(IoChoice::Auto),
+            drain_delay: self.at_most_an_hour("drain-delay"),
+            drain_window: self.at_most_an_hour("drain-window"),
             shutdown_timeout: self.one("shutdown-timeout", amount::parse_duration).unwrap_or_default(),
             log: self.one("log", parse_log).unwrap_or_default(),
             id_key: None,
@@ -384,7 +400,7 @@ impl Reader<'_> {
     }
 
     /// The value of a setting; none when nobody set it, or when it was refused.
-    fn one<T, E: Display>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+    pub(super) fn one<T, E: Display>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
         debug_assert_ne!(super::setting::setting(name).kind, Kind::Many, "{name} has several values");
         let word = self.resolved.word(name)?;
         parse(word).map_err(|why| self.refuse(name, word, &why)).ok()
@@ -401,7 +417,7 @@ impl Reader<'_> {
         self.refuse(name, &word, why);
     }
 
-    fn switch(&mut self, name: &'static str) -> bool {
+    pub(super) fn switch(&mut self, name: &'static str) -> bool {
         self.one(name, |word| layer::parse_switch(word).ok_or("is neither true nor false")).unwrap_or_default()
     }
 
@@ -420,6 +436,14 @@ impl Reader<'_> {
             self.refusals.push(Refusal::Zero { place: self.resolved.place(name), why });
         }
         value.unwrap_or_default()
+    }
+
+    fn at_most_an_hour(&mut self, name: &'static str) -> Duration {
+        let duration = self.one(name, amount::parse_duration).unwrap_or_default();
+        if duration > Duration::from_secs(3_600) {
+            self.refuse_said(name, &"is longer than an hour: nobody waits so long for a stop");
+        }
+        duration
     }
 
     /// Refuses a value that can be read and makes the hub useless; zero has a sentence of its own.
@@ -469,7 +493,7 @@ impl Reader<'_> {
     }
 
     /// What tokens name, as it was written, since it is compared byte by byte; and the hub's URL, which it is.
-    fn resource(&mut self, listen: Listen, dev: bool) -> (String, HubUrl) {
+    fn resource(&mut self, listen: &[Listen], dev: bool) -> (String, HubUrl) {
         let local = || (url_of(listen).as_str().to_owned(), url_of(listen));
         if !self.resolved.is_set("resource") {
             if !dev {
@@ -614,7 +638,7 @@ impl Reader<'_> {
             );
         }
         let health = self.one("health-listen", parse_listen);
-        let taken = |address: SocketAddr| address.port() != 0 && listen.iter().any(|it| it.address == address);
+        let taken = |address: SocketAddr| address.port() != 0 && listen.iter().any(|it| it.address() == Some(address));
         if matches!(admin, AdminListen::Tcp(address) if taken(address)) {
             self.refuse_said("admin", &"is where the hub itself listens: use another port");
         }

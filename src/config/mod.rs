@@ -11,6 +11,7 @@ pub mod docs;
 pub mod print;
 pub mod setting;
 
+mod acme;
 mod admin;
 mod amount;
 mod cluster;
@@ -30,6 +31,7 @@ mod renew;
 mod tls;
 mod value;
 
+pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use admin::{ADMIN_SOCKET, Admin, AdminListen};
 pub use amount::{AmountError, format_duration, parse_count, parse_duration, parse_size};
 pub use cluster::{Cluster, EngineKind};
@@ -38,8 +40,8 @@ pub use key_set::{KeySetSource, KeySetUrl, is_link_local};
 pub use layer::{Layer, Place, Said, Source, flags};
 pub use limits::{ClientLimits, PublishRate};
 pub(crate) use listen::LISTENERS_MAX;
-pub use listen::Listen;
+pub use listen::{Listen, Place as ListenPlace};
 pub use load::{Config, History, HistoryEngine, IdKey, IoChoice};
 pub use refusal::{Refusal, Refusals};
 pub use renew::LIVE;
-pub use tls::CertificateFiles;
+pub use tls::{CertificateFiles, DevelopmentCertificate};

@@ -38,11 +38,14 @@ pub const LIVE: &[&str] = &[
     "proxy-protocol",
     "max-connections-per-address",
     "max-streams-per-subject",
+    "max-http2-streams",
     "max-accept-rate",
     "publish-rate",
     "publish-burst",
     "max-connections",
     "memory-max",
+    "drain-delay",
+    "drain-window",
     "shutdown-timeout",
 ];
 
@@ -90,6 +93,8 @@ impl Config {
             client_limits: read.client_limits,
             max_connections: read.max_connections,
             memory_max: read.memory_max,
+            drain_delay: read.drain_delay,
+            drain_window: read.drain_window,
             shutdown_timeout: read.shutdown_timeout,
             warnings: read.warnings,
             ..self.clone()
@@ -107,6 +112,7 @@ mod tests {
 
     use super::super::data_folder::scratch;
     use super::super::flags;
+    use super::super::listen::Listen;
     use super::*;
     use crate::protocol::token::{Role, TokenVerifier};
 
@@ -150,7 +156,7 @@ mod tests {
         let given = [("dev", "true"), ("data", path.to_str().unwrap()), ("listen", "127.0.0.1:0")];
         let mut config = Config::load(flags(given.map(|(name, word)| (name, vec![word.to_owned()]))), []).unwrap();
         config.open_data_folder().unwrap();
-        config.set_bound(&["127.0.0.1:4321".parse().unwrap()]);
+        config.set_bound(vec![Listen::plain("127.0.0.1:4321".parse().unwrap())]);
         let banner = config.dev_banner(Duration::from_secs(1_800_000_000)).unwrap().unwrap();
         let token = banner.lines().find_map(|line| line.strip_prefix("publisher token ")).unwrap().trim();
         std::fs::remove_dir_all(&path).unwrap();

@@ -9,18 +9,25 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use url::Url;
 
 /// `http://localhost:3000/.well-known/mercure` for 127.0.0.1:3000, as a browser would write it.
-pub(super) fn url_of(listen: Listen) -> HubUrl {
-    let url = match listen.address.ip() {
-        ip if ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) => {
-            format!("{}://localhost:{}{HUB_PATH}", listen.scheme(), listen.address.port())
+pub(super) fn url_of(listen: &[Listen]) -> HubUrl {
+    let place = listen.iter().filter(|listen| !listen.redirects).find_map(|it| Some((it.scheme(), it.address()?)));
+    let url = match place {
+        // A proxy in front has an address of its own, which nobody here knows.
+        None => format!("http://localhost{HUB_PATH}"),
+        Some((scheme, address)) if is_here(address.ip()) => {
+            format!("{scheme}://localhost:{}{HUB_PATH}", address.port())
         }
-        _ => format!("{listen}{HUB_PATH}"),
+        Some((scheme, address)) => format!("{scheme}://{address}{HUB_PATH}"),
     };
     HubUrl::parse(&url).expect("an address and a path make a URL")
 }
 
-/// Where clients on this machine reach a hub that is called so in public: its path, on this address.
-pub(super) fn local_url(listen: Listen, hub: &HubUrl) -> HubUrl {
+fn is_here(ip: IpAddr) -> bool {
+    ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+/// Where clients on this machine reach a hub that is called so in public: its path, on the first of these addresses.
+pub(super) fn local_url(listen: &[Listen], hub: &HubUrl) -> HubUrl {
     let mut url = url_of(listen).url().clone();
     url.set_path(hub.path());
     HubUrl::parse(url.as_str()).expect("an address and the path of a URL make a URL")

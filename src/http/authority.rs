@@ -26,7 +26,8 @@ pub fn is_loopback(authority: &str) -> bool {
 }
 
 /// Host (with its brackets) and port.
-pub(super) fn split(authority: &str) -> Option<(&str, Option<&str>)> {
+#[must_use]
+pub fn split(authority: &str) -> Option<(&str, Option<&str>)> {
     let host_len = if authority.starts_with('[') {
         authority.find(']')? + 1
     } else {

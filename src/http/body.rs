@@ -75,7 +75,8 @@ impl BodyDecoder {
     pub fn new(framing: BodyFraming, body_bytes_max: usize) -> Self {
         let bytes_max = body_bytes_max as u64;
         let state = match framing {
-            BodyFraming::None | BodyFraming::Length(0) => State::Done,
+            // Frames are taken apart before they get here.
+            BodyFraming::None | BodyFraming::Length(0) | BodyFraming::Frames => State::Done,
             BodyFraming::Length(left) if left > bytes_max => State::Failed(BodyError::TooLarge { bytes_max }),
             BodyFraming::Length(left) => State::Length { left },
             BodyFraming::Chunked => State::ChunkSize { digits: 0, size: 0 },

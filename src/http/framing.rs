@@ -12,6 +12,8 @@ pub enum BodyFraming {
     Length(u64),
     /// Chunks follow (RFC 9112 §7.1).
     Chunked,
+    /// Frames follow, the last of which says so (RFC 9113 §8.1).
+    Frames,
 }
 
 pub(super) struct Framing {
@@ -31,6 +33,22 @@ impl Framing {
             expect_continue: waits && !matches!(body, BodyFraming::None | BodyFraming::Length(0)),
         })
     }
+}
+
+/// How the body of a request over HTTP/2 is delimited. `ended`: its head was all.
+pub(super) fn of_frames(fields: &[httparse::Header<'_>], ended: bool) -> Result<Framing, HeadError> {
+    let mut lengths = values(fields, "content-length");
+    let length = lengths.next().map(content_length).transpose()?;
+    if lengths.next().is_some() {
+        return Err(HeadError::ContentLengthRepeated);
+    }
+    let body = match length {
+        _ if ended => BodyFraming::None,
+        Some(length) => BodyFraming::Length(length),
+        None => BodyFraming::Frames,
+    };
+    let waits = expectation(Version::Http2, fields)?;
+    Ok(Framing { body, keep_alive: true, expect_continue: waits && !matches!(body, BodyFraming::None) })
 }
 
 fn body_framing(version: Version, fields: &[httparse::Header<'_>]) -> Result<BodyFraming, HeadError> {
@@ -70,6 +88,7 @@ fn keep_alive(version: Version, fields: &[httparse::Header<'_>]) -> bool {
     let option = |wanted: &[u8]| elements(fields, "connection").any(|option| option.eq_ignore_ascii_case(wanted));
     match version {
         Version::Http11 => !option(b"close"),
+        Version::Http2 => true,
         Version::Http10 => option(b"keep-alive") && !option(b"close"),
     }
 }

@@ -64,7 +64,7 @@ pub enum Method {
 }
 
 impl Method {
-    fn from_token(token: &str) -> Self {
+    pub(super) fn from_token(token: &str) -> Self {
         match token {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
@@ -83,6 +83,8 @@ pub enum Version {
     Http10,
     /// `HTTP/1.1`
     Http11,
+    /// `HTTP/2`, whose requests aren't read here but put together by [`assemble`](super::assemble::assemble).
+    Http2,
 }
 
 /// A request head, borrowed from the buffer it was read into.
@@ -97,7 +99,7 @@ pub struct Head<'b> {
     /// The version.
     pub version: Version,
     /// `host` or `host:port` from the `Host` field or an absolute target, its syntax checked, letter case as sent.
-    /// Always there with HTTP/1.1.
+    /// Always there with HTTP/1.1 and HTTP/2.
     pub host: Option<&'b str>,
     /// How the body is delimited.
     pub body: BodyFraming,
@@ -105,9 +107,9 @@ pub struct Head<'b> {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-    /// Bytes of the buffer the head takes, a tolerated empty line before it included.
+    /// Bytes of the buffer the head takes, a tolerated empty line before it included; 0 with HTTP/2.
     pub len: usize,
-    fields: Vec<httparse::Header<'b>>,
+    pub(super) fields: Vec<httparse::Header<'b>>,
 }
 
 impl<'b> Head<'b> {

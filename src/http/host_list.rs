@@ -32,6 +32,12 @@ impl HostList {
         self.0.is_empty()
     }
 
+    /// Whether one of them has this name, on whatever port.
+    #[must_use]
+    pub fn has_name(&self, name: &str) -> bool {
+        self.0.iter().any(|listed| is_same(&listed.host, name))
+    }
+
     /// Whether a request with this `Host` is for one of them. The letter case doesn't count, the port does.
     #[must_use]
     pub fn allows(&self, host: &str) -> bool {

@@ -94,6 +94,13 @@ fn first_bits(address: IpAddr, bits: u8) -> IpAddr {
 pub struct NetworkList(Box<[Network]>);
 
 impl NetworkList {
+    /// This list, and one address more.
+    #[must_use]
+    pub fn with(&self, address: IpAddr) -> NetworkList {
+        let prefix_bits = if address.is_ipv4() { 32 } else { 128 };
+        NetworkList::new(self.0.iter().copied().chain([Network { address, prefix_bits }]))
+    }
+
     /// A list of these.
     pub fn new(networks: impl IntoIterator<Item = Network>) -> NetworkList {
         NetworkList(networks.into_iter().collect())

@@ -114,12 +114,11 @@ impl ResponseHead {
         out.reserve(256 + self.values.len() + body.len());
         self.encode_start(version, date, out);
         match (version, keep_alive) {
-            (Version::Http11, true) => {}
+            (Version::Http11 | Version::Http2, true) => {}
             (Version::Http10, true) => push_field("Connection", b"keep-alive", out),
             (_, false) => push_field("Connection", b"close", out),
         }
-        // RFC 9110 §8.6: a 204 has no length; a 304 would have to give the one of the 200.
-        let has_body = !matches!(self.status, 204 | 304);
+        let has_body = self.has_body();
         if has_body {
             push_field("Content-Length", body.len().to_string().as_bytes(), out);
         }
@@ -141,11 +140,31 @@ impl ResponseHead {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// All fields of the answer over HTTP/2, where frames say how it goes on: names in lower case, those included that encoding
+    /// adds. `length`: of the body, if that is known and the status has one.
+    pub fn frame_fields(&self, length: Option<usize>, date: &str) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let own = [
+            Some(("date".to_owned(), without_controls(date.as_bytes()).collect())),
+            Some(("x-content-type-options".to_owned(), b"nosniff".to_vec())),
+            length
+                .filter(|_| self.has_body())
+                .map(|length| ("content-length".to_owned(), length.to_string().into_bytes())),
+        ];
+        let fields = self.fields().map(|(name, value)| (name.to_ascii_lowercase(), value.trim_ascii().to_vec()));
+        fields.chain(own.into_iter().flatten())
+    }
+
+    /// Whether an answer with this status has a body. RFC 9110 §8.6: a 204 has no length; a 304 would have to give the one of the 200.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        !matches!(self.status, 204 | 304)
+    }
+
     fn encode_start(&self, version: Version, date: &str, out: &mut Vec<u8>) {
         // HTTP/1.0 clients are answered in kind: old ones distrust a version they don't know.
         out.extend_from_slice(match version {
             Version::Http10 => b"HTTP/1.0 ",
-            Version::Http11 => b"HTTP/1.1 ",
+            Version::Http11 | Version::Http2 => b"HTTP/1.1 ",
         });
         out.extend_from_slice(self.status.to_string().as_bytes());
         out.push(b' ');

@@ -38,7 +38,7 @@ impl<'b> Target<'b> {
         Ok(Self::of_path(path, Some(authority)))
     }
 
-    fn of_path(text: &'b str, authority: Option<&'b str>) -> Self {
+    pub(super) fn of_path(text: &'b str, authority: Option<&'b str>) -> Self {
         let (path, query) = match text.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (text, None),
@@ -73,6 +73,7 @@ pub(super) fn effective_host<'b>(
     };
     match (target.authority, host) {
         (Some(named), Some(host)) if !named.eq_ignore_ascii_case(host) => Err(HeadError::HostDisagrees),
+        (None, None) if version == Version::Http2 => Err(HeadError::HostMissing),
         (named, host) => Ok(named.or(host)),
     }
 }

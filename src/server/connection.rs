@@ -23,16 +23,19 @@ use crate::http::problem::problem;
 use crate::http::response::{ResponseHead, reason};
 use crate::protocol::frame::LAST_CHUNK;
 use crate::server::guests::Phase;
+use crate::server::http2;
 use crate::server::limits::{Client, Hold};
+use crate::server::listen::Entrance;
 use crate::server::routes::{self, Answer};
 use crate::server::shard::{Context, Whose};
 use crate::server::sys;
-use crate::server::tls::TURNED_AWAY;
-use body::QUERY_BODY_BYTES_MAX;
+use crate::server::tls::{HTTP2, TURNED_AWAY};
+pub(crate) use body::QUERY_BODY_BYTES_MAX;
 pub(crate) use body::{Account, Body, BodyBytes, BodyFailure, Counted, SpareBody};
 use familiar::{Again, Familiar};
 use input::Input;
-use wire::{Introduction, OUTPUT_BYTES_MAX, READ_BYTES, Registered, Unanswered, Wire};
+pub(crate) use wire::{Introduction, Registered};
+use wire::{OUTPUT_BYTES_MAX, READ_BYTES, Unanswered, Wire};
 
 /// Publishes of one connection that may be on their way to the log while the next one is read.
 const UNANSWERED_MAX: usize = 64;
@@ -62,6 +65,8 @@ enum End {
     Gone,
     /// All is said: what is buffered is written, then the connection is closed in order.
     Close,
+    /// It goes on as one of HTTP/2.
+    Frames,
 }
 
 impl From<io::Error> for End {
@@ -74,7 +79,7 @@ impl From<io::Error> for End {
 pub(crate) async fn serve(
     context: Rc<Context>,
     stream: std::net::TcpStream,
-    tls: bool,
+    entrance: Entrance,
     peer: Client,
     held: Option<Hold>,
     guest: u64,
@@ -88,6 +93,7 @@ pub(crate) async fn serve(
         unanswered: VecDeque::new(),
         registered,
         stream,
+        redirects: entrance.redirects,
         tls: None,
         peer,
         introduction: Introduction::None,
@@ -101,11 +107,8 @@ pub(crate) async fn serve(
         served: false,
         fresh: false,
     };
-    if let Err(end) = begin(&context, &mut wire, tls).await {
-        if matches!(end, End::Close) {
-            close(&context, wire).await;
-        }
-        return;
+    if let Err(end) = begin(&context, &mut wire, entrance.tls).await {
+        return finish(&context, wire, end).await;
     }
     loop {
         match exchange(&context, &mut wire).await {
@@ -114,11 +117,22 @@ pub(crate) async fn serve(
                 return;
             }
             Ok(None) => wire.served(),
-            Err(End::Gone) => return,
-            Err(End::Close) => {
-                close(&context, wire).await;
-                return;
-            }
+            Err(end) => return finish(&context, wire, end).await,
+        }
+    }
+}
+
+/// Does what is left to be done for a connection.
+async fn finish(context: &Rc<Context>, mut wire: Wire<'_>, end: End) {
+    match end {
+        End::Gone => {}
+        End::Close => close(context, wire).await,
+        End::Frames => {
+            let input = std::mem::take(wire.input.buffer());
+            let Wire { registered, stream, tls, peer, introduction, held, .. } = wire;
+            let parts = http2::Parts { registered, stream, tls, peer, introduction, held, input };
+            // A task of its own: this one has room for what HTTP/1 needs.
+            monoio::spawn(http2::serve(context.clone(), parts));
         }
     }
 }
@@ -130,7 +144,11 @@ async fn begin(context: &Rc<Context>, wire: &mut Wire<'_>, tls: bool) -> Result<
     }
     let config = if tls { context.tls_config() } else { None };
     match config {
-        Some(config) => handshake::shake(context, wire, config).await,
+        Some(config) => {
+            handshake::shake(context, wire, config).await?;
+            let protocol = wire.tls.as_ref().and_then(|session| session.protocol());
+            if protocol == Some(HTTP2) { Err(End::Frames) } else { Ok(()) }
+        }
         None if tls => Err(End::Gone),
         None => Ok(()),
     }
@@ -182,11 +200,13 @@ async fn exchange<'c>(context: &'c Rc<Context>, wire: &mut Wire<'c>) -> Result<O
         // What is asked after a publish on the same connection, sees it.
         wire.settle().await;
     }
-    let decoder = BodyDecoder::new(head.body, body_bytes_max);
-    let mut body = Body { context: context.clone(), decoder, expect_continue: head.expect_continue, wire };
     // Whoever has as many connections as it may, and is no proxy that speaks for others too, doesn't keep this one.
-    let one_too_many = turned_away.is_some() && !body.wire.peer.trusted;
+    let one_too_many = turned_away.is_some() && !wire.peer.trusted;
+    let decoder = BodyDecoder::new(head.body, body_bytes_max);
+    let redirects = wire.redirects;
+    let mut body = Body::of_text(context, decoder, head.expect_continue, wire);
     let answer = match turned_away {
+        None if redirects => Answer::Response(routes::redirect(context, &head)),
         None => routes::answer(context, &head, &mut body).await.ok_or(End::Gone)?,
         Some(response) => routes::turned_away(context, &head, response),
     };
@@ -218,7 +238,7 @@ async fn publish_again<'c>(
     wire.input.take(again.head_bytes);
     wire.registered.enter(Phase::Answer);
     let decoder = again.body(context.settings().body_bytes_max);
-    let mut body = Body { context: context.clone(), decoder, expect_continue: false, wire };
+    let mut body = Body::of_text(context, decoder, false, wire);
     let known = &familiar.0;
     let answered = routes::answer_again(context, known.judged.clone(), known.raw(), &mut body).await;
     let answer = answered.ok_or(End::Gone)?;
@@ -235,7 +255,7 @@ async fn respond<'c>(
     answer: Answer<'c>,
 ) -> Result<Option<Box<routes::Stream>>, End> {
     let Asked { version, keep_alive, head_only } = asked;
-    let keep_alive = keep_alive && !context.stopping();
+    let keep_alive = keep_alive && !context.draining();
     match answer {
         Answer::Stream(stream) => Ok(Some(stream)),
         Answer::Published(publishing) => {
@@ -284,9 +304,9 @@ async fn respond<'c>(
             }
             Err(End::Close)
         }
-        Answer::Raw(bytes) => {
+        Answer::StreamHead(response) => {
             wire.settle().await;
-            wire.output.extend_from_slice(&bytes);
+            response.encode_stream(version, &context.date(), &mut wire.output);
             Err(End::Close)
         }
     }
@@ -326,7 +346,11 @@ async fn read_head(context: &Rc<Context>, wire: &mut Wire<'_>) -> Result<Next, E
         if let Some(again) = wire.familiar.as_ref().and_then(|familiar| familiar.0.again(input)) {
             return Ok(Next::Again(again));
         }
-        let end = head::head_end(input, scanned);
+        if !wire.served && wire.tls.is_none() && !wire.redirects && input.starts_with(http2::PREFACE) {
+            return Err(End::Frames);
+        }
+        let begun = input.len() >= http2::PREFACE_HEAD_BYTES && http2::PREFACE.starts_with(input);
+        let end = head::head_end(input, scanned).filter(|_| !begun || wire.served || wire.tls.is_some());
         let full = input.len() >= context.settings().head.head_bytes_max;
         if let Some(end) = end.or(full.then_some(input.len())) {
             return Ok(Next::Head(end));
@@ -364,9 +388,9 @@ async fn park(context: &Rc<Context>, mut wire: Wire<'_>, mut stream: Box<routes:
     registered.parked.set(true);
     drop(registered);
     let fd = sys::adopt(socket.into_raw_fd());
-    let spread = context.random() as u16;
+    let (spread, head) = (context.random() as u16, stream.text(&context.date()));
     let parked = context.park(fd, tls, whose, input.unused().len(), |sink, address| {
-        stream.registration(sink, address, spread, context.logs_lost.get())
+        stream.registration(head, sink, address, spread, context.logs_lost.get())
     });
     if let Err(error) = parked
         && let Some(left_out) = context.unparked.take(context.now().mono_ms)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustls::ServerConfig;
 
-use crate::hub::{Event, Found, HistoryChunk, HistoryError, SlotId};
+use crate::hub::{Drain, Event, Found, HistoryChunk, HistoryError, SlotId};
 use crate::server::admin::Order;
 use crate::server::census::{Answer, Question};
 use crate::server::cluster::elsewhere;
@@ -59,7 +59,9 @@ pub(crate) enum Message {
         /// Connections in total.
         connections_max: usize,
     },
-    /// Stop: no new requests, end the streams.
+    /// Drain: accept no more, and end the streams one by one.
+    Drain(Drain),
+    /// Stop: no new requests, end the streams that are left.
     Stop,
 }
 

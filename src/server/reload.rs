@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::config::Config;
+use crate::server::acme::Acme;
+use crate::server::ending::{Ending, RETRY_LEAST_MS};
 use crate::server::inbox::{Inbox, Message};
 use crate::server::key_sets::KeySets;
 use crate::server::settings::{Settings, milliseconds};
@@ -17,6 +19,7 @@ pub(crate) struct Reloader {
     capacity: Capacity,
     key_sets: Arc<KeySets>,
     certificates: Arc<Certificates>,
+    acme: Option<Arc<Acme>>,
     shared: Arc<Shared>,
     inboxes: Vec<Inbox>,
 }
@@ -27,10 +30,11 @@ impl Reloader {
         capacity: Capacity,
         key_sets: Arc<KeySets>,
         certificates: Arc<Certificates>,
+        acme: Option<Arc<Acme>>,
         shared: Arc<Shared>,
         inboxes: Vec<Inbox>,
     ) -> Reloader {
-        Reloader { config: Mutex::new(config), capacity, key_sets, certificates, shared, inboxes }
+        Reloader { config: Mutex::new(config), capacity, key_sets, certificates, acme, shared, inboxes }
     }
 
     /// Applies what the environment, the file, the key files, the certificates and the key sets say now, and logs what came of it. The names
@@ -71,6 +75,9 @@ impl Reloader {
         let connections_max = self.capacity.connections_max(&settings);
         self.key_sets.renew(&renewed, fetched);
         self.certificates.renew(certificates, &self.inboxes);
+        if let Some(acme) = &self.acme {
+            acme.hurry();
+        }
         self.shared.limits.ceiling.set_max(settings.memory_max);
         for inbox in &self.inboxes {
             inbox.send(Message::Settings { settings: settings.clone(), connections_max });
@@ -80,7 +87,7 @@ impl Reloader {
     }
 
     fn read_certificates(&self, config: &Config) -> Result<tls::Read, Vec<String>> {
-        if config.certificates.is_empty() && config.listen.iter().any(|listen| listen.tls) {
+        if config.certificates.is_empty() && self.acme.is_none() && config.listen.iter().any(|listen| listen.tls) {
             let why = "the hub listens with TLS until it is restarted: --tls-certificate can't be left out before";
             return Err(vec![why.to_owned()]);
         }
@@ -88,9 +95,15 @@ impl Reloader {
         self.certificates.read(&config.certificates).map_err(said)
     }
 
-    /// Time a graceful stop may take, milliseconds, as was said last.
-    pub(crate) fn stop_ms(&self) -> u64 {
-        milliseconds(self.config().shutdown_timeout)
+    /// How the hub is to come to its end, as was said last.
+    pub(crate) fn ending(&self) -> Ending {
+        let config = self.config();
+        Ending {
+            delay_ms: milliseconds(config.drain_delay),
+            window_ms: milliseconds(config.drain_window),
+            stop_ms: milliseconds(config.shutdown_timeout),
+            retry_least_ms: config.retry.map_or(RETRY_LEAST_MS, milliseconds),
+        }
     }
 
     fn config(&self) -> MutexGuard<'_, Config> {

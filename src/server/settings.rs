@@ -67,8 +67,12 @@ pub(crate) struct Settings {
     pub(crate) head_timeout_ms: u64,
     /// Time to send a body, milliseconds.
     pub(crate) body_timeout_ms: u64,
+    /// Requests and streams that an HTTP/2 connection may have at once.
+    pub(crate) http2_streams_max: u32,
     /// Connections in total; `None`: as many as the machine allows.
     pub(crate) connections_max: Option<usize>,
+    /// The port that whoever comes without TLS to a place for that is sent to.
+    pub(crate) redirect_port: u16,
     /// What one client may have.
     pub(crate) limits: LimitSettings,
     /// Bytes the hub may take; `None`: there is no ceiling.
@@ -115,7 +119,9 @@ impl Settings {
             bodies_bytes_max: bodies_bytes_max(config.max_body_bytes),
             head_timeout_ms: milliseconds(config.head_timeout),
             body_timeout_ms: milliseconds(config.body_timeout),
+            http2_streams_max: config.client_limits.http2_streams,
             connections_max: config.max_connections,
+            redirect_port: redirect_port(config),
             limits: LimitSettings::new(&config.client_limits),
             memory_max: memory::ceiling_bytes(
                 config.memory_max.map(|bytes| bytes as u64),
@@ -129,6 +135,12 @@ impl Settings {
             id_key: config.id_key.map_or_else(random_key, |key| key.0),
         }
     }
+}
+
+fn redirect_port(config: &Config) -> u16 {
+    let with_tls = config.listen.iter().filter(|listen| listen.tls);
+    let bound = with_tls.filter_map(|listen| listen.address()).map(|address| address.port()).next();
+    config.redirect_to_port.or(bound).unwrap_or(443)
 }
 
 fn bodies_bytes_max(body_bytes_max: usize) -> usize {

@@ -9,6 +9,7 @@ mod crowd;
 mod messages;
 mod observe;
 mod orders;
+mod sessions;
 mod streams;
 mod waiting;
 
@@ -26,7 +27,7 @@ use crossbeam_channel::{Receiver, Sender as QueueSender, TrySendError};
 use monoio::net::UnixStream;
 use rustls::ServerConfig;
 
-use crate::admin::Tally;
+use crate::admin::{Stage, Tally};
 use crate::config::LISTENERS_MAX;
 use crate::hub::{CloseReason, Event, Found, Input, Now, Shard, SlotId, TICK_MS, Times};
 use crate::protocol::coding::Coding;
@@ -41,6 +42,7 @@ use crate::server::commit::Committed;
 use crate::server::compile::{Compiled, Job};
 use crate::server::connection::SpareBody;
 use crate::server::guests::{GuestLimits, Guests, PhaseLimits};
+use crate::server::http2::Sessions;
 use crate::server::inbox::{Bell, Inbox, Message};
 use crate::server::key_sets::LiveKeys;
 use crate::server::listen::Listener;
@@ -80,7 +82,7 @@ const TRIM_TICKS: u64 = 20;
 /// How long a kept-alive connection may be idle.
 const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// How long a client may take for our answer.
-const ANSWER_TIMEOUT_MS: u64 = 30_000;
+pub(crate) const ANSWER_TIMEOUT_MS: u64 = 30_000;
 /// Words of the epoll events that aren't parked sockets. A slot number never gets this high. Those of listeners count down.
 const BELL: u64 = u64::MAX;
 const TICK: u64 = u64::MAX - 1;
@@ -150,6 +152,8 @@ pub(crate) struct Context {
     pub(crate) verdicts: RefCell<VerdictCache>,
     pub(crate) topics: RefCell<KnownTopics>,
     pub(crate) guests: RefCell<Guests>,
+    /// HTTP/2 connections.
+    pub(crate) sessions: RefCell<Sessions>,
     /// Bytes of request bodies in memory, and of updates that wait for the sequencer's queue.
     pub(crate) body_bytes: Rc<Cell<usize>>,
     /// Bytes of heads that are recognised when they come again.
@@ -178,8 +182,10 @@ pub(crate) struct Context {
     epoll: RefCell<Epoll>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) spare_body: SpareBody,
-    /// None while stopping.
+    /// None once they are closed, for the hub is draining.
     listeners: RefCell<Vec<Listener>>,
+    /// While draining: when they are closed, milliseconds of monotonic time.
+    listeners_end_ms: Cell<Option<u64>>,
     /// A descriptor kept for when there is no other.
     spare: RefCell<Option<OwnedFd>>,
     /// Streams under a content coding, as the others were told.
@@ -191,6 +197,7 @@ pub(crate) struct Context {
     pub(crate) refused_tokens: Ration,
     pub(crate) unparked: Ration,
     pub(crate) limited: Ration,
+    pub(crate) uncertified: Ration,
     /// When this shard's share of what may be accepted is there again, nanoseconds.
     pub(crate) accepted: Cell<u64>,
     turned_away: Ration,
@@ -240,8 +247,14 @@ impl Context {
         self.connections_max.get()
     }
 
+    /// Whether all that is left ends now.
     pub(crate) fn stopping(&self) -> bool {
-        self.shared.stopping.load(Ordering::Relaxed)
+        self.shared.stage() == Stage::Stopping
+    }
+
+    /// Whether nobody new is let in: connections end with the answer they wait for.
+    pub(crate) fn draining(&self) -> bool {
+        self.shared.stage() >= Stage::Draining
     }
 
     /// The `Date` field's value, made anew once a second.
@@ -326,11 +339,12 @@ impl Context {
                 BELL => self.bell.answer(),
                 TICK => self.tick(now),
                 word => match listener_at(word) {
-                    Some(at) => self.accept(at, now),
+                    Some(at) => _ = self.accept(at, now),
                     None => self.socket_ready(SlotId::from_bits(word), event, now),
                 },
             }
         }
+        self.empty_listeners(now);
         self.sequencer.commit(self.index);
         self.take_in_messages(MESSAGES_MAX, now);
         self.shard.borrow_mut().errand(now);
@@ -342,6 +356,10 @@ impl Context {
             shard.handle(Input::Sent(batch), now);
         }
         self.bell.set_urgent(shard.live() > 0);
+        if self.draining() {
+            let population = shard.population();
+            self.shared.set_streams_left(self.index, (population.current + population.behind).into());
+        }
         let announces = shard.has_announcements() || self.unannounced.borrow().is_some();
         self.tell_coded_streams(&shard);
         let overloaded = shard.overloaded();
@@ -387,8 +405,11 @@ impl Context {
             sys::give_back_memory();
         }
         self.guests.borrow_mut().sweep(now.mono_ms);
+        if second {
+            self.sweep_sessions(now);
+        }
         if self.stopping() {
-            self.guests.borrow_mut().dismiss_idle();
+            self.guests.borrow_mut().dismiss_idle(now.mono_ms);
         }
         self.wake_listeners();
         self.letters.send_again();
@@ -425,6 +446,7 @@ impl Context {
             && self.listeners.borrow().is_empty()
             && self.shard.borrow().live() == 0
             && self.guests.borrow().len() == 0
+            && self.sessions.borrow().len() == 0
             && self.messages.is_empty()
     }
 }
@@ -468,6 +490,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         verdicts: RefCell::new(VerdictCache::default()),
         topics: RefCell::new(KnownTopics::new(settings.hub.clone())),
         guests: RefCell::new(Guests::new(phases(&settings), parts.guest_limits)),
+        sessions: RefCell::default(),
         settings: RefCell::new(Rc::new(Settings::clone(&settings))),
         tls: RefCell::new(parts.tls),
         keys: RefCell::new(parts.keys),
@@ -502,6 +525,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         scratch: RefCell::new(Scratch::new()),
         spare_body: SpareBody::default(),
         listeners: RefCell::new(listeners),
+        listeners_end_ms: Cell::new(None),
         spare: RefCell::new(spare_descriptor()),
         coded_streams: Cell::default(),
         peers: RefCell::new(Peers::default()),
@@ -510,6 +534,7 @@ pub(crate) async fn run(parts: ShardParts, sender: Sender) -> io::Result<()> {
         refused_tokens: Ration::default(),
         unparked: Ration::default(),
         limited: Ration::default(),
+        uncertified: Ration::default(),
         accepted: Cell::new(0),
         turned_away: Ration::default(),
         random: Cell::new(parts.random),

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
@@ -21,6 +20,7 @@ use crate::history::{
 use crate::hub::{Event, Log};
 use crate::kernel::{Root, memory::there_is_bytes};
 use crate::protocol::event_id::{EPOCH_MAX, IdCipher};
+use crate::server::acme::{Acme, AcmeError};
 use crate::server::admin::{self, Admin, Caller, DenyList, DenyListFileError, Door, Order, TokenGuard};
 use crate::server::backbone::Backbone;
 use crate::server::clock::{self, Clock};
@@ -28,11 +28,13 @@ use crate::server::cluster::elsewhere::Asked;
 use crate::server::cluster::{self, Joined, Link, LinkState};
 use crate::server::compile;
 use crate::server::compressor::{Coder, CompressionCounters, CompressorThread};
+use crate::server::ending::{Ended, WayOut};
 use crate::server::guests::GuestLimits;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::key_sets::KeySets;
 use crate::server::limits::Machine;
-use crate::server::listen::Listening;
+use crate::server::listen::{ListenError, Listening};
+use crate::server::notify::{Notifier, Watch};
 use crate::server::presence::{self, Announcer, Journal, Roster, SubscriberIds};
 use crate::server::recall;
 use crate::server::reload::Reloader;
@@ -41,7 +43,7 @@ use crate::server::sequencer::{Relay, SequencerHandle};
 use crate::server::settings::Settings;
 use crate::server::shard::{self, Driver, ShardParts};
 use crate::server::shared::Shared;
-use crate::server::tls::{CertificateError, Certificates};
+use crate::server::tls::{CertificateError, Certificates, DevelopmentCertificateError, development};
 use crate::server::tracer::Tracer;
 use crate::server::{listen, sys};
 
@@ -51,8 +53,6 @@ const LOOP_RING_ENTRIES: u32 = 1024;
 const SELECTORS_SHARE: u64 = 10;
 /// Descriptors the hub needs for itself, without its shards.
 pub(super) const OWN_DESCRIPTORS: usize = 64;
-/// How long a stop waits for requests and for what is owed to streams, at most.
-const FINISH_MS: u64 = 3_000;
 /// What a hub that gives up leaves the log to be written.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Room for fewer connections than this is worth a warning.
@@ -71,14 +71,9 @@ const GUESTS_MIN: usize = 16;
 /// Why a hub could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address can't be listened on.
-    #[error("can't listen on {address}: {error}{}", if error.kind() == io::ErrorKind::AddrInUse { "; another program has it, maybe another hub: choose another with --listen" } else { "" })]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said. No source, because the sentence holds it: shown with its sources it would come twice.
-        error: io::Error,
-    },
+    /// See [`ListenError`].
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// io_uring was asked for by name and isn't to be had.
     #[error("io_uring can't be used here ({0}); containers often deny it: use --io auto or --io epoll")]
     Uring(io::Error),
@@ -95,6 +90,12 @@ pub enum StartError {
     /// Certificates can't be used.
     #[error("{}", sentences(.0))]
     Certificates(Vec<CertificateError>),
+    /// See [`AcmeError`].
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
+    /// See [`DevelopmentCertificateError`].
+    #[error(transparent)]
+    DevelopmentCertificate(#[from] DevelopmentCertificateError),
     /// See [`DenyListFileError`].
     #[error(transparent)]
     DenyList(#[from] DenyListFileError),
@@ -150,19 +151,33 @@ pub fn block_signals() -> io::Result<()> {
     sys::Signals::block().map(drop)
 }
 
-/// Runs a hub until SIGTERM or SIGINT, then stops it in order. `ready` is called once it listens, with the configuration
+/// Runs a hub until SIGTERM or SIGINT, then stops it in order, unless another of these says that it is to end at once. `ready` is called once it listens, with the configuration
 /// as it is now that the ports are known.
 ///
 /// # Errors
 /// [`StartError`]: nothing runs then.
-pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<(), StartError> {
+pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<Ended, StartError> {
     // Before any thread exists, so that all inherit the mask and one place takes signals.
     let signals = sys::Signals::block().map_err(system("can't block signals"))?;
+    let notifier = Notifier::from_environment();
     let descriptors = sys::raise_descriptor_limit().map_err(system("can't read the descriptor limit"))?;
-    let certificates = Arc::new(Certificates::open(&config.certificates).map_err(StartError::Certificates)?);
-    let Listening { bound, shards: listeners } = listen::open_all(&config.listen, config.shards, config.write_timeout)
-        .map_err(|(address, error)| StartError::Listen { address, error })?;
-    config.set_bound(&bound);
+    if let Some(made) = &config.development_certificate
+        && development::make_ready(made, clock::wall_ms() / 1000)?
+    {
+        let authority = made.authority();
+        tracing::info!(authority = %authority.display(), "a local certificate and an authority for it were made; browsers that trusted an earlier one have to trust this one");
+    }
+    let shared = Arc::new(Shared::new(config.shards));
+    let acme = match (&config.acme, &config.data) {
+        (Some(wanted), Some(data)) => Some(Arc::new(Acme::open(wanted, data, shared.challenges.clone())?)),
+        _ => None,
+    };
+    let managed = acme.as_ref().map(|acme| acme.managed()).unwrap_or_default();
+    let certificates = Certificates::open(&config.certificates, managed, shared.challenges.clone());
+    let certificates = Arc::new(certificates.map_err(StartError::Certificates)?);
+    let Listening { bound, shards: listeners, mut files } =
+        listen::open_all(&config.listen, config.shards, config.write_timeout, config.dev)?;
+    config.set_bound(bound);
     let mut settings = Settings::new(&config);
     if let Some(bytes) = there_is_bytes(&Root::machine()) {
         settings.shard.selectors_bytes_max = (bytes / SELECTORS_SHARE) as usize / settings.shards;
@@ -175,7 +190,6 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<(), StartE
     let connections_max = capacity.connections_max(&settings);
     let random = random_words(settings.shards).map_err(system("can't get random numbers"))?;
 
-    let shared = Arc::new(Shared::new(settings.shards));
     let backbone = Backbone::start().map_err(system("can't start the backbone's thread"))?;
     let Remembered { history, writer, log, newest, _lock, joined } = remember(&config, &settings, &shared, &backbone)?;
     let (history, head) = (Arc::new(history), log.head());
@@ -302,6 +316,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<(), StartE
         capacity,
         key_sets.clone(),
         certificates.clone(),
+        acme.clone(),
         shared.clone(),
         inboxes.clone(),
     ));
@@ -320,6 +335,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<(), StartE
         token: config.admin.token.as_ref().map(TokenGuard::new),
         key_sets: key_sets.clone(),
         certificates: certificates.clone(),
+        acme: acme.clone(),
         reloader: reloader.clone(),
         errands: Admin::errands(),
     });
@@ -334,6 +350,9 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<(), StartE
             shared.limits.ceiling.watch(machine, connections).await;
         });
     }
+    if let Some(acme) = acme {
+        backbone.spawn(acme.keep(certificates.clone(), inboxes.clone()));
+    }
     backbone.spawn(certificates.watch(inboxes.clone()));
     for (door, caller) in doors {
         backbone.spawn(admin::serve(door, admin.clone(), caller));
@@ -341,17 +360,14 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<(), StartE
     backbone.spawn(admin::answer_shards(admin_asked, admin, inboxes.clone()));
     tracing::info!(shards = settings.shards, io, connections_max, "started");
     ready(&config);
+    notifier.ready("serving");
 
-    wait_for_stop(&signals, &reloader);
-    let stop_ms = reloader.stop_ms();
-    tracing::info!("stopping: no new connections, streams are being ended");
-    shared.stop(clock.now().mono_ms + (stop_ms / 2).min(FINISH_MS));
-    for inbox in &inboxes {
-        inbox.send(Message::Stop);
-    }
-    let late = wait_for_end(&shards, &clock, stop_ms);
-    if late > 0 {
-        tracing::warn!(shards = late, "some connections did not end in time and are cut");
+    let watch = Watch::new(&notifier, &shared, clock);
+    wait_for_stop(&signals, &reloader, &watch);
+    let way_out =
+        WayOut { signals: &signals, watch: &watch, shared: &shared, inboxes: &inboxes, shards: &shards, clock };
+    if let Err(at_once) = way_out.go(reloader.ending(), random[0], &mut files) {
+        return Ok(Ended::AtOnce(at_once));
     }
     shared.end();
     others.push(backbone.stop());
@@ -362,7 +378,7 @@ pub fn run(mut config: Config, ready: impl FnOnce(&Config)) -> Result<(), StartE
     wait_for_end(&others, &clock, REST_STOP_MS);
     let (events, commits) = sequencer_counters.totals();
     tracing::info!(events, commits, "stopped");
-    Ok(())
+    Ok(Ended::InOrder)
 }
 
 /// The log and where it is remembered.
@@ -496,26 +512,29 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<threa
     thread::Builder::new().name(name).spawn(body)
 }
 
-/// Waits until all of these threads have ended, or the time is up: how many have not.
-fn wait_for_end(threads: &[thread::JoinHandle<()>], clock: &Clock, patience_ms: u64) -> usize {
+/// Waits until all of these threads have ended, or the time is up.
+fn wait_for_end(threads: &[thread::JoinHandle<()>], clock: &Clock, patience_ms: u64) {
     let deadline_ms = clock.now().mono_ms + patience_ms;
-    loop {
-        let left = threads.iter().filter(|thread| !thread.is_finished()).count();
-        if left == 0 || clock.now().mono_ms >= deadline_ms {
-            return left;
-        }
+    while clock.now().mono_ms < deadline_ms && threads.iter().any(|thread| !thread.is_finished()) {
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// Blocks until the hub is to stop; reloads on the way.
-fn wait_for_stop(signals: &sys::Signals, reloader: &Reloader) {
+fn wait_for_stop(signals: &sys::Signals, reloader: &Reloader, watch: &Watch<'_>) {
     loop {
-        match signals.wait() {
-            // What came of it is in the log.
-            Ok(libc::SIGHUP) => _ = reloader.reload(),
-            Ok(_) => return,
-            Err(error) => tracing::error!(%error, "waiting for signals failed"),
+        watch.look();
+        match signals.wait_for(watch.patience()) {
+            Some(libc::SIGHUP) => {
+                watch.notifier.reloading();
+                // What came of it is in the log, too.
+                watch.notifier.ready(match reloader.reload() {
+                    Ok(_) => "serving",
+                    Err(_) => "serving; the configuration was not reloaded, the log says why",
+                });
+            }
+            Some(_) => return,
+            None => {}
         }
     }
 }

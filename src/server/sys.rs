@@ -232,6 +232,14 @@ pub(crate) fn thread_cpu_us() -> u64 {
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }
 
+/// Microseconds of the system's monotonic time, as service managers count it.
+pub(crate) fn monotonic_us() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives through the call. Every Linux has this clock; failure would leave 0.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
 /// Milliseconds of monotonic and of Unix time as of the kernel's last timer tick, up to 4 ms ago: a tenth of the price.
 pub(crate) fn coarse_ms(clock: CoarseClock) -> u64 {
     let clock = match clock {
@@ -337,12 +345,15 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one.
-    pub(crate) fn wait(&self) -> io::Result<libc::c_int> {
-        let mut signal = 0;
-        // SAFETY: set and result live through the call.
-        let error = unsafe { libc::sigwait(&raw const self.0, &raw mut signal) };
-        if error == 0 { Ok(signal) } else { Err(io::Error::from_raw_os_error(error)) }
+    /// Waits for the next one, so long at most. `None`: none has come.
+    pub(crate) fn wait_for(&self, patience: std::time::Duration) -> Option<libc::c_int> {
+        let timeout = libc::timespec {
+            tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: libc::c_long::from(patience.subsec_nanos()),
+        };
+        // SAFETY: set and timeout live through the call; no more is asked for than the number.
+        let signal = unsafe { libc::sigtimedwait(&raw const self.0, std::ptr::null_mut(), &raw const timeout) };
+        Some(signal).filter(|&signal| signal > 0)
     }
 }
 
@@ -350,6 +361,14 @@ impl Signals {
 pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: called with the result of `into_raw_fd`, which gives ownership up.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Takes over a descriptor that this process was started with, and keeps it from those it starts.
+pub(crate) fn adopt_passed(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; a number that is no descriptor is an error.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, as was just seen, and whoever started the process meant it for who asks here, which is done once.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Closes a parked socket by number, as the system-call back end keeps them.

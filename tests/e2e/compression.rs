@@ -7,7 +7,7 @@ const BOTH: &[&str] = &["--anonymous", "--compression", "gzip", "--compression",
 const PATH: &str = "/.well-known/mercure?match=urn:a";
 
 /// The reading side of a coding.
-enum Decoder {
+pub(crate) enum Decoder {
     Identity,
     /// Bytes of the header that are still to come.
     Gzip(usize, Decompress),
@@ -15,7 +15,7 @@ enum Decoder {
 }
 
 impl Decoder {
-    fn new(coding: &str) -> Decoder {
+    pub(crate) fn new(coding: &str) -> Decoder {
         match coding {
             "gzip" => Decoder::Gzip(10, Decompress::new(false)),
             "zstd" => Decoder::Zstd(zstd_safe::DCtx::create()),
@@ -23,7 +23,7 @@ impl Decoder {
         }
     }
 
-    fn push(&mut self, mut bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Vec<u8> {
         let mut out = vec![0; 400_000];
         let length = match self {
             Decoder::Identity => return bytes.to_vec(),

@@ -187,7 +187,7 @@ fn who_may_not_publish_is_told_so() {
 }
 
 /// A proxy started with a file of configuration; waits until it listens.
-fn proxy(program: &str, args: &[&str], port: u16, folder: &Folder) -> Process {
+pub(crate) fn proxy(program: &str, args: &[&str], port: u16, folder: &Folder) -> Process {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(program);
     // Debian keeps daemons where users don't look.

@@ -8,7 +8,7 @@ use crate::harness::*;
 fn a_request_whose_body_is_awaited_costs_little() {
     const REQUESTS: usize = 1_000;
     let hub = Hub::anonymous();
-    let before = resident_bytes(&hub);
+    let before = hub.resident_bytes();
     let head = format!(
         "QUERY {HUB} HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9000\r\n\r\n"
     );
@@ -20,16 +20,9 @@ fn a_request_whose_body_is_awaited_costs_little() {
         })
         .collect();
     eventually("all of them are there", || metric(&hub, "cinnabar_request_connections") >= REQUESTS as f64);
-    let each = resident_bytes(&hub).saturating_sub(before) / REQUESTS as u64;
+    let each = hub.resident_bytes().saturating_sub(before) / REQUESTS as u64;
     assert!(each < 32 * 1024, "{each} B each");
     drop(waiting);
-}
-
-/// What of the hub is in memory.
-fn resident_bytes(hub: &Hub) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of its memory");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
 /// Seen: on loopback, where segments may have 64 KiB, a reader that always read was sent one every 40 ms, since the send buffer

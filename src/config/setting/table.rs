@@ -3,6 +3,7 @@
 use super::{Fallback, Kind, Setting};
 
 const LISTENING: &str = "Listening";
+const ACME: &str = "Certificates by ACME";
 const ACCESS: &str = "Who may do what";
 const BROWSERS: &str = "Browsers";
 const HISTORY: &str = "History";
@@ -14,7 +15,8 @@ const ADMIN: &str = "Administration";
 const MACHINE: &str = "The machine";
 
 /// The headings, in the order they are shown.
-pub const GROUPS: &[&str] = &[LISTENING, ACCESS, BROWSERS, HISTORY, CLUSTER, STREAMS, LIMITS, CLIENTS, ADMIN, MACHINE];
+pub const GROUPS: &[&str] =
+    &[LISTENING, ACME, ACCESS, BROWSERS, HISTORY, CLUSTER, STREAMS, LIMITS, CLIENTS, ADMIN, MACHINE];
 
 /// A row that is neither secret nor different in development mode; the others are written by update from it.
 const fn row(
@@ -36,11 +38,22 @@ pub const SETTINGS: &[Setting] = &[
     row(
         LISTENING,
         "listen",
-        "[tls:]ADDR:PORT",
+        "PLACE",
         Many,
         Value("127.0.0.1:3000"),
-        "An address and port to accept connections on. The default is for a proxy on the same machine; \
-         `0.0.0.0:3000` accepts from everywhere, and `tls:0.0.0.0:443` speaks TLS, which takes a certificate.",
+        "A place to accept connections at, `ADDR:PORT`. The default is for a proxy on the same machine; \
+         `0.0.0.0:3000` accepts from everywhere, `tls:0.0.0.0:443` speaks TLS, which takes a certificate, and \
+         `redirect:0.0.0.0:80` sends everybody on to there. `unix:PATH` is a Unix socket for a proxy, `unix:PATH?mode=666` with other \
+         permissions than 660. `systemd` takes the sockets systemd has opened, `systemd:NAME` those of a name, also with \
+         `tls:` or `redirect:` before it (docs/listeners.md).",
+    ),
+    row(
+        LISTENING,
+        "redirect-to-port",
+        "PORT",
+        One,
+        Without("the port of the first place with TLS"),
+        "The port in the URLs that the `redirect:` places send to, where it is another one in public.",
     ),
     row(
         LISTENING,
@@ -71,6 +84,15 @@ pub const SETTINGS: &[Setting] = &[
     ),
     row(
         LISTENING,
+        "tls",
+        "",
+        Switch,
+        Value("false"),
+        "With `--dev`: speak TLS too, with a certificate for localhost that the hub makes itself, at `tls:127.0.0.1:3443` unless `--listen` \
+         names a `tls:` address (docs/tls.md).",
+    ),
+    row(
+        LISTENING,
         "data",
         "FOLDER|none",
         One,
@@ -86,6 +108,62 @@ pub const SETTINGS: &[Setting] = &[
         Without("none"),
         "A TOML file with any of these settings, and with `[[issuer]]` tables where issuers have keys of their own.",
     ),
+    row(
+        ACME,
+        "acme",
+        "NAME",
+        Many,
+        Without("none"),
+        "A name of the hub, such as `hub.example`, to get a certificate for and to keep it renewed; several stand one after another or \
+         with commas between them. It needs a `tls:` address, which the authority reaches at port 443 of that name, or a plain one at \
+         port 80. With it you agree to the terms of service of the authority (docs/tls.md).",
+    ),
+    row(ACME, "acme-email", "ADDRESS", One, Without("none"), "Whom the authority may write to about the account."),
+    row(
+        ACME,
+        "acme-directory",
+        "URL",
+        One,
+        Value("https://acme-v02.api.letsencrypt.org/directory"),
+        "The ACME directory of the authority. The default is Let's Encrypt; \
+         `https://acme-staging-v02.api.letsencrypt.org/directory` is theirs for trying things out, which browsers don't trust.",
+    ),
+    row(
+        ACME,
+        "acme-ca",
+        "FILE",
+        One,
+        Without("those browsers trust"),
+        "Certificates in PEM that the server of a private authority is judged by.",
+    ),
+    row(
+        ACME,
+        "acme-challenge",
+        "auto|tls-alpn-01|http-01",
+        One,
+        Value("auto"),
+        "How the hub proves that a name is its own: `tls-alpn-01` at port 443, `http-01` at port 80, `auto` by what it listens on, and the \
+         other one after a failure.",
+    ),
+    row(
+        ACME,
+        "acme-eab-kid",
+        "ID",
+        One,
+        Without("none"),
+        "The key identifier that an authority gives its customers (external account binding). It comes with `--acme-eab-key`.",
+    ),
+    Setting {
+        secret: true,
+        ..row(
+            ACME,
+            "acme-eab-key",
+            "KEY",
+            One,
+            Without("none"),
+            "The key to it, in base64. Other users of the machine can see flags: prefer the environment or the file.",
+        )
+    },
     Setting {
         dev_default: Some(Without("the URL it listens on")),
         ..row(
@@ -503,6 +581,15 @@ pub const SETTINGS: &[Setting] = &[
     ),
     row(
         CLIENTS,
+        "max-http2-streams",
+        "N",
+        One,
+        Value("256"),
+        "How many requests and event streams an HTTP/2 connection may have at once; what is beyond is refused and comes again when \
+         there is room. Connections that are open keep the number they began with.",
+    ),
+    row(
+        CLIENTS,
         "publish-rate",
         "N/s|N/m|N/h",
         One,
@@ -607,11 +694,33 @@ pub const SETTINGS: &[Setting] = &[
     ),
     row(
         MACHINE,
+        "drain-delay",
+        "DURATION",
+        One,
+        Value("0"),
+        "How long everything is still served on SIGTERM while the readiness probe says 503 already: for balancers that take their time to \
+         look (docs/drain.md).",
+    ),
+    Setting {
+        dev_default: Some(Value("0")),
+        ..row(
+            MACHINE,
+            "drain-window",
+            "DURATION",
+            One,
+            Value("5s"),
+            "How long the streams are given on SIGTERM to end one by one, in random order, each told by a `retry:` of its own when to come \
+             back; `0` ends all at once. Publishes are taken meanwhile, new subscribers get 503 (docs/drain.md).",
+        )
+    },
+    row(
+        MACHINE,
         "shutdown-timeout",
         "DURATION",
         One,
         Value("10s"),
-        "How long a stop on SIGTERM may take: publishes finish, streams end, then the process exits.",
+        "How long a stop may take when the streams have been ended over `--drain-window`: publishes finish, what is left ends, then the \
+         process exits. A second SIGTERM or SIGINT ends it at once.",
     ),
     row(
         MACHINE,

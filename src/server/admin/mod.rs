@@ -21,6 +21,7 @@ use crate::history::History;
 use crate::hub::{Denials, Denied, Revocation, SURVEY_ROWS_MAX, Survey};
 use crate::protocol::token::Role;
 use crate::protocol::topic::HubUrl;
+use crate::server::acme::Acme;
 use crate::server::clock::Clock;
 use crate::server::compressor::CompressionCounters;
 use crate::server::inbox::{Inbox, Message, Ticket};
@@ -84,6 +85,7 @@ pub(crate) struct Admin {
     pub(crate) token: Option<TokenGuard>,
     pub(crate) key_sets: Arc<KeySets>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) acme: Option<Arc<Acme>>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) errands: Semaphore,
 }
@@ -160,7 +162,7 @@ impl Admin {
             started_ms: self.started_ms,
             version: env!("CARGO_PKG_VERSION"),
             driver: self.driver,
-            stopping: self.shared.stopping.load(Ordering::Relaxed),
+            stage: self.shared.stage(),
             connections: self.shared.connections.load(Ordering::Relaxed) as u64,
             history,
             denials: self.deny_list.current().len() as u64,
@@ -170,6 +172,7 @@ impl Admin {
             compression: self.compression_counters.compression(),
             cluster: self.sequencer.clustering(),
             certificates: self.certificates.remaining_s(),
+            acme: self.acme.as_ref().map(|acme| acme.standings()).unwrap_or_default(),
             shards,
         }
     }

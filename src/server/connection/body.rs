@@ -7,21 +7,30 @@ use super::wire::Wire;
 use crate::http::body::{BodyDecoder, BodyError};
 use crate::http::response::CONTINUE;
 use crate::server::guests::Phase;
+use crate::server::http2::FramedBody;
 use crate::server::shard::Context;
 
 /// Bytes of a buffer that is kept for the next body.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the form of a QUERY: room for as many matchers as a subscription may have, each as long as it may be.
-pub(super) const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
+pub(crate) const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of such forms in memory on one shard at most.
 const QUERY_BODIES_BYTES_MAX: usize = 16 << 20;
 
 /// The body of the request at hand.
-pub(crate) struct Body<'w, 'c> {
-    pub(super) context: Rc<Context>,
-    pub(super) decoder: BodyDecoder,
-    pub(super) expect_continue: bool,
-    pub(super) wire: &'w mut Wire<'c>,
+pub(crate) enum Body<'w, 'c> {
+    /// Of HTTP/1.
+    Text(TextBody<'w, 'c>),
+    /// Of HTTP/2.
+    Frames(FramedBody),
+}
+
+/// A body that follows its head in the input of a connection.
+pub(crate) struct TextBody<'w, 'c> {
+    context: Rc<Context>,
+    decoder: BodyDecoder,
+    expect_continue: bool,
+    wire: &'w mut Wire<'c>,
 }
 
 /// Bytes of a request body, or of what was made of it, that count as memory of the shard while this lives.
@@ -31,7 +40,7 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    pub(super) fn new(total: Rc<Cell<usize>>) -> Counted {
+    pub(crate) fn new(total: Rc<Cell<usize>>) -> Counted {
         Counted { total, bytes: 0 }
     }
 
@@ -76,14 +85,14 @@ pub(crate) enum Account {
 }
 
 impl Account {
-    fn total(self, context: &Context) -> &Rc<Cell<usize>> {
+    pub(crate) fn total(self, context: &Context) -> &Rc<Cell<usize>> {
         match self {
             Account::Publishes => &context.body_bytes,
             Account::Queries => &context.query_bytes,
         }
     }
 
-    fn is_overdrawn(self, context: &Context) -> bool {
+    pub(crate) fn is_overdrawn(self, context: &Context) -> bool {
         let bytes_max = match self {
             Account::Publishes => context.settings().bodies_bytes_max,
             Account::Queries => QUERY_BODIES_BYTES_MAX,
@@ -120,9 +129,54 @@ impl BodyBytes {
     }
 }
 
-impl Body<'_, '_> {
+impl<'w, 'c> Body<'w, 'c> {
+    pub(super) fn of_text(
+        context: &Rc<Context>,
+        decoder: BodyDecoder,
+        expect_continue: bool,
+        wire: &'w mut Wire<'c>,
+    ) -> Body<'w, 'c> {
+        Body::Text(TextBody { context: context.clone(), decoder, expect_continue, wire })
+    }
+
     /// Reads the whole body.
     pub(crate) async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
+        match self {
+            Body::Text(body) => body.read(account).await,
+            // Boxed: it is no part of what waits for the others.
+            Body::Frames(body) => Box::pin(body.read(account)).await,
+        }
+    }
+
+    /// When the last of it was read, microseconds of the hub's clock.
+    pub(crate) fn read_us(&self) -> u64 {
+        match self {
+            Body::Text(body) => body.wire.read_us,
+            Body::Frames(body) => body.read_us(),
+        }
+    }
+
+    /// Writes what is owed for earlier requests, before this one has to wait. False: the client is gone.
+    pub(crate) async fn answer_earlier(&mut self) -> bool {
+        match self {
+            Body::Text(body) => body.wire.flush().await.is_ok(),
+            // Nobody waits for another one's answer.
+            Body::Frames(_) => true,
+        }
+    }
+
+    /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be
+    /// told from the rest.
+    pub(super) fn skip(&mut self) -> bool {
+        match self {
+            Body::Text(body) => body.skip(),
+            Body::Frames(_) => true,
+        }
+    }
+}
+
+impl TextBody<'_, '_> {
+    async fn read(&mut self, account: Account) -> Result<BodyBytes, BodyFailure> {
         let counted = Counted::new(account.total(&self.context).clone());
         let mut body = BodyBytes { bytes: Vec::new(), counted, waited: false };
         let is_publish = account == Account::Publishes;
@@ -160,16 +214,6 @@ impl Body<'_, '_> {
         Ok(body)
     }
 
-    /// When the last of it was read, microseconds of the hub's clock.
-    pub(crate) fn read_us(&self) -> u64 {
-        self.wire.read_us
-    }
-
-    /// Writes what is owed for earlier requests, before this one has to wait. False: the client is gone.
-    pub(crate) async fn answer_earlier(&mut self) -> bool {
-        self.wire.flush().await.is_ok()
-    }
-
     fn decode(&mut self, body: &mut BodyBytes, account: Account) -> Result<(), BodyFailure> {
         let decoded = self.decoder.decode(self.wire.input.unused(), &mut body.bytes);
         body.counted.set(body.bytes.len());
@@ -179,9 +223,7 @@ impl Body<'_, '_> {
         if account.is_overdrawn(&self.context) { Err(BodyFailure::Busy) } else { Ok(()) }
     }
 
-    /// Throws away what has arrived of a body nobody read. Whether that was all of it, so that the next request can be
-    /// told from the rest.
-    pub(super) fn skip(&mut self) -> bool {
+    fn skip(&mut self) -> bool {
         let mut unwanted = Vec::new();
         match self.decoder.decode(self.wire.input.unused(), &mut unwanted) {
             Ok((used, done)) => {

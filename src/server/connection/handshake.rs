@@ -14,11 +14,15 @@ use super::wire::Wire;
 use crate::admin::HandshakeFailure;
 use crate::http::head::Version;
 use crate::http::problem::problem;
+use crate::server::acme::ACME_TLS;
 use crate::server::shard::Context;
 use crate::server::tls::{Session, flight_is_whole};
 
 /// The first byte of a connection with TLS: a message of a handshake.
 const HANDSHAKE: u8 = 22;
+
+/// What the library says when nothing is shown to a client; it has no error of its own for that.
+const NO_CERTIFICATE: &str = "no server certificate chain resolved";
 
 /// Makes the connection private. What was read of it already, behind a PROXY protocol header, is the beginning of that.
 pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Arc<ServerConfig>) -> Result<(), End> {
@@ -49,7 +53,16 @@ pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Ar
             wire.send(out).await.map_err(|_| failed(context, HandshakeFailure::Gone, End::Gone))?;
         }
         if let Err(error) = processed {
-            return Err(failed(context, reason(&error), End::Close));
+            let reason = reason(&error);
+            if reason == HandshakeFailure::NoCertificate
+                && let Some(left_out) = context.uncertified.take(context.now().mono_ms)
+            {
+                tracing::warn!(
+                    left_out,
+                    "a handshake failed: there is no certificate yet for the name that was asked for"
+                );
+            }
+            return Err(failed(context, reason, End::Close));
         }
         if !session.is_handshaking() {
             break;
@@ -62,6 +75,10 @@ pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Ar
         if session.incoming().first() == Some(&HANDSHAKE) {
             context.handshakes.pass(|| context.rouse()).await;
         }
+    }
+    if session.protocol() == Some(ACME_TLS) {
+        // An authority has seen what it wanted to see (RFC 8737 §3).
+        return Err(End::Close);
     }
     let resumed = session.was_resumed().unwrap_or_default();
     context.tally.borrow_mut().tls.handshakes[usize::from(resumed)] += 1;
@@ -87,6 +104,7 @@ fn reason(error: &Error) -> HandshakeFailure {
     match error {
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => HandshakeFailure::Incompatible,
         Error::AlertReceived(_) => HandshakeFailure::Alert,
+        Error::General(why) if why == NO_CERTIFICATE => HandshakeFailure::NoCertificate,
         _ => HandshakeFailure::Protocol,
     }
 }

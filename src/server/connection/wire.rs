@@ -30,12 +30,12 @@ pub(super) const READ_BYTES: usize = 4 * 1024;
 pub(super) const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Whatever happens to the task, the connection is counted out and forgotten before its descriptor closes.
-pub(super) struct Registered {
+pub(crate) struct Registered {
     pub(super) context: Rc<Context>,
     pub(super) guest: u64,
     /// What was entered last, and when.
     pub(super) entered: Cell<Option<(Phase, u64)>>,
-    pub(super) parked: Cell<bool>,
+    pub(crate) parked: Cell<bool>,
 }
 
 impl Registered {
@@ -46,7 +46,7 @@ impl Registered {
         }
     }
 
-    pub(super) fn timed_out(&self) -> bool {
+    pub(crate) fn timed_out(&self) -> bool {
         self.context.guests.borrow().timed_out(self.guest)
     }
 }
@@ -70,13 +70,27 @@ pub(super) struct Unanswered<'c> {
 
 /// Whether the connection began with a PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Introduction {
+pub(crate) enum Introduction {
     /// It didn't.
     None,
     /// With one that names the client.
     Named,
     /// With one that names nobody: what requests say of their client is the client's own word.
     Nameless,
+}
+
+impl Introduction {
+    /// Who is at the other end of a connection that began so, as the settings see it now.
+    pub(crate) fn peer_now(self, peer: Client, settings: &LimitSettings) -> Client {
+        let peer = peer.seen_again(settings);
+        let believed = match self {
+            // One of a proxy that would have to begin with a header now: through such a proxy clients say what they like.
+            Introduction::None => !settings.introduced(peer),
+            Introduction::Named => true,
+            Introduction::Nameless => false,
+        };
+        Client { trusted: peer.trusted && believed, ..peer }
+    }
 }
 
 /// The bytes of a connection, in both directions.
@@ -86,6 +100,8 @@ pub(crate) struct Wire<'c> {
     // Before the stream: fields are dropped in this order.
     pub(super) registered: Registered,
     pub(super) stream: TcpStream,
+    /// Whoever comes is only told where to come with TLS.
+    pub(super) redirects: bool,
     /// What the bytes of the socket are sealed by; `None`: they are as they are.
     pub(super) tls: Option<Box<Session>>,
     /// Who is at the other end, or whom the PROXY protocol header named. Whether it is a proxy of ours, the settings say anew for
@@ -211,14 +227,7 @@ impl<'c> Wire<'c> {
 
     /// Who is at the other end, as the settings see it now.
     pub(super) fn peer_now(&self, settings: &LimitSettings) -> Client {
-        let peer = Client::new(self.peer.address, settings);
-        let believed = match self.introduction {
-            // One of a proxy that would have to begin with a header now: through such a proxy clients say what they like.
-            Introduction::None => !settings.introduced(peer),
-            Introduction::Named => true,
-            Introduction::Nameless => false,
-        };
-        Client { trusted: peer.trusted && believed, ..peer }
+        self.introduction.peer_now(self.peer, settings)
     }
 
     /// A request is answered: the next one of a proxy's may be another client's.

@@ -27,6 +27,10 @@ impl Acknowledgement {
         Acknowledgement { response, repeated: Cell::new(false), encoded: RefCell::new(None) }
     }
 
+    pub(super) fn response(&self) -> &ResponseHead {
+        &self.response
+    }
+
     pub(super) fn status(&self) -> u16 {
         self.response.status()
     }

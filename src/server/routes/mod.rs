@@ -6,6 +6,7 @@ mod console;
 mod fields;
 mod form_body;
 mod publish;
+mod redirect;
 mod refusal;
 mod subscribe;
 mod subscriptions;
@@ -44,12 +45,26 @@ pub(crate) enum Answer<'c> {
     Response(ResponseHead),
     /// An update is on its way to the log; the response comes when it is there.
     Published(Publishing<'c>),
-    /// The connection becomes an event stream.
+    /// The connection, or its stream of HTTP/2, becomes an event stream.
     Stream(Box<Stream>),
-    /// Ready bytes, after which the connection closes.
-    Raw(Vec<u8>),
+    /// The head of an event stream and no more: the answer to HEAD, after which the connection closes.
+    StreamHead(ResponseHead),
     /// A head, and a body made piece by piece, after which the connection closes.
     Listing(ResponseHead, Box<Listing>),
+}
+
+/// Where whoever comes without TLS is sent to, but for authorities that look for the answer to a challenge (RFC 8555 §8.3).
+pub(crate) fn redirect(context: &Context, head: &Head<'_>) -> ResponseHead {
+    proof(context, head).unwrap_or_else(|| redirect::redirect(&context.settings(), head))
+}
+
+/// What an ACME authority finds that has asked for it.
+fn proof(context: &Context, head: &Head<'_>) -> Option<ResponseHead> {
+    if !matches!(head.method, Method::Get | Method::Head) {
+        return None;
+    }
+    let answer = context.shared.challenges.answer(head.path)?;
+    Some(ResponseHead::new(200).field("Content-Type", "application/octet-stream").body(answer))
 }
 
 /// Answers one request; `None`: the client is gone.
@@ -59,6 +74,10 @@ pub(crate) async fn answer<'c>(
     body: &mut Body<'_, '_>,
 ) -> Option<Answer<'c>> {
     let settings = context.settings();
+    // Before the host is looked at: who asks wants to know whether that one is this hub.
+    if let Some(proof) = proof(context, head) {
+        return Some(Answer::Response(proof));
+    }
     if let Err(response) = check_host(&settings, head) {
         return Some(Answer::Response(response));
     }
@@ -150,7 +169,7 @@ pub(crate) fn turned_away(context: &Context, head: &Head<'_>, mut response: Resp
 fn status(answered: &Result<Answer<'_>, ResponseHead>) -> u16 {
     match answered {
         Ok(Answer::Response(response)) | Err(response) => response.status(),
-        Ok(Answer::Stream(_) | Answer::Raw(_) | Answer::Published(_)) => 200,
+        Ok(Answer::Stream(_) | Answer::StreamHead(_) | Answer::Published(_)) => 200,
         Ok(Answer::Listing(response, _)) => response.status(),
     }
 }

@@ -52,6 +52,11 @@ impl Judged {
             && !context.tracer.is_on()
     }
 
+    /// The answer to a publish, but for the id, which is its body.
+    pub(crate) fn response(&self) -> &ResponseHead {
+        self.answer.response()
+    }
+
     /// Adds the answer to a publish, whose id is its body.
     pub(crate) fn answer(&self, id: &str, version: Version, keep_alive: bool, date: &Rc<str>, out: &mut Vec<u8>) {
         self.answer.encode(id, version, keep_alive, date, out);

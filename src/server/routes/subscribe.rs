@@ -25,8 +25,8 @@ use crate::server::tracer::Trace;
 
 /// An event stream about to begin.
 pub(crate) struct Stream {
-    /// The response head, and what every stream begins with.
-    head: Box<[u8]>,
+    response: ResponseHead,
+    settings: Rc<Settings>,
     form: Form,
     start: Start,
     /// How many logs had been lost when its start was looked up.
@@ -43,9 +43,35 @@ impl Stream {
         self.held.take()
     }
 
-    /// `logs_lost`: how many logs have been lost by now. A place in one of them is none.
-    pub(crate) fn registration(self, sink: Sink, address: u32, spread: u16, logs_lost: u32) -> Registration {
-        let Stream { head, form: Form { chunked, coding }, matchers, access, .. } = self;
+    /// What is answered before the body.
+    pub(crate) fn response(&self) -> &ResponseHead {
+        &self.response
+    }
+
+    /// What every stream begins with.
+    pub(crate) fn prelude(&self) -> &[u8] {
+        self.settings.prelude.bytes(self.form)
+    }
+
+    /// The response head as text, and what every stream begins with.
+    pub(crate) fn text(&self, date: &str) -> Box<[u8]> {
+        let version = if self.form.chunked { Version::Http11 } else { Version::Http10 };
+        let mut bytes = Vec::new();
+        self.response.encode_stream(version, date, &mut bytes);
+        bytes.extend_from_slice(self.prelude());
+        bytes.into()
+    }
+
+    /// `head`: what is written first. `logs_lost`: how many logs have been lost by now. A place in one of them is none.
+    pub(crate) fn registration(
+        self,
+        head: Box<[u8]>,
+        sink: Sink,
+        address: u32,
+        spread: u16,
+        logs_lost: u32,
+    ) -> Registration {
+        let Stream { form: Form { chunked, coding }, matchers, access, .. } = self;
         let start = match self.start {
             Start::After(_) if logs_lost != self.logs_lost => Start::Earliest,
             start => start,
@@ -89,7 +115,7 @@ pub(super) async fn subscribe(
     if context.denies_matchers(&request.matchers) {
         return Err(ResponseHead::new(204));
     }
-    if context.stopping() {
+    if context.draining() {
         return Err(try_later(context, "the hub is stopping", 1));
     }
     let mut response = ResponseHead::new(200)
@@ -139,15 +165,12 @@ pub(super) async fn subscribe(
         return Err(try_later(context, "the hub holds as many different matchers as it may", 5));
     }
     hub_fields(&settings, head, &mut response);
-    let mut bytes = Vec::new();
-    response.encode_stream(head.version, &context.date(), &mut bytes);
     if head.method == Method::Head {
-        return Ok(Answer::Raw(bytes));
+        return Ok(Answer::StreamHead(response));
     }
     let held = context.hold_subject(access.as_deref())?;
     let form = Form { chunked: head.version == Version::Http11, coding };
-    bytes.extend_from_slice(settings.prelude.bytes(form));
-    Ok(Answer::Stream(Box::new(Stream { head: bytes.into(), form, start, logs_lost, matchers, access, held })))
+    Ok(Answer::Stream(Box::new(Stream { response, settings, form, start, logs_lost, matchers, access, held })))
 }
 
 /// The content coding of a stream for this client.

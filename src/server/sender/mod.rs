@@ -4,7 +4,8 @@
 //! which don't count against the descriptor limit; [`calls`] makes one system call per send and runs where io_uring
 //! is denied. No send outlives the call that submitted it, so a slot may be used again right after.
 //!
-//! What goes to connections with TLS is sealed before ([`sealed`]), whichever back end it is.
+//! What goes to connections with TLS is sealed before ([`sealed`]), whichever back end it is. What goes to streams of HTTP/2
+//! connections goes no further than to their sessions ([`Streams`]).
 
 mod calls;
 mod ring;
@@ -18,6 +19,7 @@ use std::os::fd::OwnedFd;
 
 use crate::admin::SealedEnd;
 use crate::hub::{Batch, Outcome, Shard, Sink, SlotId, SocketId};
+use crate::server::http2::{Link, Streams};
 use crate::server::sys::{Drained, Epoll, Scratch};
 use crate::server::tls::TlsStream;
 use sealed::SealedStreams;
@@ -31,6 +33,7 @@ const DRAIN_BYTES_MAX: u32 = 64 * 1024;
 pub(crate) struct Sender {
     back_end: BackEnd,
     sealed: SealedStreams,
+    streams: Streams,
 }
 
 /// What sends.
@@ -70,12 +73,16 @@ impl Sender {
     /// The io_uring back end; `table_slots`: the descriptor limit, which bounds one ring's file table.
     pub(crate) fn ring(table_slots: usize) -> io::Result<Sender> {
         let back_end = BackEnd::Ring(ring::RingSender::new(table_slots)?);
-        Ok(Sender { back_end, sealed: SealedStreams::default() })
+        Ok(Sender { back_end, sealed: SealedStreams::default(), streams: Streams::default() })
     }
 
     /// The system-call back end.
     pub(crate) fn calls() -> Sender {
-        Sender { back_end: BackEnd::Calls(calls::CallSender), sealed: SealedStreams::default() }
+        Sender {
+            back_end: BackEnd::Calls(calls::CallSender),
+            sealed: SealedStreams::default(),
+            streams: Streams::default(),
+        }
     }
 
     /// Takes a socket over: registers it for readiness, once, and makes it ready to be sent to, sealed if it has TLS.
@@ -102,12 +109,15 @@ impl Sender {
         if !self.sealed.is_empty() {
             self.sealed.send(&mut self.back_end, shard, batch);
         }
+        if self.streams.len() > 0 {
+            self.streams.send(shard, batch);
+        }
     }
 
     /// Sends what is kept for a socket that has room again. Until all of it is out nothing else goes there.
     pub(crate) fn flush(&mut self, sink: Sink) -> Flushed {
         match sink {
-            Sink::Socket(_) => Flushed::All,
+            Sink::Socket(_) | Sink::Session(_) => Flushed::All,
             Sink::Sealed(socket) => self.sealed.flush(&mut self.back_end, socket),
         }
     }
@@ -150,10 +160,32 @@ impl Sender {
         self.back_end.shutdown(&ready);
     }
 
-    /// Closes a parked socket and frees its place.
-    pub(crate) fn close(&mut self, sink: Sink) {
-        if let Sink::Sealed(socket) = sink {
-            self.sealed.remove(socket);
+    /// Takes an event stream of a session: it is sent to from now on.
+    pub(crate) fn attach(&mut self, link: Link) -> Sink {
+        Sink::Session(self.streams.add(link))
+    }
+
+    /// The event streams of sessions.
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn streams_mut(&mut self) -> &mut Streams {
+        &mut self.streams
+    }
+
+    /// Ends an event stream of a session; whose it was.
+    pub(crate) fn end_stream(&mut self, stream: SocketId) -> Option<SlotId> {
+        self.streams.end(stream)
+    }
+
+    /// Closes a parked socket and frees its place; of a session, the place of a stream.
+    pub(crate) fn close(&mut self, sink: Sink, now_ms: u64) {
+        match sink {
+            Sink::Socket(_) => {}
+            Sink::Sealed(socket) => self.sealed.remove(socket),
+            Sink::Session(stream) => return self.streams.remove(stream, now_ms),
         }
         match &mut self.back_end {
             BackEnd::Ring(ring) => ring.close(sink.socket()),

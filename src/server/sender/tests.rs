@@ -178,7 +178,7 @@ fn a_broken_connection_is_gone_and_its_place_is_used_again() {
         assert_eq!(stage.slices(), [Outcome::Gone], "{name}");
         while let Some(output) = stage.shard.output() {
             if let crate::hub::Output::Close { sink, .. } = output {
-                stage.sender.close(sink);
+                stage.sender.close(sink, 0);
             }
         }
         let (_, second, _client) = stage.subscribe();
@@ -232,7 +232,7 @@ fn one_empty_file_table_is_kept_so_that_coming_and_going_builds_no_rings() {
     let streams: Vec<_> = (0..7).map(|_| stage.subscribe()).collect();
     assert_eq!(tables(&stage), 4);
     for (closed, kept) in [(6, 4), (5, 4), (4, 3), (3, 3), (2, 2), (1, 2), (0, 1)] {
-        stage.sender.close(streams[closed].1);
+        stage.sender.close(streams[closed].1, 0);
         assert_eq!(tables(&stage), kept, "after the close of {closed}");
     }
 }
@@ -248,7 +248,7 @@ fn a_ring_takes_another_table_when_one_is_full() {
     for (_, sink, client) in &mut clients {
         let got = read_exactly(client, 8 + frame.len());
         assert_eq!(&got[8..], &frame[..]);
-        stage.sender.close(*sink);
+        stage.sender.close(*sink, 0);
     }
 }
 
@@ -367,7 +367,7 @@ fn a_stream_whose_key_is_used_up_is_told_so_and_gone() {
             assert_eq!(stage.sender.sealed_ends()[SealedEnd::RecordLimit as usize], number as u64 + 1);
             while let Some(output) = stage.shard.output() {
                 if let crate::hub::Output::Close { sink, .. } = output {
-                    stage.sender.close(sink);
+                    stage.sender.close(sink, 0);
                 }
             }
             let mut all = Vec::new();
@@ -396,7 +396,7 @@ fn what_a_client_says_on_a_sealed_stream_is_opened_and_its_end_is_seen() {
             assert_eq!(stage.sender.drain(sink, &mut scratch), Drained::Bytes(said.len() as u32), "{name} {suite}");
             socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
             assert_eq!(stage.sender.drain(sink, &mut scratch), Drained::End, "{name} {suite}");
-            stage.sender.close(sink);
+            stage.sender.close(sink, 0);
         }
     }
 }

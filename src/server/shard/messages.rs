@@ -1,18 +1,13 @@
 //! What other threads tell a shard: events, answers, keys, settings, the end.
 
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use socket2::SockRef;
-
 use super::phases;
-use crate::hub::{Input, Now};
+use crate::hub::{Drain, Input, Now};
 use crate::server::inbox::Message;
 use crate::server::key_sets::LiveKeys;
-use crate::server::listen;
 use crate::server::settings::Settings;
 use crate::server::shard::Context;
 
@@ -48,15 +43,17 @@ impl Context {
             Message::Certificates(config) => _ = self.tls.replace(Some(config)),
             Message::Settings { settings, connections_max } => self.take_settings(&settings, connections_max, now),
             Message::Admin(order) => self.take_order(order, now),
+            Message::Drain(drain) => {
+                self.begin_to_close(now);
+                self.sessions.borrow().wake();
+                // Each shard has an order of its own.
+                let random = drain.random ^ self.random();
+                self.shard.borrow_mut().handle(Input::Drain(Drain { random, ..drain }), now);
+            }
             Message::Stop => {
-                let listeners = std::mem::take(&mut *self.listeners.borrow_mut());
-                for listener in &listeners {
-                    let _ = self.epoll.borrow().remove(listener.socket.as_raw_fd());
-                }
-                if !listeners.is_empty() {
-                    self.shared.listening.fetch_sub(1, Ordering::Release);
-                }
-                self.guests.borrow_mut().dismiss_idle();
+                self.close_listeners();
+                self.guests.borrow_mut().dismiss_idle(now.mono_ms);
+                self.sessions.borrow().wake();
                 self.streams_end_ms.set(Some(self.shared.streams_end_ms()));
             }
         }
@@ -77,7 +74,7 @@ impl Context {
         self.connections_max.set(connections_max);
         for listener in &*self.listeners.borrow() {
             let write_timeout = Duration::from_millis(settings.shard.write_timeout_ms);
-            if let Err(error) = listen::set_write_timeout(SockRef::from(&listener.socket), write_timeout) {
+            if let Err(error) = listener.set_write_timeout(write_timeout) {
                 tracing::warn!(shard = self.index, %error, "the kernel's share in --write-timeout can't be changed");
             }
         }

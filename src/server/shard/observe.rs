@@ -26,7 +26,8 @@ impl Context {
             tally: self.whole_tally(),
             loop_lag: *self.loop_lag.borrow(),
             lag_bytes: shard.lag_bytes(),
-            requests: self.guests.borrow().len() as u64,
+            requests: self.guests.borrow().len() as u64 + self.sessions.borrow().requests(),
+            http2: [self.sessions.borrow().len() as u64, self.sender.borrow().streams().len() as u64],
             overloaded: shard.overloaded(),
         };
         self.shared.observed.put(self.index, snapshot);

@@ -1,5 +1,6 @@
 //! What administrators want of a shard, and what it says to them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::oneshot::Sender;
@@ -9,6 +10,7 @@ use crate::hub::{Findings, Input, Now, Revocation, Survey};
 use crate::protocol::matcher::Matcher;
 use crate::protocol::token::Access;
 use crate::server::admin::Order;
+use crate::server::limits::Client;
 use crate::server::shard::Context;
 
 /// Those who wait for answers. As many as administrators are heard at once.
@@ -25,6 +27,11 @@ impl Orders {
             let _ = self.revocations.swap_remove(at).1.send(closed);
         }
     }
+}
+
+/// Who came by a Unix socket has none.
+fn has_address(address: &IpAddr) -> bool {
+    *address != Client::UNIX.address
 }
 
 impl Context {
@@ -49,7 +56,8 @@ impl Context {
         let mut orders = self.orders.borrow_mut();
         if let Some(at) = orders.surveys.iter().position(|(other, _)| Arc::ptr_eq(other, survey)) {
             let peers = self.peers.borrow();
-            let addresses = findings.streams.iter().map(|view| peers.address(view.address)).collect();
+            let addresses =
+                findings.streams.iter().map(|view| peers.address(view.address).filter(has_address)).collect();
             let _ = orders.surveys.swap_remove(at).1.send(Seen { shard: self.index, findings, addresses });
         }
     }

@@ -76,13 +76,22 @@ impl Context {
     /// Does what the shard wants done: all shutdowns at once, then what is to be closed, which may be the same sockets.
     pub(super) fn carry_out(&self) {
         let (mut shutdowns, mut closes) = (Vec::new(), Vec::new());
-        while let Some(output) = self.shard.borrow_mut().output() {
+        loop {
+            let output = self.shard.borrow_mut().output();
+            let Some(output) = output else { break };
             match output {
                 Output::Read { id, after, forgiven, filter } => {
                     self.reads.ask(Read { shard: self.index, slot: id, after, forgiven, filter });
                 }
                 Output::Revoked(revocation, closed) => self.orders.borrow_mut().revoked(&revocation, closed),
                 Output::Surveyed(survey, findings) => self.surveyed(&survey, findings),
+                // Its connection goes on: nothing is waited for, and it is forgotten in the same breath.
+                Output::Shutdown(Sink::Session(stream)) => {
+                    let ended = self.sender.borrow_mut().end_stream(stream);
+                    if let Some(slot) = ended {
+                        self.shard.borrow_mut().handle(Input::Gone(slot), self.now());
+                    }
+                }
                 Output::Shutdown(sink) => shutdowns.push(sink),
                 Output::Close { sink, address } => closes.push((sink, address)),
             }
@@ -93,10 +102,12 @@ impl Context {
         }
         sender.shutdown(&shutdowns);
         for (sink, address) in closes {
-            sender.close(sink);
+            sender.close(sink, self.clock.mono_ms());
             let peer = self.peers.borrow_mut().release(address);
             self.shared.limits.give_back(peer);
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            if !matches!(sink, Sink::Session(_)) {
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 

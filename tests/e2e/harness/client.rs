@@ -6,6 +6,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The body of a form with the fields given.
 pub(crate) fn form(fields: &[(&str, &str)]) -> String {
@@ -94,6 +95,11 @@ impl Client {
                 sealed.write_all(bytes).and_then(|()| sealed.flush())
             }
         }
+    }
+
+    /// What isn't taken for so long is an error of whoever sends.
+    pub(crate) fn give_up_writing_after_a_second(&self) {
+        self.socket.set_write_timeout(Some(Duration::from_secs(1))).expect("a valid timeout");
     }
 
     pub(crate) fn finish_sending(&mut self) {

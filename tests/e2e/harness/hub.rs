@@ -25,6 +25,8 @@ pub(crate) struct Launch {
     descriptors_max: Option<u32>,
     /// Options of the file system that the data folder is on.
     disk: Option<String>,
+    /// The program that becomes the hub, with its arguments before the hub's.
+    through: Vec<String>,
 }
 
 impl Launch {
@@ -37,6 +39,7 @@ impl Launch {
             port: free_port(),
             descriptors_max: None,
             disk: None,
+            through: Vec::new(),
         }
     }
 
@@ -81,6 +84,12 @@ impl Launch {
         self
     }
 
+    /// Started by another program, which is given the hub's command line behind these arguments.
+    pub(crate) fn through(mut self, program: &[&str]) -> Self {
+        self.through = program.iter().map(|&arg| arg.to_owned()).collect();
+        self
+    }
+
     /// On the port and with the data folder of an earlier hub, which has to have stopped.
     pub(crate) fn in_place_of(mut self, port: u16, folder: Arc<Folder>) -> Self {
         (self.port, self.folder) = (port, folder);
@@ -99,6 +108,11 @@ impl Launch {
     fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_cinnabar");
         let mut command = match (self.descriptors_max, &self.disk) {
+            (None, None) if !self.through.is_empty() => {
+                let mut command = Command::new(&self.through[0]);
+                command.args(&self.through[1..]).arg(binary);
+                command
+            }
             (None, None) => Command::new(binary),
             (Some(max), _) => {
                 let mut command = Command::new("bash");
@@ -128,6 +142,8 @@ impl Launch {
             .env("CINNABAR_LISTEN", format!("127.0.0.1:{}", self.port))
             .env("CINNABAR_DATA", self.folder.path().join("data"))
             .env("CINNABAR_SHARDS", "2")
+            // Tests of other things don't wait for streams to end one by one.
+            .env("CINNABAR_DRAIN_WINDOW", "0")
             .env("NO_COLOR", "1")
             .envs(self.env.iter().cloned())
             .current_dir(self.folder.path())
@@ -270,6 +286,13 @@ impl Hub {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running hub").id()
+    }
+
+    /// What of it is in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of its memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     pub(crate) fn connect(&self) -> Client {

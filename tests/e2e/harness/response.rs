@@ -31,6 +31,18 @@ impl Response {
         Self { status, headers, body: Vec::new() }
     }
 
+    /// An answer over HTTP/2, with what there is of its body.
+    pub(crate) fn of(fields: &[(String, String)], body: &[u8]) -> Self {
+        let (name, status) = fields.first().expect("a field");
+        assert_eq!(name, ":status", "the status comes first: {fields:?}");
+        let headers = fields[1..].to_vec();
+        let wrong = |name: &str| name.starts_with(':') || name.bytes().any(|byte| byte.is_ascii_uppercase());
+        assert!(!headers.iter().any(|(name, _)| wrong(name)), "a name that may not be there: {fields:?}");
+        let of_connections = ["connection", "keep-alive", "transfer-encoding", "upgrade"];
+        assert!(!headers.iter().any(|(name, _)| of_connections.contains(&name.as_str())), "not in HTTP/2: {fields:?}");
+        Self { status: status.parse().expect("a number"), headers, body: body.to_vec() }
+    }
+
     /// Reads the body that belongs to a head.
     pub(crate) fn read(mut head: Self, method: &str, client: &mut Client) -> Self {
         let bodiless = method == "HEAD" || head.status / 100 == 1 || matches!(head.status, 204 | 304);

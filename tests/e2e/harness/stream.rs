@@ -31,11 +31,13 @@ pub(crate) struct Stream {
     lines: VecDeque<String>,
     end: Option<End>,
     pub(crate) comments: usize,
+    /// When to come back, as said last.
+    pub(crate) retry: Option<u64>,
 }
 
 impl Stream {
     pub(crate) fn new(head: Response, client: Client) -> Self {
-        Self { head, client, unread: Vec::new(), lines: VecDeque::new(), end: None, comments: 0 }
+        Self { head, client, unread: Vec::new(), lines: VecDeque::new(), end: None, comments: 0, retry: None }
     }
 
     pub(crate) fn client(&mut self) -> &mut Client {
@@ -155,6 +157,9 @@ impl Stream {
                 let line: Vec<u8> = self.unread.drain(..=end).collect();
                 let line = String::from_utf8(line[..end].to_vec()).expect("events in UTF-8");
                 assert!(!line.contains('\r'), "a carriage return in {line:?}");
+                if let Some(digits) = line.strip_prefix("retry: ") {
+                    self.retry = Some(digits.parse().expect("digits"));
+                }
                 self.lines.push_back(line);
             }
         }

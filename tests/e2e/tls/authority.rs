@@ -14,7 +14,7 @@ use crate::servers::shell;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Authority(Folder);
+pub(crate) struct Authority(Folder);
 
 impl Authority {
     pub(super) fn new() -> Authority {
@@ -42,11 +42,11 @@ impl Authority {
         ));
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub(super) fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("a path in UTF-8").to_owned()
     }
 
@@ -55,7 +55,7 @@ impl Authority {
     }
 
     /// A client that trusts it.
-    pub(super) fn client(&self) -> ClientConfig {
+    pub(crate) fn client(&self) -> ClientConfig {
         self.client_by(ring::default_provider())
     }
 
@@ -79,6 +79,15 @@ impl Authority {
             .with_root_certificates(roots)
             .with_no_client_auth()
     }
+}
+
+/// A client of every suite that trusts these.
+pub(super) fn trusting(roots: RootCertStore) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .expect("suites of these versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// One suite of each kind: the three of TLS 1.3, and one of 1.2.

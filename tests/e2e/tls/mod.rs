@@ -1,36 +1,40 @@
 //! TLS: what it takes to be reached by browsers directly, against clients nobody here wrote and against one that sees every byte.
 
-mod authority;
+mod acme;
+pub(crate) mod authority;
 mod certificates;
+mod development;
 mod handshakes;
+mod pebble;
 mod peers;
 mod streams;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use authority::Authority;
+use authority::{Authority, trusting};
 use rustls::{ClientConfig, SupportedCipherSuite};
 
 use crate::harness::*;
 
 /// A hub that listens plainly and with TLS, and who vouches for it.
-struct Sealed {
-    hub: Hub,
-    address: SocketAddr,
-    authority: Authority,
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) hub: Hub,
+    pub(crate) address: SocketAddr,
+    pub(crate) authority: Authority,
 }
 
 impl Sealed {
-    fn start(args: &[&str]) -> Sealed {
+    pub(crate) fn start(args: &[&str]) -> Sealed {
         Sealed::launch(Launch::keyed().args(args))
     }
 
-    fn anonymous() -> Sealed {
+    pub(crate) fn anonymous() -> Sealed {
         Sealed::start(&["--anonymous"])
     }
 
-    fn launch(launch: Launch) -> Sealed {
+    pub(crate) fn launch(launch: Launch) -> Sealed {
         let authority = Authority::new();
         authority.issue("server", &["localhost"], 30);
         Sealed::with(launch, authority, &["server"])
@@ -49,7 +53,7 @@ impl Sealed {
         Sealed { hub: launch.args(&args).start(), address, authority }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}{HUB}", self.address.port())
     }
 
@@ -65,7 +69,7 @@ impl Sealed {
         self.connect_by(self.authority.client_with(suite))
     }
 
-    fn subscribe(&self, parameters: &[(&str, &str)]) -> Stream {
+    pub(crate) fn subscribe(&self, parameters: &[(&str, &str)]) -> Stream {
         subscribe_on(self.connect(), parameters)
     }
 }

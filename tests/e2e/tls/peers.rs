@@ -13,7 +13,12 @@ pub(super) fn openssl(sealed: &Sealed, arguments: &str, input: &str) -> String {
         "printf '{input}' | timeout 60 openssl s_client -connect {} -servername localhost -CAfile {ca} {arguments} 2>&1",
         sealed.address
     );
-    let output = Command::new("bash").args(["-c", &line]).output().expect("bash is there");
+    stdout(&line)
+}
+
+/// What a line of the shell prints.
+pub(super) fn stdout(line: &str) -> String {
+    let output = Command::new("bash").args(["-c", line]).output().expect("bash is there");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -21,7 +26,7 @@ pub(super) fn openssl(sealed: &Sealed, arguments: &str, input: &str) -> String {
 fn curl_publishes_and_receives() {
     let sealed = Sealed::anonymous();
     let ca = sealed.authority.text("ca.pem");
-    let curl = Process::bash(&format!("curl -sN --cacert {ca} -D - '{}?match=urn:a'", sealed.url()));
+    let curl = Process::bash(&format!("curl -sN --http1.1 --cacert {ca} -D - '{}?match=urn:a'", sealed.url()));
     let status = curl.line();
     assert!(status.starts_with("HTTP/1.1 200"), "{status}");
     while !curl.line().trim().is_empty() {}

@@ -161,19 +161,12 @@ fn idle_streams_cost_little() {
         let connect = || Client::connect_tls(sealed.address, config.clone(), "localhost");
         // What the hub needs for its first ones isn't theirs.
         let mut streams: Vec<Stream> = (0..200).map(|_| subscribe_on(connect(), &[("match", "urn:a")])).collect();
-        let before = resident_bytes(&sealed.hub);
+        let before = sealed.hub.resident_bytes();
         streams.extend((0..STREAMS).map(|_| subscribe_on(connect(), &[("match", "urn:a")])));
-        let each = resident_bytes(&sealed.hub).saturating_sub(before) / STREAMS as u64;
+        let each = sealed.hub.resident_bytes().saturating_sub(before) / STREAMS as u64;
         println!("{suite:?}: {each} B each");
         assert!(each < bytes_max, "{suite:?}: {each} B each");
         sealed.hub.say("urn:a", "all");
         assert!(streams.iter_mut().all(|stream| stream.data() == "all"));
     }
-}
-
-/// What of the hub is in memory.
-fn resident_bytes(hub: &Hub) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of its memory");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }

@@ -13,7 +13,11 @@ const OPTIONS = {
   ],
 };
 
-export const launch = () => chromium.launch(OPTIONS);
+/** A browser, with further arguments. */
+export const launch = (...args) => chromium.launch({ ...OPTIONS, args: [...OPTIONS.args, ...args] });
+
+/** A browser whose user has this home, and so these authorities. */
+export const launchAt = (home) => chromium.launch({ ...OPTIONS, env: { ...process.env, HOME: home } });
 
 /** A browser that sends the cookies of other sites along. Debian's withholds them unless it is told not to. */
 export async function launchWithThirdPartyCookies() {

@@ -89,6 +89,7 @@ export class Hub {
 
   get origin() { return `http://127.0.0.1:${this.port}`; }
   get url() { return this.origin + HUB; }
+  get data() { return join(this.#folder, 'data'); }
   get log() { return this.#log.join('\n'); }
 
   async start() {
@@ -97,7 +98,7 @@ export class Hub {
     const args = [
       'serve', '--listen', `127.0.0.1:${this.port}`, '--issuer', ISSUER,
       '--publisher-jwt-key', PUBLISHER_KEY, '--subscriber-jwt-key', SUBSCRIBER_KEY,
-      '--anonymous', '--shards', '2', '--data', join(this.#folder, 'data'),
+      '--anonymous', '--shards', '2', '--drain-window', '0', '--data', join(this.#folder, 'data'),
       ...(driver ? ['--io', driver] : []), ...this.args,
     ];
     const child = spawn(BINARY, args, { env: Object.fromEntries(clean), stdio: ['ignore', 'ignore', 'pipe'], cwd: this.#folder });

@@ -181,8 +181,7 @@ impl Nats {
     }
 
     async fn has_lease(&self, hub: NodeId) -> Result<bool, EngineError> {
-        // Not by its message: a server 2.9 that is asked for one which is just removed by its age may fall.
-        Ok(self.hubs(&self.aging_bucket(Aging::Leases), KNOWN).await?.contains(&hub))
+        Ok(self.last(&self.aging_bucket(Aging::Leases), &key(KNOWN, hub)).await?.is_some())
     }
 
     async fn put_lease(&self, hub: NodeId, lease: Duration) -> Result<(), EngineError> {
@@ -339,7 +338,8 @@ impl Nats {
         if !alive.contains(&hub) || dead.contains(&hub) {
             return Ok(None);
         }
-        // Only those are asked for that are there: a server 2.9 that is asked for a message while it is written first may fall.
+        // Only those are asked for that are there: a server 2.9 that is asked for a message of a stream that has just been made, and has
+        // none yet, may fall.
         let claimed = self.hubs(&claims, KNOWN).await?;
         let mut silent = Vec::new();
         for silent_hub in known.into_iter().filter(|known| *known != hub) {

@@ -17,6 +17,16 @@ async fn settled(engine: &impl Engine, log: &Identity, shall: impl Fn(Bounds) ->
     .await
 }
 
+/// Reads until nothing was trimmed meanwhile: what was begun may go on a little. What was read, and the bounds it has to fit.
+async fn unmoved<T>(engine: &impl Engine, log: &Identity, read: impl AsyncFn() -> T) -> (T, Bounds) {
+    eventually("nothing is trimmed meanwhile", || async {
+        let before = engine.bounds(log).await.expect("bounds");
+        let found = read().await;
+        (engine.bounds(log).await.expect("bounds") == before).then_some((found, before))
+    })
+    .await
+}
+
 pub(crate) async fn retention_by_count<S: Server>(server: S) {
     let engine = server.engine(Retention { events_max: 100, ..PLENTY });
     let log = engine.open().await.expect("opened").identity;
@@ -25,9 +35,11 @@ pub(crate) async fn retention_by_count<S: Server>(server: S) {
     }
     let bounds = settled(&engine, &log, |bounds| bounds.last - bounds.first < 100).await;
     assert!(bounds.last > 500 && bounds.last - bounds.first >= 50, "{bounds:?}");
-    let kept = engine.range(&log, 0, 1_000, BYTES).await.expect("read");
+    let ((kept, opened), bounds) =
+        unmoved(&engine, &log, async || (engine.range(&log, 0, 1_000, BYTES).await, engine.open().await)).await;
+    let kept = kept.expect("read");
     assert_eq!((kept[0].offset, kept[kept.len() - 1].offset), (bounds.first, bounds.last));
-    assert_eq!(engine.open().await.expect("opened").bounds, bounds);
+    assert_eq!(opened.expect("opened").bounds, bounds);
 }
 
 pub(crate) async fn retention_by_bytes<S: Server>(server: S) {
@@ -55,18 +67,22 @@ pub(crate) async fn who_is_trimmed_past_is_told<S: Server>(server: S) {
     let engine = server.engine(Retention { events_max: 10, ..PLENTY });
     let log = engine.open().await.expect("opened").identity;
     append(&engine, &log, (0..100).map(|_| event("x")).collect()).await;
-    let Bounds { first, last } = settled(&engine, &log, |bounds| bounds.first > 50).await;
-    let trimmed = Err(EngineError::Log(LogError::Trimmed { first }));
-    for after in [1, 40, first - 2] {
-        assert_eq!(engine.range(&log, after, 10, BYTES).await, trimmed);
-        assert_eq!(engine.follow(&log, after, 10, BYTES, Duration::ZERO).await, trimmed);
+    settled(&engine, &log, |bounds| bounds.first > 50).await;
+    let range = async |after| engine.range(&log, after, 100, BYTES).await;
+    let follow = async |after| engine.follow(&log, after, 100, BYTES, Duration::ZERO).await;
+    let ((past, within), Bounds { first, last }) = unmoved(&engine, &log, async || {
+        let Bounds { first, .. } = engine.bounds(&log).await.expect("bounds");
+        let mut past = vec![follow(0).await];
+        for after in [1, 40, first - 2] {
+            past.extend([range(after).await, follow(after).await]);
+        }
+        (past, [range(first - 1).await, follow(first - 1).await, range(0).await])
+    })
+    .await;
+    for read in past {
+        assert_eq!(read, Err(EngineError::Log(LogError::Trimmed { first })));
     }
-    assert_eq!(engine.follow(&log, 0, 10, BYTES, Duration::ZERO).await, trimmed);
-    for read in [
-        engine.range(&log, first - 1, 100, BYTES).await,
-        engine.follow(&log, first - 1, 100, BYTES, Duration::ZERO).await,
-        engine.range(&log, 0, 100, BYTES).await,
-    ] {
+    for read in within {
         let offsets: Vec<_> = read.expect("read").iter().map(|placed| placed.offset).collect();
         assert_eq!(offsets, (first..=last).collect::<Vec<_>>());
     }

@@ -207,13 +207,7 @@ fn parse_challenge(word: &str) -> Result<Option<AcmeChallenge>, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Refusals, flags};
-
-    fn load(given: &[(&'static str, &[&str])]) -> Result<Config, Refusals> {
-        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-        let always = [("resource", &["https://hub.example/.well-known/mercure"][..]), ("anonymous", &["true"])];
-        Config::load(flags(always.iter().chain(given).map(|&(name, it)| (name, words(it)))), [])
-    }
+    use crate::config::layer::load_anonymous as load;
 
     fn said(given: &[(&'static str, &[&str])]) -> String {
         load(given).unwrap_err().to_string()

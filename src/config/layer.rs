@@ -148,6 +148,20 @@ pub fn flags(given: impl IntoIterator<Item = (&'static str, Vec<String>)>) -> La
     given.into_iter().map(|(name, words)| (name, Said { words, source: Source::Flag })).collect()
 }
 
+/// What a hub makes of flags alone, for tests of one group of settings.
+#[cfg(test)]
+pub(super) fn load_flags(given: &[(&'static str, &[&str])]) -> Result<super::Config, super::Refusals> {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    super::Config::load(flags(given.iter().map(|&(name, it)| (name, words(it)))), [])
+}
+
+/// The same of a hub that anybody may read.
+#[cfg(test)]
+pub(super) fn load_anonymous(given: &[(&'static str, &[&str])]) -> Result<super::Config, super::Refusals> {
+    let always = [("resource", &["https://hub.example/.well-known/mercure"][..]), ("anonymous", &["true"])];
+    load_flags(&[&always, given].concat())
+}
+
 /// The words of one text for this setting: a repeatable one takes several, separated by spaces.
 pub(super) fn words(setting: &Setting, text: &str) -> Vec<String> {
     match setting.kind {

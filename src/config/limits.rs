@@ -251,17 +251,10 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::Config;
-    use super::super::{Refusals, flags};
     use super::*;
+    use crate::config::layer::load_anonymous as load;
 
     type Given = (&'static str, &'static [&'static str]);
-
-    fn load(given: &[Given]) -> Result<Config, Refusals> {
-        let base: [Given; 2] = [("resource", &["https://hub.example/.well-known/mercure"]), ("anonymous", &["true"])];
-        let words = base.iter().chain(given);
-        Config::load(flags(words.map(|(name, words)| (*name, words.iter().map(|&word| word.to_owned()).collect()))), [])
-    }
 
     fn refused(given: &[Given]) -> String {
         load(given).unwrap_err().to_string()

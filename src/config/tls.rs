@@ -139,13 +139,8 @@ fn beside(plain: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Refusals, flags};
-
-    fn load(given: &[(&'static str, &[&str])]) -> Result<Config, Refusals> {
-        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-        let always = [("resource", &["https://hub.example/.well-known/mercure"][..]), ("anonymous", &["true"])];
-        Config::load(flags(always.iter().chain(given).map(|&(name, it)| (name, words(it)))), [])
-    }
+    use crate::config::Config;
+    use crate::config::layer::{load_anonymous as load, load_flags};
 
     const TLS: (&str, &[&str]) = ("listen", &["tls:127.0.0.1:443"]);
 
@@ -173,9 +168,7 @@ mod tests {
     #[test]
     fn development_mode_makes_a_certificate_and_listens_beside_the_plain_place() {
         let dev = |given: &[(&'static str, &[&str])]| {
-            let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-            let always = [("dev", &["true"][..]), ("tls", &["true"])];
-            Config::load(flags(always.iter().chain(given).map(|&(name, it)| (name, words(it)))), [])
+            load_flags(&[&[("dev", &["true"][..]), ("tls", &["true"])], given].concat())
         };
         let shown = |config: &Config| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>();
         let config = dev(&[]).unwrap();

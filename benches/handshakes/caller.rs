@@ -9,6 +9,8 @@ use rustls::ClientConnection;
 pub(crate) struct Caller {
     socket: TcpStream,
     session: ClientConnection,
+    /// Its last message was sent, and that nothing follows.
+    closing: bool,
 }
 
 impl Caller {
@@ -17,31 +19,31 @@ impl Caller {
         let socket = TcpStream::connect(address).expect("the hub accepts");
         socket.set_nodelay(true).expect("a TCP socket");
         socket.set_nonblocking(true).expect("a TCP socket");
-        Caller { socket, session }
+        Caller { socket, session, closing: false }
     }
 
-    /// Does what can be done. True: the handshake is over at both ends, as the hub has sent a ticket behind it.
+    /// Does what can be done. True: the hub has taken the last message, and then heard that nothing follows, each with a read of its own.
     pub(crate) fn look(&mut self) -> io::Result<bool> {
         self.send()?;
+        if !self.session.is_handshaking() && !self.closing {
+            self.closing = true;
+            self.session.send_close_notify();
+            return self.send().map(|()| false);
+        }
         let mut bytes = [0; 4096];
         let read = match self.socket.read(&mut bytes) {
+            Ok(0) if self.closing => return Ok(true),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         };
-        let done = !self.session.is_handshaking();
-        if done {
-            self.session.send_close_notify();
-        } else {
-            let mut bytes = &bytes[..read];
-            while !bytes.is_empty() {
-                self.session.read_tls(&mut bytes)?;
-                self.session.process_new_packets().map_err(io::Error::other)?;
-            }
+        let mut bytes = &bytes[..read];
+        while !bytes.is_empty() {
+            self.session.read_tls(&mut bytes)?;
+            self.session.process_new_packets().map_err(io::Error::other)?;
         }
-        self.send()?;
-        Ok(done)
+        self.send().map(|()| false)
     }
 
     fn send(&mut self) -> io::Result<()> {

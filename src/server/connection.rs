@@ -379,6 +379,11 @@ async fn park(context: &Rc<Context>, mut wire: Wire<'_>, mut stream: Box<routes:
     if wire.flush().await.is_err() {
         return;
     }
+    if let Some(held) = wire.tls.as_mut().map(|session| session.take_held()).filter(|held| !held.is_empty())
+        && wire.send(held).await.is_err()
+    {
+        return;
+    }
     let Wire { registered, stream: socket, tls, input, client, held, .. } = wire;
     // Who has closed already is gone, as with a half-close. What can't be parked can only come back.
     let Ok(tls) = tls.map(|session| session.park().ok_or(End::Gone)).transpose() else {

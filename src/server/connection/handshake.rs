@@ -49,6 +49,9 @@ pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Ar
     loop {
         let mut out = Vec::new();
         let processed = session.process(wire.input.buffer(), &mut out);
+        if processed.is_ok() {
+            out = session.hold(out);
+        }
         if !out.is_empty() {
             wire.send(out).await.map_err(|_| failed(context, HandshakeFailure::Gone, End::Gone))?;
         }

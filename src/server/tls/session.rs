@@ -22,6 +22,8 @@ pub(crate) struct Session {
     connection: UnbufferedServerConnection,
     /// What was read and can't be used yet: the beginning of a record.
     incoming: Vec<u8>,
+    /// What goes to the client with whatever is sent next.
+    held: Vec<u8>,
     peer_closed: bool,
     /// There was an error: the library isn't asked for anything any more.
     broken: bool,
@@ -34,7 +36,7 @@ impl Session {
     /// None with a configuration of ours.
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Session, Error> {
         let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Session { connection, incoming: Vec::new(), peer_closed: false, broken: false })
+        Ok(Session { connection, incoming: Vec::new(), held: Vec::new(), peer_closed: false, broken: false })
     }
 
     /// Takes what was read from the socket, and makes nothing of it yet.
@@ -64,6 +66,21 @@ impl Session {
     pub(crate) fn receive(&mut self, bytes: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Error> {
         self.add(bytes);
         self.process(plain, out)
+    }
+
+    /// Holds back what the end of a handshake made: in TLS 1.3 that is a ticket, of no use to a client before its first answer, and goes
+    /// out with that. Gives back what the client waits for.
+    pub(crate) fn hold(&mut self, out: Vec<u8>) -> Vec<u8> {
+        if self.is_handshaking() || self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            return out;
+        }
+        self.held = out;
+        Vec::new()
+    }
+
+    /// What is held back, to be sent by itself.
+    pub(crate) fn take_held(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
     }
 
     /// Seals bytes into records.
@@ -122,9 +139,10 @@ impl Session {
         self.incoming.shrink_to_fit();
     }
 
-    /// What is left of it when it becomes an event stream. Everything there was to be sent has been sent. `None`: the client has
+    /// What is left of it when it becomes an event stream. Everything there was to be sent has been sent, what was held included. `None`: the client has
     /// said that it is gone, or it can't be taken apart and is no good any more.
     pub(crate) fn park(mut self) -> Option<TlsStream> {
+        debug_assert!(self.held.is_empty(), "records reach the client in the order of their numbers");
         if self.peer_closed || self.broken {
             return None;
         }
@@ -150,7 +168,7 @@ impl Session {
         if self.broken {
             return Err(Error::General("the session is over".to_owned()));
         }
-        let mut used = 0;
+        let (mut used, before) = (0, out.len());
         let mut then = Some(then);
         let outcome = loop {
             let UnbufferedStatus { mut discard, state } =
@@ -196,6 +214,9 @@ impl Session {
             {
                 encode(data, out);
             }
+        }
+        if out.len() > before {
+            out.splice(before..before, self.take_held());
         }
         outcome
     }

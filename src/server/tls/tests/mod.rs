@@ -89,6 +89,13 @@ impl Stage {
     }
 
     fn connect_by(&self, config: Arc<ClientConfig>) -> (Client, Session) {
+        let (mut client, mut session) = self.shake(config);
+        client.takes(&session.take_held());
+        (client, session)
+    }
+
+    /// A connection whose handshake is done, and on which nothing has been sent since.
+    fn shake(&self, config: Arc<ClientConfig>) -> (Client, Session) {
         let name = ServerName::try_from("hub.example").unwrap();
         let mut client = Client(ClientConnection::new(config, name).unwrap());
         let mut session = Session::new(self.config.clone()).unwrap();
@@ -96,12 +103,8 @@ impl Stage {
         while client.0.is_handshaking() || session.is_handshaking() {
             let mut out = Vec::new();
             session.receive(&client.sends(), &mut plain, &mut out).unwrap();
-            client.takes(&out);
+            client.takes(&session.hold(out));
         }
-        // Tickets and the like.
-        let mut out = Vec::new();
-        session.receive(&client.sends(), &mut plain, &mut out).unwrap();
-        client.takes(&out);
         assert!(plain.is_empty());
         (client, session)
     }
@@ -192,6 +195,37 @@ fn requests_and_answers_pass_in_both_versions() {
         session.receive(&client.sends(), &mut plain, &mut out).unwrap();
         assert!(session.peer_closed());
     }
+}
+
+#[test]
+fn a_ticket_waits_for_what_is_sent_first_and_goes_before_it() {
+    let stage = Stage::new("tls-held");
+    let shake = || stage.shake(Arc::new(stage.client_config(None, &TLS13)));
+    let (mut client, mut session) = shake();
+    assert_eq!(client.0.tls13_tickets_received(), 0);
+    let mut out = Vec::new();
+    session.seal(b"an answer", &mut out).unwrap();
+    session.seal(b", and more", &mut out).unwrap();
+    assert_eq!(client.takes(&out), b"an answer, and more");
+    assert_eq!((client.0.tls13_tickets_received(), session.take_held().len()), (1, 0));
+
+    let (mut client, mut session) = shake();
+    let mut out = b"before".to_vec();
+    session.close_notify(&mut out).unwrap();
+    client.takes(&out[b"before".len()..]);
+    assert!(client.has_end() && client.0.tls13_tickets_received() == 1);
+
+    // The answer to new keys is sealed with the old ones.
+    let (mut client, mut session) = shake();
+    client.0.refresh_traffic_keys().unwrap();
+    let (mut out, mut plain) = (Vec::new(), Vec::new());
+    session.receive(&client.sends(), &mut plain, &mut out).unwrap();
+    session.seal(b"with new keys", &mut out).unwrap();
+    assert_eq!(client.takes(&out), b"with new keys");
+    assert_eq!(client.0.tls13_tickets_received(), 1);
+
+    let (_, mut session) = stage.shake(Arc::new(stage.client_config(None, &TLS12)));
+    assert!(session.take_held().is_empty(), "in TLS 1.2 it is part of the handshake");
 }
 
 #[test]

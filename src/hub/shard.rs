@@ -315,8 +315,8 @@ impl Shard {
         &self.denials
     }
 
-    /// The bytes of a part of a write, where they lie: in one piece, or in two. The first is empty if there is one.
-    pub fn pieces(&self, write: &Write, part: Part) -> [&[u8]; 2] {
+    /// The bytes of a part of a write, where they lie: in up to three pieces, of which any may be empty.
+    pub fn pieces(&self, write: &Write, part: Part) -> [&[u8]; 3] {
         let subscriber = self.slab.at(write.slot);
         part_pieces(subscriber, &self.tail, part)
     }

@@ -357,9 +357,9 @@ impl Subscriber {
         }
     }
 
-    /// Parts of one send at most. Under a content coding each may lie in two places.
+    /// Parts of one send at most. Under a content coding each may lie in three places.
     pub(crate) fn parts_max(&self) -> usize {
-        if self.coding.is_some() { VISIT_PARTS_MAX / 2 } else { VISIT_PARTS_MAX }
+        if self.coding.is_some() { VISIT_PARTS_MAX / 3 } else { VISIT_PARTS_MAX }
     }
 
     /// How its bytes are written.

@@ -4,15 +4,15 @@
 //! hub's own ids are known only when the event has its place in the log, so a frame is made in two steps.
 //!
 //! Streams with a content coding get a [`Fragment`] where one was made. Else they get the same bytes, with what a block of the
-//! coding begins with sent before them; those few bytes stand in front of every frame, each as a chunk of its own:
-//! `[zstd | gzip | chunk size line | …`, so that the most common of these forms is in one piece too. An event too long for one
-//! block has a copy in blocks instead.
+//! coding begins with sent before them, and what a block of gzip has to be followed by behind them. Those few bytes stand around every
+//! frame, each as a chunk of its own: `[zstd | gzip | chunk size line | … | CRLF | behind gzip]`, so that the most common of these forms is
+//! in one piece too. An event too long for one block has a copy in blocks instead.
 
 mod fragment;
 
 use std::ops::Range;
 
-use super::coding::stored::{BLOCK_BYTES_MAX, GZIP_HEADER_BYTES, header, header_bytes};
+use super::coding::stored::{BLOCK_BYTES_MAX, GZIP_FLUSH, GZIP_HEADER_BYTES, flush, header, header_bytes};
 use super::coding::{Coding, Codings, Compressor, Form};
 use super::event_id::EVENT_ID_BYTES;
 use super::event_stream;
@@ -23,8 +23,8 @@ pub use fragment::Fragment;
 const HEARTBEATS: [&[u8]; Form::ALL.len()] = [
     b":\n",
     b"2\r\n:\n\r\n",
-    b"\0\x02\0\xfd\xff:\n",
-    b"7\r\n\0\x02\0\xfd\xff:\n\r\n",
+    b"\0\x02\0\xfd\xff:\n\0\0\0\xff\xff",
+    b"c\r\n\0\x02\0\xfd\xff:\n\0\0\0\xff\xff\r\n",
     b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0:\n",
     b"b\r\n\x28\xb5\x2f\xfd\x20\x02\x11\0\0:\n\r\n",
 ];
@@ -39,6 +39,8 @@ const _: () = assert!(ID_PLACEHOLDER.len() == EVENT_ID_BYTES);
 const SHORT_SIZE_LINE_BYTES: usize = 3;
 /// What gzip's block begins with, as a chunk.
 const GZIP_CHUNK_BYTES: usize = SHORT_SIZE_LINE_BYTES + GZIP_HEADER_BYTES + 2;
+/// What follows it, as a chunk.
+const GZIP_FLUSH_CHUNK_BYTES: usize = SHORT_SIZE_LINE_BYTES + GZIP_FLUSH.len() + 2;
 
 /// A comment that keeps an idle stream alive.
 pub fn heartbeat(form: Form) -> &'static [u8] {
@@ -195,11 +197,13 @@ impl Frame {
 
     /// Puts around an event of `length` bytes, which `write` appends, what connections need of it.
     fn around(length: usize, id: Range<usize>, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
-        let headers = if length <= BLOCK_BYTES_MAX { &[Coding::Zstd, Coding::Gzip][..] } else { &[] };
+        let is_long = length > BLOCK_BYTES_MAX;
+        let headers = if is_long { &[] } else { &[Coding::Zstd, Coding::Gzip][..] };
         let headers_bytes: usize =
             headers.iter().map(|coding| SHORT_SIZE_LINE_BYTES + header_bytes(*coding, length) + 2).sum();
+        let behind_bytes = if is_long { 0 } else { GZIP_FLUSH_CHUNK_BYTES };
         // All of it in one allocation that fits.
-        let frame_bytes = headers_bytes + hex_digits(length) + 2 + length + 2;
+        let frame_bytes = headers_bytes + hex_digits(length) + 2 + length + 2 + behind_bytes;
         let mut bytes = Vec::with_capacity(frame_bytes);
         for coding in headers {
             push_size_line(header_bytes(*coding, length), &mut bytes);
@@ -211,6 +215,11 @@ impl Frame {
         let body_start = bytes.len();
         write(&mut bytes);
         bytes.extend_from_slice(b"\r\n");
+        if !is_long {
+            push_size_line(GZIP_FLUSH.len(), &mut bytes);
+            bytes.extend_from_slice(&GZIP_FLUSH);
+            bytes.extend_from_slice(b"\r\n");
+        }
         debug_assert_eq!(bytes.len(), frame_bytes, "the length is known before");
         Frame {
             bytes: bytes.into_boxed_slice(),
@@ -222,14 +231,14 @@ impl Frame {
         }
     }
 
-    /// The bytes for a connection, in one piece or two; the first is empty if there is one.
-    pub fn pieces(&self, form: Form) -> [&[u8]; 2] {
+    /// The bytes for a connection, in up to three pieces: what stands before the event, it, and what follows it.
+    pub fn pieces(&self, form: Form) -> [&[u8]; 3] {
         let Form { chunked, coding } = form;
         let Some(coding) = coding else {
-            return [&[], if chunked { self.chunked() } else { self.plain() }];
+            return [&[], if chunked { self.chunked() } else { self.plain() }, &[]];
         };
         if let Some(fragment) = self.fragment(coding) {
-            return [&[], fragment.bytes(chunked)];
+            return [&[], fragment.bytes(chunked), &[]];
         }
         let chunk_start = usize::from(self.chunk_start);
         let Some(gzip_start) = chunk_start.checked_sub(GZIP_CHUNK_BYTES) else {
@@ -241,9 +250,11 @@ impl Frame {
             Coding::Zstd => 0..gzip_start,
         };
         match (chunked, coding) {
-            (true, Coding::Gzip) => [&[], &self.bytes[gzip_start..]],
-            (true, Coding::Zstd) => [&self.bytes[block], self.chunked()],
-            (false, _) => [&self.bytes[block.start + SHORT_SIZE_LINE_BYTES..block.end - 2], self.plain()],
+            (true, Coding::Gzip) => [&[], &self.bytes[gzip_start..], &[]],
+            (true, Coding::Zstd) => [&self.bytes[block], self.chunked(), &[]],
+            (false, _) => {
+                [&self.bytes[block.start + SHORT_SIZE_LINE_BYTES..block.end - 2], self.plain(), flush(coding)]
+            }
         }
     }
 
@@ -254,12 +265,17 @@ impl Frame {
 
     /// The whole as one chunk of an HTTP/1.1 body.
     pub fn chunked(&self) -> &[u8] {
-        &self.bytes[usize::from(self.chunk_start)..]
+        &self.bytes[usize::from(self.chunk_start)..self.chunk_end()]
+    }
+
+    /// Where the CRLF behind the event ends.
+    fn chunk_end(&self) -> usize {
+        self.bytes.len() - if self.chunk_start == 0 { 0 } else { GZIP_FLUSH_CHUNK_BYTES }
     }
 
     /// The event stream bytes alone.
     pub fn plain(&self) -> &[u8] {
-        &self.bytes[usize::from(self.body_start)..self.bytes.len() - 2]
+        &self.bytes[usize::from(self.body_start)..self.chunk_end() - 2]
     }
 
     /// The event's id.

@@ -1,7 +1,7 @@
 //! What every stream begins with: the header of its content coding, padding for proxies that hold back the first bytes, and
 //! the default `retry:`.
 
-use super::coding::stored::blocks;
+use super::coding::stored::{blocks, flush};
 use super::coding::{Coding, Form};
 use super::event_stream;
 
@@ -52,7 +52,11 @@ pub(super) fn formed(plain: &[u8], form: Form, header: &[u8]) -> Box<[u8]> {
     let mut bytes = header.to_vec();
     match form.coding {
         None => bytes.extend_from_slice(plain),
-        Some(coding) => blocks(coding, plain, &mut bytes),
+        Some(coding) if !plain.is_empty() => {
+            blocks(coding, plain, &mut bytes);
+            bytes.extend_from_slice(flush(coding));
+        }
+        Some(_) => {}
     }
     // A chunk of no bytes would end the body.
     if form.chunked && !bytes.is_empty() {

@@ -182,7 +182,7 @@ pub(crate) struct Context {
     epoll: RefCell<Epoll>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) spare_body: SpareBody,
-    /// None once they are closed, for the hub is draining.
+    /// Empty once they are closed, for the hub is draining.
     listeners: RefCell<Vec<Listener>>,
     /// While draining: when they are closed, milliseconds of monotonic time.
     listeners_end_ms: Cell<Option<u64>>,

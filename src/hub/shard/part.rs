@@ -10,9 +10,9 @@ pub(super) fn part_length(subscriber: &Subscriber, tail: &Tail, part: Part) -> u
     part_pieces(subscriber, tail, part).iter().map(|piece| piece.len()).sum()
 }
 
-/// The bytes of a part, in the connection's own form. They lie in one place, or in two: then what a content coding needs before an
-/// event comes first. The first piece is empty if there is one.
-pub(super) fn part_pieces<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: Part) -> [&'a [u8]; 2] {
+/// The bytes of a part, in the connection's own form: what a content coding needs before an event, the event, and what the coding needs
+/// behind it. Pieces may be empty.
+pub(super) fn part_pieces<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: Part) -> [&'a [u8]; 3] {
     let form = subscriber.form();
     match part {
         Part::Tail { offset } => {
@@ -23,21 +23,26 @@ pub(super) fn part_pieces<'a>(subscriber: &'a Subscriber, tail: &'a Tail, part: 
             backlog.chunk[index as usize].frame.pieces(form)
         }
         Part::Rest => match subscriber.backlog.as_ref().and_then(|backlog| backlog.rest.as_ref()) {
-            Some(Rest::Head(bytes, at)) => [&[], &bytes[*at as usize..]],
+            Some(Rest::Head(bytes, at)) => one(&bytes[*at as usize..]),
             Some(Rest::Event(event, at)) => after(event.frame.pieces(form), *at as usize),
-            Some(Rest::Heartbeat(at)) => [&[], &heartbeat(form)[*at as usize..]],
-            Some(Rest::LastChunk(at)) => [&[], &LAST_CHUNK[*at as usize..]],
-            Some(Rest::Stalled { .. }) | None => [&[], &[]],
+            Some(Rest::Heartbeat(at)) => one(&heartbeat(form)[*at as usize..]),
+            Some(Rest::LastChunk(at)) => one(&LAST_CHUNK[*at as usize..]),
+            Some(Rest::Stalled { .. }) | None => one(&[]),
         },
-        Part::Heartbeat => [&[], heartbeat(form)],
-        Part::LastChunk => [&[], LAST_CHUNK],
+        Part::Heartbeat => one(heartbeat(form)),
+        Part::LastChunk => one(LAST_CHUNK),
     }
 }
 
 /// What is left after the first `at` bytes.
-fn after([first, second]: [&[u8]; 2], at: usize) -> [&[u8]; 2] {
-    match at.checked_sub(first.len()) {
-        None => [&first[at..], second],
-        Some(at) => [&[], &second[at..]],
-    }
+fn after(pieces: [&[u8]; 3], mut at: usize) -> [&[u8]; 3] {
+    pieces.map(|piece| {
+        let skipped = at.min(piece.len());
+        at -= skipped;
+        &piece[skipped..]
+    })
+}
+
+fn one(bytes: &[u8]) -> [&[u8]; 3] {
+    [&[], bytes, &[]]
 }

@@ -6,6 +6,9 @@ use super::Coding;
 pub(crate) const BLOCK_BYTES_MAX: usize = 65_535;
 /// What stands before a block of gzip: one byte, its length, and the length's complement.
 pub(crate) const GZIP_HEADER_BYTES: usize = 5;
+/// An empty block: some decoders of gzip, Go's among them, give out what they have only where one follows, and an event that nothing follows
+/// would wait in them for the next.
+pub(crate) const GZIP_FLUSH: [u8; GZIP_HEADER_BYTES] = [0, 0, 0, 0xff, 0xff];
 /// What stands before a block of zstd: the frame's magic number, descriptor, content size and the block's header.
 const ZSTD_HEADER_BYTES: usize = 10;
 /// Bytes from which on the content size takes two bytes; below, it takes one.
@@ -43,6 +46,14 @@ pub(crate) fn header(coding: Coding, length: usize, out: &mut Vec<u8>) {
             // The frame's last block, raw (RFC 8878 §3.1.1.2).
             out.extend_from_slice(&((length as u32) << 3 | 1).to_le_bytes()[..3]);
         }
+    }
+}
+
+/// What stands behind blocks that are all there is for now, so that every decoder gives out what is in them.
+pub(crate) fn flush(coding: Coding) -> &'static [u8] {
+    match coding {
+        Coding::Gzip => &GZIP_FLUSH,
+        Coding::Zstd => &[],
     }
 }
 

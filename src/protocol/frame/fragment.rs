@@ -43,7 +43,8 @@ impl Fragment {
     pub(super) fn stored(coding: Coding, event: &[u8], id_start: usize) -> Fragment {
         let (before, from_id) = event.split_at(id_start);
         let before_bytes = stored::blocks_length(coding, before.len());
-        let mut bytes = Fragment::begin(before_bytes + stored::blocks_length(coding, from_id.len()));
+        let from_id_bytes = stored::blocks_length(coding, from_id.len());
+        let mut bytes = Fragment::begin(before_bytes + from_id_bytes + stored::flush(coding).len());
         let body_start = bytes.len();
         stored::blocks(coding, before, &mut bytes);
         let (first, others) = from_id.split_at(from_id.len().min(BLOCK_BYTES_MAX));
@@ -51,6 +52,7 @@ impl Fragment {
         let id_start = bytes.len();
         bytes.extend_from_slice(first);
         stored::blocks(coding, others, &mut bytes);
+        bytes.extend_from_slice(stored::flush(coding));
         Fragment::end(bytes, body_start, id_start)
     }
 

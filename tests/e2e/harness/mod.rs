@@ -16,7 +16,7 @@ pub(crate) use folder::Folder;
 pub(crate) use hub::{Hub, Launch, free_port, signal};
 pub(crate) use key_server::{IssuerKey, KeyServer, key_set};
 pub(crate) use mint::{Token, base64url, details, now, publisher, publisher_of, subscriber, subscriber_of};
-pub(crate) use process::Process;
+pub(crate) use process::{Process, go};
 pub(crate) use response::{Response, read_chunk};
 pub(crate) use stream::{End, Event, Stream};
 

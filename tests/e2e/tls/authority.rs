@@ -17,7 +17,7 @@ use crate::servers::shell;
 pub(crate) struct Authority(Folder);
 
 impl Authority {
-    pub(super) fn new() -> Authority {
+    pub(crate) fn new() -> Authority {
         let folder = Folder::new();
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key";
         shell(&format!(
@@ -28,7 +28,7 @@ impl Authority {
     }
 
     /// Makes `name.pem` and `name.key`, for these names.
-    pub(super) fn issue(&self, name: &str, dns: &[&str], days: u32) {
+    pub(crate) fn issue(&self, name: &str, dns: &[&str], days: u32) {
         let names: Vec<String> = dns.iter().map(|name| format!("DNS:{name}")).collect();
         let extensions = format!("basicConstraints=critical,CA:FALSE\nsubjectAltName={}\n", names.join(","));
         self.0.write(&format!("{name}.extensions"), &extensions);

@@ -12,7 +12,8 @@ mod streams;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use authority::{Authority, trusting};
+pub(crate) use authority::Authority;
+use authority::trusting;
 use rustls::{ClientConfig, SupportedCipherSuite};
 
 use crate::harness::*;
@@ -74,7 +75,7 @@ impl Sealed {
     }
 }
 
-fn subscribe_on(mut client: Client, parameters: &[(&str, &str)]) -> Stream {
+pub(crate) fn subscribe_on(mut client: Client, parameters: &[(&str, &str)]) -> Stream {
     client.request("GET", &query(parameters), &[], None);
     client.stream().expect("a stream")
 }

@@ -107,39 +107,56 @@ fn openssl_resumes_with_its_ticket() {
 
 const GO: &str = r#"package main
 
-import ("bufio"; "crypto/tls"; "crypto/x509"; "fmt"; "net/http"; "os")
+import ("bufio"; "crypto/tls"; "crypto/x509"; "fmt"; "net/http"; "os"; "slices")
 
 func main() {
 	roots := x509.NewCertPool()
 	pem, _ := os.ReadFile(os.Args[1])
 	roots.AppendCertsFromPEM(pem)
-	transport := http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableCompression: true}
+	transport := http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots},
+		ForceAttemptHTTP2: slices.Contains(os.Args, "http2"),
+		DisableCompression: slices.Contains(os.Args, "plain"),
+	}
 	client := http.Client{Transport: &transport}
 	answer, err := client.Get(os.Args[2])
 	if err != nil { fmt.Println(err); return }
-	fmt.Println("status", answer.StatusCode, answer.TLS.Version == tls.VersionTLS13)
+	fmt.Println("status", answer.Status, answer.Proto, answer.TLS.Version == tls.VersionTLS13, answer.Uncompressed)
 	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 1 << 20)
 	for lines.Scan() { fmt.Println(lines.Text()) }
 	fmt.Println("end", lines.Err())
 }
 "#;
 
+/// Seen: what wasn't compressed, in a stream of gzip, came with the next event only. Go asks for gzip unless it is told not to.
 #[test]
-fn go_receives_a_stream_and_sees_its_end() {
-    let Ok(go) = Command::new("bash").args(["-c", "command -v go || ls /usr/local/go/bin/go"]).output() else { return };
-    let go = String::from_utf8_lossy(&go.stdout).trim().to_owned();
-    if go.is_empty() {
-        return;
-    }
-    let sealed = Sealed::start(&["--anonymous", "--max-lifetime", "20s"]);
-    let (program, ca) = (sealed.authority.path("peer.go"), sealed.authority.text("ca.pem"));
-    std::fs::write(&program, GO).expect("written");
-    let peer = Process::bash(&format!("{go} run {} {ca} '{}?match=urn:a'", program.display(), sealed.url()));
-    assert_eq!(peer.line(), "status 200 true");
-    for n in 0..3 {
-        sealed.hub.say("urn:a", &n.to_string());
-        while peer.line() != format!("data: {n}") {}
+fn go_receives_each_event_when_it_is_published_and_sees_the_end() {
+    let Some(go) = go() else { return };
+    let sealed = Sealed::start(&["--anonymous", "--heartbeat", "0"]);
+    let (source, program) = (sealed.authority.path("peer.go"), sealed.authority.path("peer"));
+    let ca = sealed.authority.text("ca.pem");
+    std::fs::write(&source, GO).expect("written");
+    let built =
+        Command::new(go).args(["build", "-o"]).args([&program, &source]).output().expect("Go was there a moment ago");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let long = "a row of words ".repeat(100);
+    let datas = ["tiny", "another", long.trim(), "and tiny again", &"0".repeat(100_000), "last"];
+    let ways = ["http1 plain", "http1 gzip", "http2 plain", "http2 gzip"];
+    let peers = ways.map(|way| {
+        let peer = Process::bash(&format!("{} {ca} '{}?match=urn:a' {way}", program.display(), sealed.url()));
+        let protocol = if way.contains("http2") { "HTTP/2.0" } else { "HTTP/1.1" };
+        assert_eq!(peer.line(), format!("status 200 OK {protocol} true {}", way.contains("gzip")));
+        peer
+    });
+    for data in datas {
+        let id = sealed.hub.say("urn:a", data);
+        for (peer, way) in peers.iter().zip(ways) {
+            assert_eq!(peer.line(), format!("id: {id}"), "{way}");
+            assert!(peer.line() == format!("data: {data}"), "{way}");
+            assert_eq!(peer.line(), "", "{way}");
+        }
     }
     signal(sealed.hub.pid(), "TERM");
-    while !peer.line().starts_with("end ") {}
+    peers.iter().for_each(|peer| while !peer.line().starts_with("end ") {});
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::admin::see;
 use crate::harness::*;
+use crate::tls::{Authority, subscribe_on};
 
 /// A hub with a Unix socket beside its address.
 fn with_socket(more: &[&str]) -> (Hub, PathBuf) {
@@ -282,6 +283,30 @@ fn sockets_are_taken_by_their_names() {
     let mut plain = Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], second)));
     plain.request("GET", "/a", &[], None);
     assert_eq!(plain.response("GET").status, 308);
+}
+
+#[test]
+fn sockets_of_systemd_speak_tls() {
+    let authority = Authority::new();
+    authority.issue("server", &["localhost"], 30);
+    let launch = Launch::keyed();
+    let (port, second) = (launch.port(), free_port());
+    let (certificate, key) = (authority.text("server.pem"), authority.text("server.key"));
+    let launch = launch.args(&["--anonymous", "--listen", "systemd:plain", "--listen", "tls:systemd:sealed"]);
+    let launch = launch.args(&["--tls-certificate", &certificate, "--tls-key", &key]);
+    let mut hub = activated("plain:sealed", &format!("{port},{second}"), launch).start();
+    assert!(hub.log().contains(&format!("listening on https://127.0.0.1:{second}")), "{}", hub.log());
+    let sealed = std::net::SocketAddr::from(([127, 0, 0, 1], second));
+    let mut streams: Vec<Stream> = (0..20)
+        .map(|_| {
+            subscribe_on(Client::connect_tls(sealed, authority.client().into(), "localhost"), &[("match", "urn:a")])
+        })
+        .collect();
+    hub.say("urn:a", "1");
+    for stream in &mut streams {
+        assert_eq!(stream.data(), "1");
+    }
+    assert_eq!(hub.stop().code(), Some(0));
 }
 
 #[test]

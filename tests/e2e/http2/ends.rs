@@ -1,5 +1,7 @@
 //! How connections and streams end, and what is waited for and for how long.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::admin::metric;
 
@@ -20,6 +22,44 @@ fn sigterm_ends_streams_whole_says_so_and_exits_0() {
         assert_eq!(peer.until_closed(), Some(Code::NO_ERROR));
     }
     assert_eq!(status.code(), Some(0), "{status:?}");
+}
+
+#[test]
+fn streams_end_one_by_one_over_a_window_each_with_a_time_to_come_back() {
+    let mut sealed = Sealed::start(&["--anonymous", "--drain-window", "10s", "--retry", "2s"]);
+    let token = bearer(&publisher());
+    let mut peers = both(&sealed);
+    let streams: Vec<Vec<u32>> = peers.iter_mut().map(|peer| (0..100).map(|_| peer.subscribe(A)).collect()).collect();
+    let begun = peers.each_mut().map(|peer| {
+        let begun = peer.begin_form("POST", &[("authorization", &token)]);
+        peer.frame(&data(begun, b"topic=urn:a&data=", 0));
+        peer.settle();
+        begun
+    });
+    signal(sealed.hub.pid(), "TERM");
+    eventually("some have ended", || metric(&sealed.hub, "cinnabar_disconnects_total{reason=\"stopping\"}") >= 20.0);
+    // Whoever was publishing finishes, and is heard by those that are still there.
+    for (peer, &begun) in peers.iter_mut().zip(&begun) {
+        peer.frame(&data(begun, b"late+news", END_STREAM));
+        assert_eq!(peer.response(begun).status, 200);
+    }
+    let (mut received, mut retries) = (0, BTreeSet::new());
+    for (peer, streams) in peers.iter_mut().zip(streams) {
+        for stream in streams {
+            let answer = peer.until_over(stream);
+            assert!(answer.ended, "with END_STREAM: {answer:?}");
+            let body = String::from_utf8(std::mem::take(&mut answer.body)).expect("events in UTF-8");
+            received += body.matches("data: late news\n").count();
+            let retry = body.rsplit("retry: ").next().and_then(|rest| rest.lines().next());
+            let retry_ms: u32 = retry.and_then(|retry| retry.parse().ok()).expect("a time to come back");
+            assert!((2_000..=12_000).contains(&retry_ms), "{retry_ms}");
+            retries.insert(retry_ms);
+        }
+        assert_eq!(peer.until_closed(), Some(Code::NO_ERROR));
+    }
+    assert!((1..=360).contains(&received), "{received} of two times 200");
+    assert!(retries.len() > 150, "{} different times", retries.len());
+    assert_eq!(sealed.hub.exit_status().code(), Some(0));
 }
 
 #[test]

@@ -237,7 +237,7 @@ impl Peer {
     }
 
     /// Waits until the hub says no more on a stream.
-    pub(super) fn until_over(&mut self, stream: u32) -> &Answer {
+    pub(super) fn until_over(&mut self, stream: u32) -> &mut Answer {
         while !self.answer(stream).is_over() {
             self.read_on();
         }

@@ -1,5 +1,6 @@
 //! `cinnabar doctor`: on this machine, and through proxies that do well and proxies that don't.
 
+use crate::admin::metric;
 use crate::harness::*;
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
@@ -306,10 +307,9 @@ fn arrives_by_http2(hub: &Hub, port: u16) {
     }
 }
 
-#[test]
-fn the_guide_s_nginx_passes_streams_on_as_they_are() {
-    let (hub, folder, port, tls) = (open_hub(), Folder::new(), free_port(), free_port());
-    let (certificate, key, _) = certificate(&folder);
+/// The guide's proxies in front of a hub, at a plain port and, but for Caddy, at one with TLS.
+fn guides_nginx(hub: &Hub, folder: &Folder, port: u16, tls: u16) -> Process {
+    let (certificate, key, _) = certificate(folder);
     let config = guide(
         "nginx.conf",
         &[
@@ -322,15 +322,11 @@ fn the_guide_s_nginx_passes_streams_on_as_they_are() {
             ("/etc/ssl/hub.example.key", &key),
         ],
     );
-    let _nginx = nginx(&config, port, &folder);
-    compressed_by_the_hub(&good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]));
-    arrives_by_http2(&hub, tls);
+    nginx(&config, port, folder)
 }
 
-#[test]
-fn the_guide_s_haproxy_passes_streams_on_as_they_are() {
-    let (hub, folder, port, tls) = (open_hub(), Folder::new(), free_port(), free_port());
-    let (.., both) = certificate(&folder);
+fn guides_haproxy(hub: &Hub, folder: &Folder, port: u16, tls: u16) -> Process {
+    let (.., both) = certificate(folder);
     let config = guide(
         "haproxy.cfg",
         &[
@@ -343,7 +339,33 @@ fn the_guide_s_haproxy_passes_streams_on_as_they_are() {
         ],
     );
     let file = folder.write("haproxy.cfg", &config);
-    let _haproxy = proxy("haproxy", &["-db", "-f", &file], port, &folder);
+    proxy("haproxy", &["-db", "-f", &file], port, folder)
+}
+
+fn guides_caddy(hub: &Hub, folder: &Folder, port: u16) -> Process {
+    let config = guide(
+        "Caddyfile",
+        &[
+            ("hub.example {", &format!("http://:{port} {{\n\tbind 127.0.0.1")),
+            ("127.0.0.1:3000", &hub.address().to_string()),
+        ],
+    );
+    let file = folder.write("Caddyfile", &format!("{{\n\tadmin off\n}}\n{config}"));
+    proxy("caddy", &["run", "--adapter", "caddyfile", "--config", &file], port, folder)
+}
+
+#[test]
+fn the_guide_s_nginx_passes_streams_on_as_they_are() {
+    let (hub, folder, port, tls) = (open_hub(), Folder::new(), free_port(), free_port());
+    let _nginx = guides_nginx(&hub, &folder, port, tls);
+    compressed_by_the_hub(&good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]));
+    arrives_by_http2(&hub, tls);
+}
+
+#[test]
+fn the_guide_s_haproxy_passes_streams_on_as_they_are() {
+    let (hub, folder, port, tls) = (open_hub(), Folder::new(), free_port(), free_port());
+    let _haproxy = guides_haproxy(&hub, &folder, port, tls);
     compressed_by_the_hub(&good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]));
     arrives_by_http2(&hub, tls);
 }
@@ -351,11 +373,22 @@ fn the_guide_s_haproxy_passes_streams_on_as_they_are() {
 #[test]
 fn the_guide_s_caddy_passes_streams_on_as_they_are() {
     let (hub, folder, port) = (open_hub(), Folder::new(), free_port());
-    let config = guide(
-        "Caddyfile",
-        &[("hub.example {", &format!("http://127.0.0.1:{port} {{")), ("127.0.0.1:3000", &hub.address().to_string())],
-    );
-    let file = folder.write("Caddyfile", &format!("{{\n\tadmin off\n}}\n{config}"));
-    let _caddy = proxy("caddy", &["run", "--adapter", "caddyfile", "--config", &file], port, &folder);
+    let _caddy = guides_caddy(&hub, &folder, port);
     compressed_by_the_hub(&good_way(&format!("http://127.0.0.1:{port}{HUB}"), &["--idle", "3s"]));
+}
+
+/// Over HTTP/2 proxies need a word of configuration for it (docs/http2.md).
+#[test]
+fn who_leaves_one_of_the_guide_s_proxies_leaves_the_hub_although_nothing_is_sent() {
+    for start in [guides_nginx, guides_haproxy, |hub: &Hub, folder: &Folder, port, _| guides_caddy(hub, folder, port)] {
+        let (hub, folder, port) = (Hub::start(&["--anonymous", "--heartbeat", "0"]), Folder::new(), free_port());
+        let _proxy = start(&hub, &folder, port, free_port());
+        let mut client = Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+        client.request("GET", &query(&[("match", "urn:a")]), &[], None);
+        let mut stream = client.stream().expect("a stream");
+        hub.say("urn:a", "to somebody");
+        assert_eq!(stream.data(), "to somebody");
+        drop(stream);
+        eventually("nobody is left", || metric(&hub, "cinnabar_subscribers{state=\"current\"}") == 0.0);
+    }
 }

@@ -1,5 +1,5 @@
 //! What a full TLS 1.3 handshake costs the hub, beside the server's half of the same handshake made in memory by the library
-//! alone, with the same key, in the same run; and the memory of connections of HTTP/2 over TLS and of their streams.
+//! alone, with the same key, in the same run; and the memory of connections of HTTP/2 over TLS and of their streams, with what it is made of.
 //!
 //!     cargo bench --bench tls
 //!
@@ -143,19 +143,31 @@ fn hear<T: SideData>(half: &mut impl DerefMut<Target = ConnectionCommon<T>>, mut
     }
 }
 
-/// What connections of HTTP/2 over TLS cost the hub: with one stream, and for each further one.
-fn memory(world: &World, hub: &Hub) -> (f64, f64) {
-    let connect = || Streams::connect(hub.address(), world.client_for(b"h2"));
+/// What a connection of HTTP/2 costs a fresh hub, bytes: before it has a stream, its first stream, and each further one.
+fn memory(tls: bool) -> [f64; 3] {
+    let hub = Hub::start();
+    let world = World::new(&hub.certificate(), &hub.key());
+    let connect = || match tls {
+        true => Streams::connect(hub.address(), Some(world.client_for(b"h2"))),
+        false => Streams::connect(hub.clear(), None),
+    };
     // What a hub allocates once is no connection's.
     let mut few: Vec<Streams> = (0..CONNECTIONS / 10).map(|_| connect()).collect();
-    few.iter_mut().for_each(|streams| streams.open(FURTHER));
+    few.iter_mut().for_each(|streams| streams.open(1 + FURTHER));
     drop(few);
     let before = hub.private_bytes();
     let mut all: Vec<Streams> = (0..CONNECTIONS).map(|_| connect()).collect();
+    let without = hub.private_bytes();
+    all.iter_mut().for_each(|streams| streams.open(1));
     let with_one = hub.private_bytes();
     all.iter_mut().for_each(|streams| streams.open(FURTHER));
     let with_all = hub.private_bytes();
-    ((with_one - before) / CONNECTIONS as f64, (with_all - with_one) / (CONNECTIONS * FURTHER) as f64)
+    let connections = CONNECTIONS as f64;
+    [
+        (without - before) / connections,
+        (with_one - without) / connections,
+        (with_all - with_one) / (connections * FURTHER as f64),
+    ]
 }
 
 /// What a round of one kind took.
@@ -236,11 +248,19 @@ fn main() {
     println!("\nThe hub with {CLIENTS} clients on the same cores: {:.0} handshakes per second.", median(walls));
     println!("\n| what | goal | reached |\n|---|---|---|");
     println!("| the hub's share of bare handshakes per second and core | ≥ {SHARE_MIN:.2} | {} |", spread(&shares));
-    let (connection, stream) = memory(&world, &hub);
+    drop(hub);
+    let ([connection, first, further], [clear, first_clear, further_clear]) = (memory(true), memory(false));
     println!(
-        "| memory of a connection of HTTP/2 over TLS with one stream, of {CONNECTIONS} | ≤ {CONNECTION_BYTES_MAX} B | {connection:.0} B |"
+        "| memory of a connection of HTTP/2 over TLS with one stream, of {CONNECTIONS} | ≤ {CONNECTION_BYTES_MAX} B | {:.0} B |",
+        connection + first
     );
     println!(
-        "| memory of each further stream, {FURTHER} on each connection | ≤ {STREAM_BYTES_MAX} B | {stream:.0} B |"
+        "| memory of each further stream, {FURTHER} on each connection | ≤ {STREAM_BYTES_MAX} B | {further:.0} B |"
     );
+    println!("\n| what it is made of, B | over TLS | in the clear |\n|---|---|---|");
+    println!(
+        "| socket, task, buffers and HTTP/2 of a connection; TLS adds its session | {connection:.0} | {clear:.0} |"
+    );
+    println!("| its first stream | {first:.0} | {first_clear:.0} |");
+    println!("| each further stream | {further:.0} | {further_clear:.0} |");
 }

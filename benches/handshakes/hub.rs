@@ -1,9 +1,10 @@
-//! A hub with one shard that speaks TLS, with a certificate made for the run.
+//! A hub with one shard that speaks TLS, with a certificate made for the run, and listens in the clear, too.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
@@ -16,6 +17,7 @@ const SECRET: &str = "a secret that only benches use, 32 bytes and more";
 pub(crate) struct Hub {
     child: Child,
     address: SocketAddr,
+    clear: SocketAddr,
     folder: PathBuf,
 }
 
@@ -24,7 +26,9 @@ impl Hub {
     pub(crate) fn start() -> Hub {
         let binary = env::var("HUB_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_cinnabar").to_owned());
         let io = env::var("HUB_IO").unwrap_or_else(|_| "uring".to_owned());
-        let folder = env::temp_dir().join(format!("cinnabar-handshakes-{}", process::id()));
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("cinnabar-handshakes-{}-{number}", process::id()));
         fs::create_dir_all(&folder).expect("a folder for the certificate");
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
@@ -37,7 +41,7 @@ impl Hub {
             .status();
         assert!(made.expect("openssl is installed").success(), "openssl made no certificate");
         let mut child = Command::new(&binary)
-            .args(["serve", "--listen", "tls:127.0.0.1:0", "--tls-certificate"])
+            .args(["serve", "--listen", "tls:127.0.0.1:0", "--listen", "127.0.0.1:0", "--tls-certificate"])
             .arg(folder.join("hub.pem"))
             .arg("--tls-key")
             .arg(folder.join("hub.key"))
@@ -53,21 +57,31 @@ impl Hub {
             .expect("the hub starts");
         let mut said = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
         let mut lines = Vec::new();
-        let address = said.by_ref().find_map(|line| {
-            let address = line.split_once("listening on https://").and_then(|(_, address)| address.trim().parse().ok());
+        let mut found: [Option<SocketAddr>; 2] = [None; 2];
+        while found.contains(&None)
+            && let Some(line) = said.next()
+        {
+            for (scheme, found) in ["https", "http"].into_iter().zip(&mut found) {
+                let address = line.split_once(&format!("listening on {scheme}://"));
+                *found = found.or(address.and_then(|(_, address)| address.trim().parse().ok()));
+            }
             lines.push(line);
-            address
-        });
-        let Some(address) = address else {
+        }
+        let [Some(address), Some(clear)] = found else {
             panic!("{binary} doesn't listen; it said:\n{}", lines.join("\n"));
         };
         // Nobody wants to hear more, but the hub must be able to speak.
         thread::spawn(move || said.for_each(drop));
-        Hub { child, address, folder }
+        Hub { child, address, clear, folder }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens without TLS.
+    pub(crate) fn clear(&self) -> SocketAddr {
+        self.clear
     }
 
     pub(crate) fn certificate(&self) -> PathBuf {

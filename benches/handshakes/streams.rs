@@ -1,4 +1,4 @@
-//! Connections of HTTP/2 over TLS that hold event streams, in frames written here (RFC 9113 §4), so that nothing is sent that isn't meant.
+//! Connections of HTTP/2, over TLS or in the clear, that hold event streams, in frames written here (RFC 9113 §4), so that nothing is sent that isn't meant.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,6 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
 const FRAME_HEADER_BYTES: usize = 9;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 /// END_STREAM and END_HEADERS (§6.2).
 const WHOLE_REQUEST: u8 = 5;
 const PATH: &[u8] = b"/.well-known/mercure?match=urn:bench";
@@ -19,7 +20,7 @@ const AUTHORITY: &[u8] = b"localhost";
 /// A connection with its streams.
 pub(crate) struct Streams {
     socket: TcpStream,
-    session: ClientConnection,
+    session: Option<ClientConnection>,
     /// Of the next stream.
     next: u32,
     /// What came in and wasn't looked at yet.
@@ -27,15 +28,16 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Connects, with one stream.
-    pub(crate) fn connect(address: SocketAddr, session: ClientConnection) -> Streams {
+    /// Connects, without a stream so far.
+    pub(crate) fn connect(address: SocketAddr, session: Option<ClientConnection>) -> Streams {
         let socket = TcpStream::connect(address).expect("the hub accepts");
         socket.set_nodelay(true).expect("a TCP socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
         let mut streams = Streams { socket, session, next: 1, incoming: Vec::new() };
         streams.say(OPENING);
-        assert_eq!(streams.session.alpn_protocol(), Some(&b"h2"[..]), "the hub speaks HTTP/2");
-        streams.open(1);
+        while streams.next_frame() != SETTINGS {}
+        let spoken = streams.session.as_ref().map(|session| session.alpn_protocol());
+        assert!(spoken.is_none_or(|spoken| spoken == Some(b"h2")), "the hub speaks HTTP/2");
         streams
     }
 
@@ -57,7 +59,11 @@ impl Streams {
     }
 
     fn say(&mut self, bytes: &[u8]) {
-        Stream::new(&mut self.session, &mut self.socket).write_all(bytes).expect("the hub takes it");
+        let said = match &mut self.session {
+            Some(session) => Stream::new(session, &mut self.socket).write_all(bytes),
+            None => self.socket.write_all(bytes),
+        };
+        said.expect("the hub takes it");
     }
 
     /// The kind of the next frame.
@@ -71,7 +77,11 @@ impl Streams {
                 }
             }
             let mut bytes = [0; 4096];
-            let read = Stream::new(&mut self.session, &mut self.socket).read(&mut bytes).expect("the hub answers");
+            let read = match &mut self.session {
+                Some(session) => Stream::new(session, &mut self.socket).read(&mut bytes),
+                None => self.socket.read(&mut bytes),
+            };
+            let read = read.expect("the hub answers");
             assert_ne!(read, 0, "the hub closed");
             self.incoming.extend_from_slice(&bytes[..read]);
         }

@@ -22,7 +22,8 @@ impl Caller {
         Caller { socket, session, closing: false }
     }
 
-    /// Does what can be done. True: the hub has taken the last message, and then heard that nothing follows, each with a read of its own.
+    /// Does what can be done. True: the hub has taken the last message, and then heard that nothing follows, as a rule with a read of
+    /// its own.
     pub(crate) fn look(&mut self) -> io::Result<bool> {
         self.send()?;
         if !self.session.is_handshaking() && !self.closing {

@@ -1,4 +1,5 @@
-//! Connections of HTTP/2, over TLS or in the clear, that hold event streams, in frames written here (RFC 9113 §4), so that nothing is sent that isn't meant.
+//! Connections of HTTP/2, over TLS or in the clear, that hold event streams, in frames written here (RFC 9113 §4), so that nothing is
+//! sent that isn't meant.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::subscriber::Sink;
 
-/// Pieces of one vectored send at most, each a part or, under a content coding, a third of one.
+/// Pieces of one vectored send at most, each a part or, under a content coding, a half or a third of one.
 pub(crate) const VISIT_PARTS_MAX: usize = 64;
 /// Bytes after which a visit takes no further part.
 pub(crate) const VISIT_BYTES_MAX: usize = 64 * 1024;

@@ -9,6 +9,7 @@ use super::event::Event;
 use super::history::Gone;
 use super::tail::Tail;
 use crate::protocol::coding::{Coding, Form};
+use crate::protocol::frame::Frame;
 use crate::protocol::token::Access;
 
 /// A slot of the shard's slab and the generation it had: names one subscriber, for ever.
@@ -357,9 +358,9 @@ impl Subscriber {
         }
     }
 
-    /// Parts of one send at most. Under a content coding each may lie in three places.
+    /// Parts of one send at most: under a content coding each may lie in several places.
     pub(crate) fn parts_max(&self) -> usize {
-        if self.coding.is_some() { VISIT_PARTS_MAX / 3 } else { VISIT_PARTS_MAX }
+        VISIT_PARTS_MAX / Frame::pieces_max(self.form())
     }
 
     /// How its bytes are written.

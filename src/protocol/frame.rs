@@ -128,7 +128,7 @@ impl FrameDraft {
 
     /// Whether the event is too long for one block, so that streams under a content coding need [`FrameDraft::store`].
     pub fn is_long(&self) -> bool {
-        self.frame.chunk_start == 0
+        self.frame.is_long()
     }
 
     /// Copies an event that is too long for one block into several, for streams of these codings, where it wasn't compressed.
@@ -258,6 +258,15 @@ impl Frame {
         }
     }
 
+    /// How many pieces with something in them there are, at most.
+    pub fn pieces_max(form: Form) -> usize {
+        match (form.coding, form.chunked) {
+            (None, _) | (Some(Coding::Gzip), true) => 1,
+            (Some(Coding::Zstd), _) => 2,
+            (Some(Coding::Gzip), false) => 3,
+        }
+    }
+
     /// How many bytes [`Frame::pieces`] has.
     pub fn length(&self, form: Form) -> usize {
         self.pieces(form).iter().map(|piece| piece.len()).sum()
@@ -270,7 +279,12 @@ impl Frame {
 
     /// Where the CRLF behind the event ends.
     fn chunk_end(&self) -> usize {
-        self.bytes.len() - if self.chunk_start == 0 { 0 } else { GZIP_FLUSH_CHUNK_BYTES }
+        self.bytes.len() - if self.is_long() { 0 } else { GZIP_FLUSH_CHUNK_BYTES }
+    }
+
+    /// Whether it is too long for one block of a coding.
+    fn is_long(&self) -> bool {
+        self.chunk_start == 0
     }
 
     /// The event stream bytes alone.
@@ -430,12 +444,21 @@ mod tests {
         let mut decoder = Decoder::new(coding);
         decoder.push(coding.header()).unwrap();
         let decode = |frame: &&Frame| {
-            let bytes = frame.pieces(form).concat();
+            let pieces = frame.pieces(form);
+            assert!(pieces.iter().filter(|piece| !piece.is_empty()).count() <= Frame::pieces_max(form));
+            let bytes = pieces.concat();
             assert_eq!(bytes.len(), frame.length(form));
+            let bytes = if form.chunked { unchunked(&bytes) } else { bytes };
+            assert_flushed(form, &bytes);
             // Whole as soon as it is there.
-            decoder.push(&if form.chunked { unchunked(&bytes) } else { bytes }).unwrap()
+            decoder.push(&bytes).unwrap()
         };
         frames.iter().flat_map(decode).collect()
+    }
+
+    /// Some decoders of gzip give out what they have only then.
+    fn assert_flushed(form: Form, bytes: &[u8]) {
+        assert!(form.coding != Some(Coding::Gzip) || bytes.ends_with(&[0, 0, 0xff, 0xff]), "{form:?}");
     }
 
     fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
@@ -455,6 +478,7 @@ mod tests {
     fn heartbeats_are_the_same_comment_in_every_form() {
         for form in Form::ALL {
             let bytes = if form.chunked { unchunked(heartbeat(form)) } else { heartbeat(form).to_vec() };
+            assert_flushed(form, &bytes);
             let comment = match form.coding {
                 None => bytes,
                 Some(coding) => {

@@ -379,9 +379,8 @@ async fn park(context: &Rc<Context>, mut wire: Wire<'_>, mut stream: Box<routes:
     if wire.flush().await.is_err() {
         return;
     }
-    if let Some(held) = wire.tls.as_mut().map(|session| session.take_held()).filter(|held| !held.is_empty())
-        && wire.send(held).await.is_err()
-    {
+    let tickets = wire.tls.as_mut().map(|session| session.take_tickets()).unwrap_or_default();
+    if !tickets.is_empty() && wire.send(tickets).await.is_err() {
         return;
     }
     let Wire { registered, stream: socket, tls, input, client, held, .. } = wire;

@@ -3,7 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use socket2::SockRef;
 
 /// Turns the -1 of libc into an error.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -222,6 +224,14 @@ pub(crate) fn shutdown(fd: RawFd, how: std::net::Shutdown) {
     };
     // SAFETY: no pointers. Failure means that the peer was faster.
     let _ = unsafe { libc::shutdown(fd, how) };
+}
+
+/// Acknowledges at once what has come, where the kernel would wait for something to send it with.
+pub(crate) fn acknowledge(fd: RawFd) {
+    // SAFETY: the descriptor is open for as long as this takes.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    // Unix sockets have nothing to acknowledge.
+    let _ = SockRef::from(&socket).set_tcp_quickack(true);
 }
 
 /// CPU time the calling thread has used, microseconds.

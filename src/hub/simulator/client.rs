@@ -196,7 +196,7 @@ impl Connection {
         self.buffer_bytes.saturating_sub(self.written - self.read)
     }
 
-    /// An event or a heartbeat has arrived in part, as far as the chunks or, under a coding, where an event may be two of them,
+    /// An event or a heartbeat has arrived in part, as far as the chunks or, under a coding, where an event may be several of them,
     /// the hub's writes say.
     pub(super) fn cut(&self) -> bool {
         if self.coded { self.in_part } else { !self.chunked || !self.wire.between_chunks() }

@@ -3,6 +3,7 @@
 //! What costs – the flight in which the hub signs – waits at a turnstile of the shard, so that a flood of handshakes leaves turns
 //! to the streams. What a client sends bit by bit isn't looked at before it is whole.
 
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use crate::http::head::Version;
 use crate::http::problem::problem;
 use crate::server::acme::ACME_TLS;
 use crate::server::shard::Context;
-use crate::server::tls::{Session, flight_is_whole};
+use crate::server::sys;
+use crate::server::tls::{HTTP2, Session, flight_is_whole};
 
 /// The first byte of a connection with TLS: a message of a handshake.
 const HANDSHAKE: u8 = 22;
@@ -50,7 +52,7 @@ pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Ar
         let mut out = Vec::new();
         let processed = session.process(wire.input.buffer(), &mut out);
         if processed.is_ok() {
-            out = session.hold(out);
+            out = session.keep_tickets(out);
         }
         if !out.is_empty() {
             wire.send(out).await.map_err(|_| failed(context, HandshakeFailure::Gone, End::Gone))?;
@@ -82,6 +84,11 @@ pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Ar
     if session.protocol() == Some(ACME_TLS) {
         // An authority has seen what it wanted to see (RFC 8737 §3).
         return Err(End::Close);
+    }
+    if session.keeps_tickets() && wire.input.unused().is_empty() && session.protocol() != Some(HTTP2) {
+        // Nothing is sent now that would acknowledge the client's last message, and a client that collects what it writes (Nagle)
+        // has its request wait for that. Over HTTP/2 the hub speaks first.
+        sys::acknowledge(wire.stream.as_raw_fd());
     }
     let resumed = session.was_resumed().unwrap_or_default();
     context.tally.borrow_mut().tls.handshakes[usize::from(resumed)] += 1;

@@ -22,8 +22,8 @@ pub(crate) struct Session {
     connection: UnbufferedServerConnection,
     /// What was read and can't be used yet: the beginning of a record.
     incoming: Vec<u8>,
-    /// What goes to the client with whatever is sent next.
-    held: Vec<u8>,
+    /// Sealed tickets, which go to the client with whatever is sent next.
+    tickets: Vec<u8>,
     peer_closed: bool,
     /// There was an error: the library isn't asked for anything any more.
     broken: bool,
@@ -36,7 +36,7 @@ impl Session {
     /// None with a configuration of ours.
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Session, Error> {
         let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Session { connection, incoming: Vec::new(), held: Vec::new(), peer_closed: false, broken: false })
+        Ok(Session { connection, incoming: Vec::new(), tickets: Vec::new(), peer_closed: false, broken: false })
     }
 
     /// Takes what was read from the socket, and makes nothing of it yet.
@@ -68,19 +68,25 @@ impl Session {
         self.process(plain, out)
     }
 
-    /// Holds back what the end of a handshake made: in TLS 1.3 that is a ticket, of no use to a client before its first answer, and goes
+    /// Keeps what the end of a handshake made: in TLS 1.3 that are tickets, of no use to a client before its first answer, and they go
     /// out with that. Gives back what the client waits for.
-    pub(crate) fn hold(&mut self, out: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn keep_tickets(&mut self, out: Vec<u8>) -> Vec<u8> {
         if self.is_handshaking() || self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
             return out;
         }
-        self.held = out;
+        debug_assert!(self.tickets.is_empty(), "a handshake ends once");
+        self.tickets = out;
         Vec::new()
     }
 
-    /// What is held back, to be sent by itself.
-    pub(crate) fn take_held(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
+    /// Whether there are any.
+    pub(crate) fn keeps_tickets(&self) -> bool {
+        !self.tickets.is_empty()
+    }
+
+    /// What was kept, to be sent by itself.
+    pub(crate) fn take_tickets(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.tickets)
     }
 
     /// Seals bytes into records.
@@ -139,10 +145,13 @@ impl Session {
         self.incoming.shrink_to_fit();
     }
 
-    /// What is left of it when it becomes an event stream. Everything there was to be sent has been sent, what was held included. `None`: the client has
-    /// said that it is gone, or it can't be taken apart and is no good any more.
+    /// What is left of it when it becomes an event stream. Everything there was to be sent has been sent, tickets included. `None`:
+    /// the client has said that it is gone, or it can't be taken apart and is no good any more.
+    ///
+    /// The answer to new keys that a client asked for just before its stream is lost with the library's queue: it can't open what
+    /// comes, and comes back, as one that asks for them on its stream does.
     pub(crate) fn park(mut self) -> Option<TlsStream> {
-        debug_assert!(self.held.is_empty(), "records reach the client in the order of their numbers");
+        debug_assert!(self.tickets.is_empty(), "records reach the client in the order of their numbers");
         if self.peer_closed || self.broken {
             return None;
         }
@@ -216,7 +225,7 @@ impl Session {
             }
         }
         if out.len() > before {
-            out.splice(before..before, self.take_held());
+            out.splice(before..before, self.take_tickets());
         }
         outcome
     }

@@ -216,6 +216,14 @@ impl Client {
         std::mem::take(&mut self.unread)
     }
 
+    /// Whether something has come that wasn't read yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.socket.set_nonblocking(true).expect("a TCP socket");
+        let seen = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).expect("a TCP socket");
+        seen.is_ok()
+    }
+
     /// Waits until the hub has closed the connection and nothing is left to read.
     pub(crate) fn expect_closed(&mut self) {
         let rest = self.read_to_end();

@@ -81,6 +81,28 @@ fn tickets_resume_wherever_a_client_comes_back() {
 }
 
 #[test]
+fn a_ticket_comes_with_the_first_answer_and_not_before() {
+    let sealed = Sealed::anonymous();
+    let config = Arc::new(sealed.authority.client());
+    let connect = |shaken: f64| {
+        let mut client = Client::connect_tls(sealed.address, config.clone(), "localhost");
+        // A handshake and nothing more.
+        client.send(&[]);
+        let done = |kind: &str| metric(&sealed.hub, &format!("cinnabar_tls_handshakes_total{{kind=\"{kind}\"}}"));
+        eventually("the hub has done its part", || done("full") + done("resumed") == shaken);
+        assert!(!client.has_unread(), "nothing was sent since");
+        client
+    };
+    let mut stream = subscribe_on(connect(1.0), &[("match", "urn:a")]);
+    assert_eq!(stream.client().tls().tls13_tickets_received(), 1);
+    let mut client = connect(2.0);
+    assert_eq!(client.tls().handshake_kind(), Some(HandshakeKind::Resumed), "it was a good one");
+    client.request("OPTIONS", HUB, &[], None);
+    assert_eq!(client.response("OPTIONS").status, 204);
+    assert_eq!(client.tls().tls13_tickets_received(), 1);
+}
+
+#[test]
 fn a_proxy_introduces_its_client_before_the_handshake() {
     let args = ["--anonymous", "--trusted-proxy", "127.0.0.9", "--proxy-protocol"];
     let sealed = Sealed::start(&args);

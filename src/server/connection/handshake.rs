@@ -72,10 +72,14 @@ pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Ar
         if !session.is_handshaking() {
             break;
         }
-        while !flight_is_whole(session.incoming()) {
+        // All there was has been made something of, so more has to come, whatever the rest looks like.
+        loop {
             let bytes = more(context, wire).await?;
             session.add(&bytes);
             wire.spare = bytes;
+            if flight_is_whole(session.incoming()) {
+                break;
+            }
         }
         if session.incoming().first() == Some(&HANDSHAKE) {
             context.handshakes.pass(|| context.rouse()).await;

@@ -9,7 +9,9 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
 use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::record::{HANDSHAKE, HEADER_BYTES, Keys, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX};
+use super::record::{
+    ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER_BYTES, Keys, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX,
+};
 use super::stream::{SealError, TlsStream};
 
 /// Bytes of a message of a handshake, or of a record, that may be in memory before it is whole.
@@ -25,6 +27,8 @@ pub(crate) struct Session {
     /// Sealed tickets, which go to the client with whatever is sent next.
     tickets: Vec<u8>,
     peer_closed: bool,
+    /// The client has sent a record that was no data, since the handshake: new keys, as a rule.
+    has_spoken: bool,
     /// There was an error: the library isn't asked for anything any more.
     broken: bool,
 }
@@ -36,7 +40,14 @@ impl Session {
     /// None with a configuration of ours.
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Session, Error> {
         let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Session { connection, incoming: Vec::new(), tickets: Vec::new(), peer_closed: false, broken: false })
+        Ok(Session {
+            connection,
+            incoming: Vec::new(),
+            tickets: Vec::new(),
+            peer_closed: false,
+            has_spoken: false,
+            broken: false,
+        })
     }
 
     /// Takes what was read from the socket, and makes nothing of it yet.
@@ -148,14 +159,14 @@ impl Session {
     /// What is left of it when it becomes an event stream. Everything there was to be sent has been sent, tickets included. `None`:
     /// the client has said that it is gone, or it can't be taken apart and is no good any more.
     ///
-    /// The answer to new keys that a client asked for just before its stream is lost with the library's queue: it can't open what
-    /// comes, and comes back, as one that asks for them on its stream does.
+    /// The session of a client that may have asked for new keys stays: the library answers that with the next record, and doesn't give
+    /// away that it is still to do.
     pub(crate) fn park(mut self) -> Option<TlsStream> {
         debug_assert!(self.tickets.is_empty(), "records reach the client in the order of their numbers");
         if self.peer_closed || self.broken {
             return None;
         }
-        if self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        if self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) || self.has_spoken {
             self.shrink();
             return Some(TlsStream::of_session(self));
         }
@@ -180,9 +191,10 @@ impl Session {
         let (mut used, before) = (0, out.len());
         let mut then = Some(then);
         let outcome = loop {
+            let done = !self.connection.is_handshaking();
             let UnbufferedStatus { mut discard, state } =
                 self.connection.process_tls_records(&mut self.incoming[used..]);
-            let mut ended = None;
+            let (mut ended, mut with_data) = (None, 0);
             match state {
                 Err(error) => ended = Some(Err(error)),
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -190,6 +202,7 @@ impl Session {
                         match record {
                             Ok(record) => {
                                 discard += record.discard;
+                                with_data += 1;
                                 plain.extend_from_slice(record.payload);
                             }
                             Err(error) => {
@@ -208,6 +221,7 @@ impl Session {
                 // Closed, or waiting for more of a handshake; early data is never accepted.
                 Ok(_) => ended = Some(Ok(None)),
             }
+            self.has_spoken |= done && records(&self.incoming[used..used + discard]) > with_data;
             used += discard;
             if let Some(outcome) = ended {
                 break outcome;
@@ -231,6 +245,17 @@ impl Session {
     }
 }
 
+/// How many records begin in bytes that begin with one.
+fn records(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() {
+        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        bytes = rest.get(length..).unwrap_or_default();
+        count += 1;
+    }
+    count
+}
+
 fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) {
     let before = out.len();
     if let Err(EncodeError::InsufficientSize(wanted)) = data.encode(&mut []) {
@@ -239,14 +264,17 @@ fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) 
     }
 }
 
-/// Whether what a client has sent of its part of a handshake is worth looking at: the first message is there to its end, or it is
-/// something else. Bytes that come one by one don't cost a look each.
+/// Whether what a client has sent of its part of a handshake is worth looking at: the first message is there to its end, or the first
+/// record of another kind, or it is no TLS. Bytes that come one by one don't cost a look each.
 pub(crate) fn flight_is_whole(incoming: &[u8]) -> bool {
     let (mut rest, mut message, mut prefix) = (incoming, 0, Vec::new());
     while let Some((header, body)) = rest.split_first_chunk::<HEADER_BYTES>() {
         let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        if header[0] != HANDSHAKE || length > RECORD_BYTES_MAX {
-            return true;
+        match header[0] {
+            _ if length > RECORD_BYTES_MAX => return true,
+            HANDSHAKE => {}
+            CHANGE_CIPHER_SPEC | ALERT | APPLICATION_DATA => return body.len() >= length,
+            _ => return true,
         }
         let body = &body[..length.min(body.len())];
         message += body.len();

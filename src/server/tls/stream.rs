@@ -145,6 +145,12 @@ impl TlsStream {
         self.ended
     }
 
+    /// Whether it is more than its keys.
+    #[cfg(test)]
+    pub(crate) fn keeps_session(&self) -> bool {
+        matches!(self.cipher, Cipher::Session(_))
+    }
+
     /// As if all records but one had been sealed.
     #[cfg(test)]
     pub(crate) fn skip_to_last(&mut self) {

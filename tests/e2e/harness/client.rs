@@ -63,6 +63,25 @@ impl Client {
         self.tls = Some(Box::new(ClientConnection::new(config, name).expect("a good configuration")));
     }
 
+    /// A handshake whose messages are sent in pieces of so many bytes, so slowly that a hub with nothing else to do reads them one by one.
+    pub(crate) fn shake_hands_in_pieces(&mut self, count: usize) {
+        let tls = self.tls.as_mut().expect("it speaks TLS");
+        while tls.is_handshaking() || tls.wants_write() {
+            let mut bytes = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut bytes).expect("memory");
+            }
+            for piece in bytes.chunks(count) {
+                self.socket.write_all(piece).expect("the hub reads");
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            if tls.is_handshaking() {
+                assert!(tls.read_tls(&mut self.socket).expect("the hub answers") > 0, "the hub has closed");
+                tls.process_new_packets().expect("a good hub");
+            }
+        }
+    }
+
     /// The TLS connection, once something was sent or read.
     pub(crate) fn tls(&mut self) -> &mut ClientConnection {
         self.tls.as_mut().expect("it speaks TLS")

@@ -42,6 +42,42 @@ fn what_is_no_handshake_is_closed_and_counted() {
     eventually("it went", || failures(&sealed, "gone") == 1.0);
 }
 
+/// Seen: a record that wasn't whole, and of another kind than the first of a handshake, was looked at again and again, and nothing
+/// else was on that shard.
+#[test]
+fn the_rest_of_a_record_is_waited_for_and_others_are_served() {
+    let sealed = Sealed::start(&["--anonymous", "--shards", "1", "--head-timeout", "1s"]);
+    let beginnings = [
+        &[23, 3, 3, 0, 64][..],
+        &[21, 3, 3, 0, 2],
+        &[20, 3, 3, 0, 1],
+        &[22, 3, 1, 0, 9, 1, 0xff, 0xff, 0xff],
+        &[22, 3, 3, 0],
+    ];
+    for beginning in beginnings {
+        let mut client = Client::connect(sealed.address);
+        client.send(beginning);
+        client.expect_closed();
+        let mut other = sealed.hub.connect();
+        other.request("OPTIONS", HUB, &[], None);
+        assert_eq!(other.response("OPTIONS").status, 204, "{beginning:?}");
+    }
+    eventually("all of them took too long", || failures(&sealed, "slow") == beginnings.len() as f64);
+}
+
+#[test]
+fn a_handshake_may_come_byte_by_byte() {
+    let sealed = Sealed::start(&["--anonymous", "--shards", "1"]);
+    for suite in suites() {
+        for count in [1, 7, 50] {
+            let mut client = sealed.connect_with(suite);
+            client.shake_hands_in_pieces(count);
+            client.request("OPTIONS", HUB, &[], None);
+            assert_eq!(client.response("OPTIONS").status, 204, "{suite:?} in pieces of {count} bytes");
+        }
+    }
+}
+
 #[test]
 fn a_client_that_does_not_trust_the_certificate_is_counted() {
     let sealed = Sealed::anonymous();

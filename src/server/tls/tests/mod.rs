@@ -229,6 +229,39 @@ fn a_ticket_waits_for_what_is_sent_first_and_goes_before_it() {
     assert!(session.take_tickets().is_empty(), "in TLS 1.2 it is part of the handshake");
 }
 
+/// Seen: the answer to new keys that were asked for before the stream was never sent, and its records could not be opened.
+#[test]
+fn new_keys_before_a_stream_are_answered_on_it() {
+    let stage = Stage::new("tls-keys");
+    for updates in 0..3 {
+        for together in [true, false] {
+            let (mut client, mut session) = stage.connect(None, &TLS13);
+            let (mut out, mut plain) = (Vec::new(), Vec::new());
+            session.receive(&client.says(b"GET"), &mut plain, &mut out).unwrap();
+            session.seal(b"an answer", &mut out).unwrap();
+            assert_eq!(client.takes(&out), b"an answer");
+            let mut said = Vec::new();
+            for _ in 0..updates {
+                client.0.refresh_traffic_keys().unwrap();
+                said.extend(client.sends());
+            }
+            if !together {
+                session.receive(&std::mem::take(&mut said), &mut plain, &mut Vec::new()).unwrap();
+            }
+            said.extend(client.says(b" /stream"));
+            session.receive(&said, &mut plain, &mut Vec::new()).unwrap();
+            assert_eq!(plain, b"GET /stream");
+            let mut stream = session.park().unwrap();
+            assert_eq!(stream.keeps_session(), updates > 0, "only then does it cost more");
+            for event in [&b"one"[..], b"two"] {
+                let mut out = Vec::new();
+                assert_eq!(seal(&mut stream, &[event], &mut out), Ok(event.len()));
+                assert_eq!(client.takes(&out), event, "after {updates} updates");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_ticket_resumes_and_is_good_after_a_renewal() {
     let stage = Stage::new("tls-ticket");
@@ -424,8 +457,12 @@ fn a_flight_is_looked_at_when_it_is_whole() {
         pieces.extend_from_slice(part);
     }
     assert!(flight_is_whole(&pieces));
-    for other in [&[22, 3, 1, 0xff, 0xff][..], &[23, 3, 3, 0, 1], &[22, 3, 1, 0, 4, 1, 0xff, 0, 0], b"GET /"] {
+    for other in [&[22, 3, 1, 0xff, 0xff][..], &[22, 3, 1, 0, 4, 1, 0xff, 0, 0], &[23, 3, 3, 0xff, 0xff], b"GET /"] {
         assert!(flight_is_whole(other), "{other:?}: judged at once");
+    }
+    for kind in [20, 21, 23] {
+        let record = [kind, 3, 3, 0, 2, 1, 1];
+        assert!(!(0..record.len()).any(|cut| flight_is_whole(&record[..cut])) && flight_is_whole(&record), "{kind}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The beginning of a connection with TLS: a handshake, within the time that the first request's head has.
 //!
 //! What costs – the flight in which the hub signs – waits at a turnstile of the shard, so that a flood of handshakes leaves turns
-//! to the streams. What a client sends bit by bit isn't looked at before it is whole.
+//! to the streams. What a client sends bit by bit isn't looked at before a message, later a record, is whole.
 
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use crate::http::problem::problem;
 use crate::server::acme::ACME_TLS;
 use crate::server::shard::Context;
 use crate::server::sys;
-use crate::server::tls::{HTTP2, Session, flight_is_whole};
+use crate::server::tls::{FirstMessage, HTTP2, Look, Session, next_record, whole_records};
 
 /// The first byte of a connection with TLS: a message of a handshake.
 const HANDSHAKE: u8 = 22;
@@ -29,7 +29,13 @@ const NO_CERTIFICATE: &str = "no server certificate chain resolved";
 /// Makes the connection private. What was read of it already, behind a PROXY protocol header, is the beginning of that.
 pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Arc<ServerConfig>) -> Result<(), End> {
     // Until its turn comes a client has cost no more than the bytes it sent.
-    while !flight_is_whole(wire.input.unused()) {
+    let mut first = FirstMessage::default();
+    loop {
+        match first.look(wire.input.unused()) {
+            Look::Whole => break,
+            Look::Broken => return Err(failed(context, HandshakeFailure::Protocol, End::Gone)),
+            Look::Partial => {}
+        }
         let bytes = more(context, wire).await?;
         wire.input.add(&bytes);
         wire.spare = bytes;
@@ -48,13 +54,14 @@ pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Ar
     };
     session.add(wire.input.unused());
     wire.input = Input::default();
-    loop {
+    let is_answered = loop {
         let mut out = Vec::new();
         let processed = session.process(wire.input.buffer(), &mut out);
         if processed.is_ok() {
             out = session.keep_tickets(out);
         }
-        if !out.is_empty() {
+        let is_answered = !out.is_empty();
+        if is_answered {
             wire.send(out).await.map_err(|_| failed(context, HandshakeFailure::Gone, End::Gone))?;
         }
         if let Err(error) = processed {
@@ -70,28 +77,31 @@ pub(super) async fn shake(context: &Rc<Context>, wire: &mut Wire<'_>, config: Ar
             return Err(failed(context, reason, End::Close));
         }
         if !session.is_handshaking() {
-            break;
+            break is_answered;
         }
-        // All there was has been made something of, so more has to come, whatever the rest looks like.
+        // All there was has been made something of, so more has to come, whatever is left of it.
+        let left = whole_records(session.incoming());
         loop {
             let bytes = more(context, wire).await?;
             session.add(&bytes);
             wire.spare = bytes;
-            if flight_is_whole(session.incoming()) {
-                break;
+            match next_record(&session.incoming()[left..]) {
+                Look::Whole => break,
+                Look::Broken => return Err(failed(context, HandshakeFailure::Protocol, End::Gone)),
+                Look::Partial => {}
             }
         }
-        if session.incoming().first() == Some(&HANDSHAKE) {
+        if session.incoming().get(left) == Some(&HANDSHAKE) {
             context.handshakes.pass(|| context.rouse()).await;
         }
-    }
+    };
     if session.protocol() == Some(ACME_TLS) {
         // An authority has seen what it wanted to see (RFC 8737 §3).
         return Err(End::Close);
     }
-    if session.keeps_tickets() && wire.input.unused().is_empty() && session.protocol() != Some(HTTP2) {
-        // Nothing is sent now that would acknowledge the client's last message, and a client that collects what it writes (Nagle)
-        // has its request wait for that. Over HTTP/2 the hub speaks first.
+    if !is_answered && wire.input.unused().is_empty() && session.protocol() != Some(HTTP2) {
+        // Nothing was sent that would acknowledge the client's last message, and a client that collects what it writes (Nagle) has
+        // its request wait for that. Over HTTP/2 the hub speaks first.
         sys::acknowledge(wire.stream.as_raw_fd());
     }
     let resumed = session.was_resumed().unwrap_or_default();

@@ -262,7 +262,6 @@ impl Connection {
                         Some(Ok(asked)) => Poll::Ready(Next::Request(Box::new(asked))),
                         Some(Err(error)) => Poll::Ready(Next::End(self.end.unwrap_or_else(|| end_of(&error)))),
                         // All streams have ended after one of both has said that it will have no others.
-                        None if self.told_of_stop => Poll::Ready(Next::End(Http2End::Stopping)),
                         None if self.told_of_stop => Poll::Ready(Next::End(self.end.unwrap_or(Http2End::Stopping))),
                         None => Poll::Ready(Next::End(self.end.unwrap_or(Http2End::Gone))),
                     };

@@ -8,6 +8,7 @@ mod certificate;
 mod certificates;
 pub(crate) mod development;
 mod facts;
+mod flight;
 mod names;
 mod record;
 mod session;
@@ -19,7 +20,8 @@ pub use certificate::CertificateError;
 pub(crate) use certificate::{Lifetime, lifetime, lifetime_of};
 pub(crate) use certificates::{Certificates, Managed, Read};
 pub use development::DevelopmentCertificateError;
-pub(crate) use session::{Session, flight_is_whole};
+pub(crate) use flight::{FirstMessage, Look, next_record, whole_records};
+pub(crate) use session::Session;
 pub(crate) use stream::{InputEnd, SealError, TlsStream};
 
 /// What is spoken over TLS, the hub's favourite first (RFC 7301 §6).

@@ -15,7 +15,6 @@ pub(super) const HEADER_BYTES: usize = 5;
 pub(super) const RECORDS_MAX: u64 = 1 << 24;
 
 /// Content types (§5.1).
-pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;
 pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const APPLICATION_DATA: u8 = 23;

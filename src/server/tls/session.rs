@@ -9,25 +9,24 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
 use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::record::{
-    ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER_BYTES, Keys, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX,
-};
+use super::flight::{INCOMING_BYTES_MAX, Look, next_record, sealed_records};
+use super::record::{Keys, PLAINTEXT_BYTES_MAX};
 use super::stream::{SealError, TlsStream};
 
-/// Bytes of a message of a handshake, or of a record, that may be in memory before it is whole.
-const INCOMING_BYTES_MAX: usize = 32 * 1024;
+/// Records without data that may come behind each other after the handshake: each change of keys is one, and costs.
+const SPOKEN_MAX: usize = 64;
 /// What a record adds to what is in it, at most, in either version.
 const OVERHEAD_BYTES_MAX: usize = 64;
 
 /// See the module.
 pub(crate) struct Session {
     connection: UnbufferedServerConnection,
-    /// What was read and can't be used yet: the beginning of a record.
+    /// What was read and can't be used yet: the beginning of a record, or records of a message that isn't whole.
     incoming: Vec<u8>,
     /// Sealed tickets, which go to the client with whatever is sent next.
     tickets: Vec<u8>,
     peer_closed: bool,
-    /// The client has sent a record that was no data, since the handshake: new keys, as a rule.
+    /// The client has sent a record that was no data, behind the handshake: new keys, as a rule.
     has_spoken: bool,
     /// There was an error: the library isn't asked for anything any more.
     broken: bool,
@@ -88,11 +87,6 @@ impl Session {
         debug_assert!(self.tickets.is_empty(), "a handshake ends once");
         self.tickets = out;
         Vec::new()
-    }
-
-    /// Whether there are any.
-    pub(crate) fn keeps_tickets(&self) -> bool {
-        !self.tickets.is_empty()
     }
 
     /// What was kept, to be sent by itself.
@@ -166,7 +160,9 @@ impl Session {
         if self.peer_closed || self.broken {
             return None;
         }
-        if self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) || self.has_spoken {
+        let may_go = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) && !self.has_spoken;
+        // A whole record that is still there has been opened, and is the beginning of a message.
+        if !may_go || next_record(&self.incoming) != Look::Partial {
             self.shrink();
             return Some(TlsStream::of_session(self));
         }
@@ -188,10 +184,10 @@ impl Session {
         if self.broken {
             return Err(Error::General("the session is over".to_owned()));
         }
-        let (mut used, before) = (0, out.len());
+        let (mut used, mut spoken, before) = (0, 0, out.len());
         let mut then = Some(then);
         let outcome = loop {
-            let done = !self.connection.is_handshaking();
+            let was_done = !self.connection.is_handshaking();
             let UnbufferedStatus { mut discard, state } =
                 self.connection.process_tls_records(&mut self.incoming[used..]);
             let (mut ended, mut with_data) = (None, 0);
@@ -221,13 +217,21 @@ impl Session {
                 // Closed, or waiting for more of a handshake; early data is never accepted.
                 Ok(_) => ended = Some(Ok(None)),
             }
-            self.has_spoken |= done && records(&self.incoming[used..used + discard]) > with_data;
+            if !self.connection.is_handshaking() {
+                // The last message of the handshake is one, too.
+                let known = with_data + usize::from(!was_done);
+                spoken += sealed_records(&self.incoming[used..used + discard]).saturating_sub(known);
+            }
+            if spoken > SPOKEN_MAX && ended.is_none() {
+                ended = Some(Err(Error::General("too many records without data".to_owned())));
+            }
             used += discard;
             if let Some(outcome) = ended {
                 break outcome;
             }
         };
         self.incoming.drain(..used);
+        self.has_spoken |= spoken > 0;
         if outcome.is_err() {
             self.broken = true;
             // An alert may be left to be sent; nothing that was read is looked at any more.
@@ -245,50 +249,10 @@ impl Session {
     }
 }
 
-/// How many records begin in bytes that begin with one.
-fn records(mut bytes: &[u8]) -> usize {
-    let mut count = 0;
-    while let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() {
-        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        bytes = rest.get(length..).unwrap_or_default();
-        count += 1;
-    }
-    count
-}
-
 fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) {
     let before = out.len();
     if let Err(EncodeError::InsufficientSize(wanted)) = data.encode(&mut []) {
         out.resize(before + wanted.required_size, 0);
         data.encode(&mut out[before..]).expect("there is as much room as it wants");
     }
-}
-
-/// Whether what a client has sent of its part of a handshake is worth looking at: the first message is there to its end, or the first
-/// record of another kind, or it is no TLS. Bytes that come one by one don't cost a look each.
-pub(crate) fn flight_is_whole(incoming: &[u8]) -> bool {
-    let (mut rest, mut message, mut prefix) = (incoming, 0, Vec::new());
-    while let Some((header, body)) = rest.split_first_chunk::<HEADER_BYTES>() {
-        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        match header[0] {
-            _ if length > RECORD_BYTES_MAX => return true,
-            HANDSHAKE => {}
-            CHANGE_CIPHER_SPEC | ALERT | APPLICATION_DATA => return body.len() >= length,
-            _ => return true,
-        }
-        let body = &body[..length.min(body.len())];
-        message += body.len();
-        prefix.extend(body.iter().take(4 - prefix.len()));
-        if let [_, a, b, c] = prefix[..] {
-            let wanted = 4 + u32::from_be_bytes([0, a, b, c]) as usize;
-            if message >= wanted || wanted > INCOMING_BYTES_MAX {
-                return true;
-            }
-        }
-        if body.len() < length {
-            return false;
-        }
-        rest = &rest[HEADER_BYTES + length..];
-    }
-    false
 }

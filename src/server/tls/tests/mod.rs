@@ -14,8 +14,9 @@ use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore, ServerC
 
 use super::certificate::CertificateError;
 use super::certificates::Certificates;
+use super::flight::{FirstMessage, Look};
 use super::record::PLAINTEXT_BYTES_MAX;
-use super::session::{Session, flight_is_whole};
+use super::session::Session;
 use super::stream::{InputEnd, SealError, TlsStream};
 use crate::config::CertificateFiles;
 use crate::config::data_folder::scratch;
@@ -263,6 +264,48 @@ fn new_keys_before_a_stream_are_answered_on_it() {
 }
 
 #[test]
+fn new_keys_in_the_flight_that_ends_the_handshake_are_answered_without_a_ticket_too() {
+    let stage = Stage::new("tls-keys-at-once");
+    let mut config = ServerConfig::clone(&stage.config);
+    for tickets in [0, 1] {
+        config.send_tls13_tickets = tickets;
+        let name = ServerName::try_from("hub.example").unwrap();
+        let own = Arc::new(stage.client_config(None, &TLS13));
+        let mut client = Client(ClientConnection::new(own, name).unwrap());
+        let mut session = Session::new(Arc::new(config.clone())).unwrap();
+        let (mut out, mut plain) = (Vec::new(), Vec::new());
+        session.receive(&client.sends(), &mut plain, &mut out).unwrap();
+        client.takes(&out);
+        let mut said = client.sends();
+        client.0.refresh_traffic_keys().unwrap();
+        said.extend(client.says(b"GET /stream"));
+        out.clear();
+        session.receive(&said, &mut plain, &mut out).unwrap();
+        assert_eq!(plain, b"GET /stream");
+        client.takes(&out);
+        let mut stream = session.park().unwrap();
+        out.clear();
+        assert_eq!(seal(&mut stream, &[b"event"], &mut out), Ok(5));
+        assert_eq!(client.takes(&out), b"event", "{tickets} tickets");
+    }
+}
+
+/// Each costs some microseconds, and a turn would take thousands.
+#[test]
+fn changes_of_keys_without_data_between_them_come_to_an_end() {
+    let stage = Stage::new("tls-keys-many");
+    for (changes, good) in [(30, true), (100, false)] {
+        let (mut client, mut session) = stage.connect(None, &TLS13);
+        let mut said = Vec::new();
+        for _ in 0..changes {
+            client.0.refresh_traffic_keys().unwrap();
+            said.extend(client.sends());
+        }
+        assert_eq!(session.receive(&said, &mut Vec::new(), &mut Vec::new()).is_ok(), good, "{changes}");
+    }
+}
+
+#[test]
 fn a_ticket_resumes_and_is_good_after_a_renewal() {
     let stage = Stage::new("tls-ticket");
     for version in [&TLS13, &TLS12] {
@@ -440,30 +483,15 @@ fn other_keys_and_garbage_end_a_stream() {
 }
 
 #[test]
-fn a_flight_is_looked_at_when_it_is_whole() {
+fn the_library_s_own_first_message_is_looked_at_when_it_is_whole() {
     let stage = Stage::new("tls-flight");
     let name = ServerName::try_from("hub.example").unwrap();
     let config = Arc::new(stage.client_config(None, &TLS13));
     let hello = Client(ClientConnection::new(config, name).unwrap()).sends();
     for cut in 0..hello.len() {
-        assert!(!flight_is_whole(&hello[..cut]), "{cut} of {}", hello.len());
+        assert_eq!(FirstMessage::default().look(&hello[..cut]), Look::Partial, "{cut} of {}", hello.len());
     }
-    assert!(flight_is_whole(&hello));
-    // The same message over records of three bytes.
-    let mut pieces = Vec::new();
-    for part in hello[5..].chunks(3) {
-        assert!(!flight_is_whole(&pieces));
-        pieces.extend_from_slice(&[22, 3, 1, 0, part.len() as u8]);
-        pieces.extend_from_slice(part);
-    }
-    assert!(flight_is_whole(&pieces));
-    for other in [&[22, 3, 1, 0xff, 0xff][..], &[22, 3, 1, 0, 4, 1, 0xff, 0, 0], &[23, 3, 3, 0xff, 0xff], b"GET /"] {
-        assert!(flight_is_whole(other), "{other:?}: judged at once");
-    }
-    for kind in [20, 21, 23] {
-        let record = [kind, 3, 3, 0, 2, 1, 1];
-        assert!(!(0..record.len()).any(|cut| flight_is_whole(&record[..cut])) && flight_is_whole(&record), "{kind}");
-    }
+    assert_eq!(FirstMessage::default().look(&hello), Look::Whole);
 }
 
 #[test]

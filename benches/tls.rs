@@ -194,7 +194,9 @@ fn hub_round(world: &World, hub: &Hub, idle: f64) -> Cost {
             left -= 1;
             callers.push(Caller::connect(hub.address(), world.client()));
         }
-        callers.retain_mut(|caller| !caller.look().expect("the hub shakes hands"));
+        callers.retain_mut(|caller| !caller.hear().expect("the hub shakes hands"));
+        // Together, as many clients of many machines would: one that thinks before it speaks would have the hub wake up for each.
+        callers.iter_mut().for_each(|caller| caller.say().expect("the hub takes it"));
         // Who sleeps in a read has the hub pay for waking it.
         thread::sleep(LOOK);
     }

@@ -22,14 +22,13 @@ impl Caller {
         Caller { socket, session, closing: false }
     }
 
-    /// Does what can be done. True: the hub has taken the last message, and then heard that nothing follows, as a rule with a read of
+    /// Takes what the hub has sent. True: it has taken the last message, and then heard that nothing follows, as a rule with a read of
     /// its own.
-    pub(crate) fn look(&mut self) -> io::Result<bool> {
-        self.send()?;
+    pub(crate) fn hear(&mut self) -> io::Result<bool> {
         if !self.session.is_handshaking() && !self.closing {
             self.closing = true;
             self.session.send_close_notify();
-            return self.send().map(|()| false);
+            return Ok(false);
         }
         let mut bytes = [0; 4096];
         let read = match self.socket.read(&mut bytes) {
@@ -44,10 +43,11 @@ impl Caller {
             self.session.read_tls(&mut bytes)?;
             self.session.process_new_packets().map_err(io::Error::other)?;
         }
-        self.send().map(|()| false)
+        Ok(false)
     }
 
-    fn send(&mut self) -> io::Result<()> {
+    /// Sends what there is to say.
+    pub(crate) fn say(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
             self.session.write_tls(&mut self.socket)?;
         }
